@@ -1,0 +1,1 @@
+//! What runs inside the cluster, from the same executable. Stub.

@@ -1,0 +1,36 @@
+//! The machine's side of a lab: its Docker engine, its `kind`, its folders. Knows nothing of Kubernetes' API; a
+//! kubeconfig leaves this room as a path.
+
+pub mod docker;
+pub mod doctor;
+pub mod kind;
+pub mod process;
+
+use crate::host::{docker::Docker, kind::Kind};
+
+/// The machine as a lab uses it; made by [`doctor::preflight`], which has looked at everything first.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// The engine.
+    pub docker: Docker,
+    /// The `kind` executable.
+    pub kind: Kind,
+    /// Facts that other rooms decide on.
+    pub facts: HostFacts,
+}
+
+/// Facts about the machine that other rooms decide on.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct HostFacts {
+    /// Docker's cgroup version, 1 or 2. With 1, Kubernetes from 1.35 on needs `failCgroupV1: false`.
+    pub cgroup_version: u8,
+    /// The kernel can mount NFS itself. Where not, only the package-built node image can (NFS over FUSE).
+    pub kernel_nfs: bool,
+    /// A container registry answers.
+    pub registry: bool,
+    /// Cores of the engine.
+    pub cpus: u64,
+    /// Memory of the engine in bytes.
+    pub memory: u64,
+}

@@ -1,0 +1,50 @@
+//! The labels that are the record of what is ours. What does not carry them we never touch.
+
+use std::collections::BTreeMap;
+
+use crate::spec::LabName;
+
+/// On every object, container, network and image of ours; its value is [`PART_OF_VALUE`].
+pub const PART_OF: &str = "app.kubernetes.io/part-of";
+/// The value of [`PART_OF`].
+pub const PART_OF_VALUE: &str = "wplab";
+/// Which part of the lab an object belongs to; the values are [`Component`]'s.
+pub const COMPONENT: &str = "app.kubernetes.io/component";
+/// Which lab an object belongs to.
+pub const LAB: &str = "wplab.dev/lab";
+/// On a database member's pod: `writer` or `reader`.
+pub const ROLE: &str = "wplab.dev/role";
+/// The namespace of everything that is not cluster-wide.
+pub const NAMESPACE: &str = "wplab";
+/// Our field manager in server-side apply.
+pub const FIELD_MANAGER: &str = "wplab";
+
+/// A part of the lab, as the label [`COMPONENT`] names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Component {
+    /// The NFS server and the claim.
+    Storage,
+    /// MySQL.
+    Database,
+    /// WordPress.
+    Frontend,
+    /// metrics-server and the HPA.
+    Autoscale,
+}
+
+impl Component {
+    /// The label's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Component::Storage => "storage",
+            Component::Database => "database",
+            Component::Frontend => "frontend",
+            Component::Autoscale => "autoscale",
+        }
+    }
+}
+
+/// The two labels that every thing of a lab carries.
+pub fn of_lab(lab: &LabName) -> BTreeMap<String, String> {
+    BTreeMap::from([(PART_OF.to_owned(), PART_OF_VALUE.to_owned()), (LAB.to_owned(), lab.to_string())])
+}

@@ -1,0 +1,1 @@
+//! The database: members, roles, Services, credentials. Stub.

@@ -1,0 +1,205 @@
+//! What was asked for: the lab file's types and defaults. Loading and every rule are in the neighbours [`load`] and
+//! `validate`; whoever holds a [`LabSpec`] may rely on all rules.
+
+pub mod load;
+
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use serde::Serialize;
+
+/// A lab's name, which is also the kind cluster's: a DNS label of at most 40 characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct LabName(String);
+
+impl LabName {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// A sentence that says what is allowed.
+    pub fn new(name: &str) -> Result<LabName, String> {
+        let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        let fits = !name.is_empty() && name.len() <= 40 && name.chars().all(label);
+        if fits && !name.starts_with('-') && !name.ends_with('-') {
+            return Ok(LabName(name.to_owned()));
+        }
+        Err(format!(
+            "{name:?} is not a lab name: use at most 40 lowercase letters, digits and '-', beginning and ending with a letter or digit"
+        ))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for LabName {
+    fn default() -> Self {
+        LabName("wplab".to_owned())
+    }
+}
+
+impl fmt::Display for LabName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The whole lab, as asked for.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LabSpec {
+    /// The lab's name.
+    pub name: LabName,
+    /// The nodes and the way in.
+    pub cluster: ClusterSpec,
+    /// Where images come from.
+    pub images: ImageSource,
+    /// The shared file system.
+    pub storage: StorageSpec,
+    /// The database.
+    pub database: DatabaseSpec,
+    /// The site.
+    pub wordpress: WordpressSpec,
+    /// The HorizontalPodAutoscaler.
+    pub autoscale: AutoscaleSpec,
+}
+
+/// The nodes and the way in.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ClusterSpec {
+    /// Worker nodes beside the one control plane, 1 to 9.
+    pub workers: u8,
+    /// Wanted port of the frontend on 127.0.0.1; the next free one is taken when it is in use.
+    pub port: u16,
+}
+
+/// Where images come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageSource {
+    /// Already present, else a registry if it answers, else packages.
+    Auto,
+    /// The public references, from their registries.
+    Registry,
+    /// Built from Debian packages and Go modules.
+    Packages,
+    /// Read from a bundle that `wplab images save` wrote.
+    Bundle(PathBuf),
+}
+
+/// The shared file system.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StorageSpec {
+    /// Size of the volume behind the export.
+    pub size: Quantity,
+}
+
+/// How the database keeps its copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Topology {
+    /// A MySQL source and replicas: CLONE, GTID, semi-synchronous.
+    Replication,
+}
+
+/// The database.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DatabaseSpec {
+    /// How the members keep their copies.
+    pub topology: Topology,
+    /// Members, 2 to 9 and at most one per worker.
+    pub members: u8,
+    /// Size of each member's volume.
+    pub volume: Quantity,
+    /// What each member asks for and may use.
+    pub resources: Resources,
+    /// Lines for the `[mysqld]` section of `my.cnf`, by option name.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// The site.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct WordpressSpec {
+    /// The site's title.
+    pub title: String,
+    /// Replicas to begin with, 1 to 20; from then on the autoscaler decides.
+    pub replicas: u8,
+    /// What each replica asks for and may use.
+    pub resources: Resources,
+}
+
+/// The HorizontalPodAutoscaler.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AutoscaleSpec {
+    /// Fewest replicas.
+    pub min: u8,
+    /// Most replicas.
+    pub max: u8,
+    /// Target CPU use in percent of the request, 1 to 100.
+    pub cpu: u8,
+    /// Seconds without need before a replica goes, 0 to 3600.
+    pub scale_down_window: u32,
+}
+
+/// What a container asks for and may use.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Resources {
+    /// Requested CPU; there is no CPU limit, because throttling makes a lab flaky.
+    pub cpu: Quantity,
+    /// Requested memory, which is also the limit.
+    pub memory: Quantity,
+}
+
+/// A Kubernetes quantity, as written (`500m`, `2Gi`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Quantity(String);
+
+impl Quantity {
+    /// Checks a quantity: a non-negative number with an optional suffix `m`, `k`, `M`, `G`, `T`, `Ki`, `Mi`, `Gi`, `Ti`.
+    ///
+    /// # Errors
+    /// A sentence that says what is allowed.
+    pub fn new(text: &str) -> Result<Quantity, String> {
+        match Self::parse(text) {
+            Some(_) => Ok(Quantity(text.to_owned())),
+            None => Err(format!("{text:?} is not a quantity: write a number and a unit, such as 500m, 512Mi or 2Gi")),
+        }
+    }
+
+    /// As written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// In base units: bytes, or cores.
+    pub fn value(&self) -> f64 {
+        Self::parse(&self.0).unwrap_or_default()
+    }
+
+    fn parse(text: &str) -> Option<f64> {
+        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let factor = match unit {
+            "" => 1.0,
+            "m" => 1e-3,
+            "k" => 1e3,
+            "M" => 1e6,
+            "G" => 1e9,
+            "T" => 1e12,
+            "Ki" => 1024.0,
+            "Mi" => 1024f64.powi(2),
+            "Gi" => 1024f64.powi(3),
+            "Ti" => 1024f64.powi(4),
+            _ => return None,
+        };
+        (number.starts_with(|c: char| c.is_ascii_digit())).then_some(())?;
+        Some(number.parse::<f64>().ok()? * factor)
+    }
+}
