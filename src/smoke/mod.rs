@@ -1,5 +1,10 @@
 //! The checks that prove a lab through its front door, as data. Each file beside this one holds the checks of one subject.
 
+pub mod browser;
+pub mod check;
+#[cfg(test)]
+mod testing;
+
 use std::time::Duration;
 
 use serde::Serialize;
