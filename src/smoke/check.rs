@@ -1,7 +1,10 @@
 //! A check as data, and the one loop that runs checks: side by side where nothing forbids it, results in the order in
 //! which they were given. What the checks look at is in the files beside this one.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
@@ -30,11 +33,11 @@ pub struct Check<'a> {
     pub hint: String,
     /// Keys of the checks without which looking is pointless. They stand before this one.
     pub needs: Vec<&'static str>,
-    look: Box<dyn Fn() -> BoxFuture<'a, Result<Look<String>>> + Send + Sync + 'a>,
+    look: Box<dyn Fn() -> BoxFuture<'a, Result<String>> + Send + Sync + 'a>,
 }
 
 impl<'a> Check<'a> {
-    /// A check without needs. The look says what was seen, or why it is not yet true; an error means that it never will be.
+    /// A check without needs. The look says what was seen; an error means not yet, a [`Hopeless`] one that it never will be.
     pub fn new<F>(
         key: &'static str,
         subject: &'static str,
@@ -44,7 +47,7 @@ impl<'a> Check<'a> {
         look: impl Fn() -> F + Send + Sync + 'a,
     ) -> Check<'a>
     where
-        F: Future<Output = Result<Look<String>>> + Send + 'a,
+        F: Future<Output = Result<String>> + Send + 'a,
     {
         let look = Box::new(move || look().boxed());
         Check { key, subject, sentence: sentence.into(), deadline, hint: hint.into(), needs: Vec::new(), look }
@@ -63,7 +66,8 @@ impl<'a> Check<'a> {
 
     async fn run(&self, cx: &StepCx) -> CheckResult {
         let begin = Instant::now();
-        let verdict = match cx.until(&self.sentence, self.deadline, EVERY, || (self.look)()).await {
+        let look = || (self.look)().map(patient);
+        let verdict = match cx.until(&self.sentence, self.deadline, EVERY, look).await {
             Ok(seen) => Verdict::Passed { seen },
             Err(error) => Verdict::Failed { reason: reason(&error), hint: self.hint.clone() },
         };
@@ -79,12 +83,28 @@ fn reason(error: &anyhow::Error) -> String {
     }
 }
 
-/// A look whose every error may pass: the reason is shown and the look repeated until the deadline.
+/// An error after which looking again is pointless.
+#[derive(Debug)]
+pub struct Hopeless(pub String);
+
+impl fmt::Display for Hopeless {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Hopeless {}
+
+/// A look out of what was seen: an error may pass, so it is a reason to look again, unless it is [`Hopeless`].
 ///
 /// # Errors
-/// Never; the signature is a look's.
-pub fn patient(seen: Result<Look<String>>) -> Result<Look<String>> {
-    Ok(seen.unwrap_or_else(|error| Look::NotYet(format!("{error:#}"))))
+/// Only [`Hopeless`] ones.
+pub fn patient(seen: Result<String>) -> Result<Look<String>> {
+    match seen {
+        Ok(seen) => Ok(Look::Ready(seen)),
+        Err(error) if error.is::<Hopeless>() => Err(error),
+        Err(error) => Ok(Look::NotYet(format!("{error:#}"))),
+    }
 }
 
 /// Runs checks, `at_once` of them side by side. Each begins when what it needs has passed, and is skipped when that has not.
@@ -154,17 +174,19 @@ mod tests {
         atomic::{AtomicUsize, Ordering},
     };
 
+    use anyhow::{Context, bail};
+
     use super::*;
     use crate::{event::StepId, run::Run};
 
     const SHORT: Duration = Duration::from_millis(50);
 
     fn ready<'a>(key: &'static str) -> Check<'a> {
-        Check::new(key, "test", format!("{key} is there"), SHORT, "look", move || async move { Ok(Look::Ready(key.to_owned())) })
+        Check::new(key, "test", format!("{key} is there"), SHORT, "look", move || async move { Ok(key.to_owned()) })
     }
 
     fn never<'a>(key: &'static str) -> Check<'a> {
-        Check::new(key, "test", format!("{key} is there"), SHORT, "look", || async { Ok(Look::NotYet("still cold".into())) })
+        Check::new(key, "test", format!("{key} is there"), SHORT, "look", || async { bail!("still cold") })
     }
 
     fn cx() -> StepCx {
@@ -181,7 +203,7 @@ mod tests {
     #[tokio::test]
     async fn an_error_fails_a_check_at_once_with_its_whole_chain() {
         let broken = Check::new("a", "test", "a is there", Duration::from_secs(60), "look", || async {
-            Err(anyhow::anyhow!("no such pod").context("cannot look"))
+            Err(Hopeless("no such pod".into())).context("cannot look")
         });
         let results = run(&cx(), &[broken], 1).await;
         assert!(matches!(&results[0].verdict, Verdict::Failed { reason, .. } if reason == "cannot look: no such pod"));
@@ -205,7 +227,7 @@ mod tests {
         let tries = AtomicUsize::new(0);
         let slow = Check::new("slow", "test", "slow is there", Duration::from_secs(10), "look", || {
             let first = tries.fetch_add(1, Ordering::Relaxed) == 0;
-            async move { Ok(if first { Look::NotYet("warming up".into()) } else { Look::Ready(String::new()) }) }
+            async move { if first { bail!("warming up") } else { Ok(String::new()) } }
         });
         let results = run(&StepCx::new(&run_, StepId::Smoke), &[slow, ready("fast")], 2).await;
         drop(run_);
@@ -230,7 +252,7 @@ mod tests {
                 tokio::task::yield_now().await;
                 now.fetch_sub(1, Ordering::SeqCst);
                 order.lock().expect("not poisoned").push(key);
-                Ok(Look::Ready(String::new()))
+                Ok(String::new())
             })
         };
         let checks = [busy("a").needs("c"), busy("b"), busy("c"), busy("d")];

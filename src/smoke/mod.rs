@@ -2,6 +2,9 @@
 
 pub mod browser;
 pub mod check;
+pub mod marker;
+pub mod picture;
+pub mod site;
 #[cfg(test)]
 mod testing;
 
