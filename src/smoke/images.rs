@@ -1,0 +1,45 @@
+//! Checks of the images. What is on a node is known only to the machine's side, so the look comes from the caller.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use futures_util::future::BoxFuture;
+
+use crate::{parts::images::Role, smoke::check::Check};
+
+/// A look at every node: its name, and the images that it lacks.
+pub type ImagesOnNodes<'a> = Box<dyn Fn() -> BoxFuture<'a, Result<Vec<(String, Vec<Role>)>>> + Send + Sync + 'a>;
+
+/// Every image of the lab is on every node.
+pub(super) fn checks<'a>(look: &'a ImagesOnNodes<'a>) -> Vec<Check<'a>> {
+    let hint = "wplab up loads what is missing";
+    let look = move || async move { judge(&look().await?) };
+    vec![Check::new("images", "images", "every image is on every node", Duration::from_secs(60), hint, look)]
+}
+
+fn judge(nodes: &[(String, Vec<Role>)]) -> Result<String> {
+    let lacking = nodes.iter().filter(|(_, missing)| !missing.is_empty());
+    let lacking: Vec<String> = lacking.map(|(node, missing)| format!("{node} lacks {}", names(missing))).collect();
+    ensure!(lacking.is_empty(), "{}", lacking.join("; "));
+    ensure!(!nodes.is_empty(), "there are no nodes");
+    Ok(format!("on {} nodes", nodes.len()))
+}
+
+fn names(roles: &[Role]) -> String {
+    let name = |role: &Role| serde_json::to_value(role).ok().and_then(|v| v.as_str().map(ToOwned::to_owned)).unwrap_or_default();
+    roles.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_node_that_lacks_an_image_is_named_with_it() {
+        let full = ("lab-worker".to_owned(), Vec::new());
+        let lacking = ("lab-worker2".to_owned(), vec![Role::Database, Role::MetricsServer]);
+        assert_eq!(judge(&[full.clone(), full.clone()]).expect("all there"), "on 2 nodes");
+        assert_eq!(judge(&[full, lacking]).expect_err("lacks").to_string(), "lab-worker2 lacks database, metrics-server");
+        assert!(judge(&[]).is_err());
+    }
+}
