@@ -1,9 +1,18 @@
 //! What was asked for: the lab file's types and defaults. Loading and every rule are in the neighbours [`load`] and
 //! `validate`; whoever holds a [`LabSpec`] may rely on all rules.
 
+mod defaults;
 pub mod load;
+mod problem;
+mod settings;
+mod tree;
+mod validate;
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use serde::Serialize;
 
@@ -23,7 +32,8 @@ impl LabName {
             return Ok(LabName(name.to_owned()));
         }
         Err(format!(
-            "{name:?} is not a lab name: use at most 40 lowercase letters, digits and '-', beginning and ending with a letter or digit"
+            "{} is not a lab name: use at most 40 lowercase letters, digits and '-', beginning and ending with a letter or digit",
+            problem::quoted(name)
         ))
     }
 
@@ -69,7 +79,7 @@ pub struct LabSpec {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ClusterSpec {
-    /// Worker nodes beside the one control plane, 1 to 9.
+    /// Worker nodes beside the one control plane, 2 to 9: two database members never share a node.
     pub workers: u8,
     /// Wanted port of the frontend on 127.0.0.1; the next free one is taken when it is in use.
     pub port: u16,
@@ -89,6 +99,27 @@ pub enum ImageSource {
     Bundle(PathBuf),
 }
 
+impl ImageSource {
+    /// Reads `auto`, `registry`, `packages` or the path of a bundle; a relative path begins at `folder`.
+    ///
+    /// # Errors
+    /// A sentence that says what is allowed.
+    pub fn new(text: &str, folder: &Path) -> Result<ImageSource, String> {
+        match text {
+            "auto" => Ok(ImageSource::Auto),
+            "registry" => Ok(ImageSource::Registry),
+            "packages" => Ok(ImageSource::Packages),
+            path if path.ends_with(".tar") => Ok(ImageSource::Bundle(folder.join(path))),
+            other => {
+                let other = problem::quoted(other);
+                Err(format!(
+                    "{other} is no source of images: use auto, registry, packages or the path of a .tar bundle"
+                ))
+            }
+        }
+    }
+}
+
 /// The shared file system.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -105,6 +136,32 @@ pub enum Topology {
     Replication,
 }
 
+impl Topology {
+    /// Reads a topology's name.
+    ///
+    /// # Errors
+    /// A sentence that says what is allowed, or what was probably meant.
+    pub fn new(text: &str) -> Result<Topology, String> {
+        const KNOWN: &str = "replication";
+        match text {
+            KNOWN => Ok(Topology::Replication),
+            "galera" => Err("topology \"galera\" comes with a later version; this one has replication".to_owned()),
+            other => {
+                let other = problem::quoted(other);
+                let hint = problem::meant(&other, [KNOWN]).map_or("use replication", |_| "did you mean replication?");
+                Err(format!("{other} is no topology: {hint}"))
+            }
+        }
+    }
+
+    /// The name in a lab file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Topology::Replication => "replication",
+        }
+    }
+}
+
 /// The database.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -117,7 +174,8 @@ pub struct DatabaseSpec {
     pub volume: Quantity,
     /// What each member asks for and may use.
     pub resources: Resources,
-    /// Lines for the `[mysqld]` section of `my.cnf`, by option name.
+    /// Lines for the `[mysqld]` section of `my.cnf`, by option name (lower case, with underscores). Those of the lab
+    /// file are added to the defaults; none of them is an option that the lab sets itself.
     pub settings: BTreeMap<String, String>,
 }
 

@@ -1,0 +1,152 @@
+//! Which `my.cnf` options a lab file may set. Those that hold the lab together are the lab's own: each comes with the
+//! reason, so that nobody has to guess.
+
+/// Options of the lab, and why each is not free. Names are lower case with underscores.
+const OURS: &[(&[&str], &str)] = &[
+    (
+        &["server_id", "server_uuid", "report_host", "report_port"],
+        "each member gets its own identity from its pod's name",
+    ),
+    (
+        &["datadir", "basedir", "tmpdir", "user", "pid_file", "init_file"],
+        "files and user are fixed by the pod and its volume",
+    ),
+    (
+        &["innodb_data_home_dir", "innodb_log_group_home_dir", "innodb_undo_directory", "innodb_directories"],
+        "everything that has to survive lies in the member's own volume",
+    ),
+    (&["initialize", "initialize_insecure", "daemonize", "log_error"], "the member's supervisor starts the server"),
+    (
+        &[
+            "socket",
+            "port",
+            "bind_address",
+            "skip_networking",
+            "admin_address",
+            "admin_port",
+            "skip_name_resolve",
+            "mysqlx",
+            "mysqlx_port",
+        ],
+        "Services, probes and replicas rely on where the server listens",
+    ),
+    (&["gtid_mode", "enforce_gtid_consistency"], "replicas find their position by GTID"),
+    (
+        &["log_bin", "skip_log_bin", "disable_log_bin", "binlog_format", "log_replica_updates", "log_slave_updates"],
+        "every member must be able to become the source",
+    ),
+    (
+        &["relay_log", "relay_log_recovery", "skip_replica_start", "skip_slave_start"],
+        "the member's supervisor decides what is replicated from where",
+    ),
+    (&["binlog_do_db", "binlog_ignore_db"], "a replica must hold everything that the source holds"),
+    (
+        &["super_read_only", "read_only", "offline_mode"],
+        "members start read-only, and only the writer is opened: two writers would lose data",
+    ),
+    (&["skip_grant_tables", "plugin_dir"], "it would open the database to everybody"),
+    (&["early_plugin_load", "clone"], "the lab loads the plugins that it needs (clone, semi-synchronous replication)"),
+    (&["require_secure_transport", "auto_generate_certs", "tls_version"], "the lab has its own certificate authority"),
+];
+
+/// Families of options of the lab, by how they begin.
+const OURS_BEGINNING: &[(&str, &str)] = &[
+    ("ssl_", "the lab has its own certificate authority"),
+    ("plugin", "the lab loads the plugins that it needs (clone, semi-synchronous replication)"),
+    ("rpl_semi_sync_", "semi-synchronous replication is switched with a member's role"),
+    ("replicate_", "a replica must hold everything that the source holds"),
+    ("group_replication_", "this topology replicates from one source"),
+    ("defaults_", "the lab writes the one file that the server reads"),
+];
+
+/// An option's name as MySQL compares them: `-` and `_` are the same, and so is any case.
+///
+/// # Errors
+/// It cannot be an option's name.
+pub(super) fn name(given: &str) -> Result<String, &'static str> {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if given.starts_with(|c: char| c.is_ascii_alphabetic()) && given.chars().all(good) && given.len() <= 80 {
+        return Ok(given.to_ascii_lowercase().replace('-', "_"));
+    }
+    Err("an option's name is a letter followed by letters, digits, '-', '_' and '.'")
+}
+
+/// Why an option is not free, if it is not. `name` comes from [`name`].
+pub(super) fn reserved(name: &str) -> Option<&'static str> {
+    // The prefixes by which MySQL accepts the same option in another coat.
+    let bare = ["loose_", "enable_", "disable_", "skip_", "maximum_"].iter().find_map(|coat| name.strip_prefix(coat));
+    [Some(name), bare].into_iter().flatten().find_map(|name| {
+        let exact = OURS.iter().find(|(names, _)| names.contains(&name)).map(|(_, why)| *why);
+        exact.or_else(|| OURS_BEGINNING.iter().find(|(begin, _)| name.starts_with(begin)).map(|(_, why)| *why))
+    })
+}
+
+/// Checks an option's value.
+///
+/// # Errors
+/// What is allowed.
+pub(super) fn value(given: &str) -> Result<(), &'static str> {
+    if given.chars().any(char::is_control) {
+        return Err("a value is one line without control characters");
+    }
+    if given.chars().count() > 500 {
+        return Err("a value has at most 500 characters");
+    }
+    Ok(())
+}
+
+/// A size as `my.cnf` writes it (`64M`), in bytes.
+pub(super) fn size(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let shift = match text[digits..].to_ascii_uppercase().as_str() {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return None,
+    };
+    text[..digits].parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_labs_own_options_are_recognised_in_every_coat() {
+        for given in [
+            "server-id",
+            "SSL_CA",
+            "skip-log-bin",
+            "loose-gtid-mode",
+            "loose_rpl_semi_sync_source_enabled",
+            "plugin-load-add",
+            "skip-networking",
+        ] {
+            assert!(reserved(&name(given).expect("a name")).is_some(), "{given}");
+        }
+        for given in [
+            "max_connections",
+            "sync_binlog",
+            "binlog_expire_logs_seconds",
+            "validate_password.policy",
+            "skip_show_database",
+        ] {
+            assert_eq!(reserved(&name(given).expect("a name")), None, "{given}");
+        }
+    }
+
+    #[test]
+    fn nothing_can_be_smuggled_into_the_file() {
+        assert!(name("a]\n[client").is_err() && name("!include").is_err() && name("").is_err());
+        assert!(value("1\nskip-grant-tables").is_err() && value("1\rx").is_err());
+        assert!(value("a b").is_ok());
+    }
+
+    #[test]
+    fn sizes_are_read_as_mysql_reads_them() {
+        assert_eq!((size("64M"), size("1g"), size("4096")), (Some(64 << 20), Some(1 << 30), Some(4096)));
+        assert_eq!((size("M"), size("1.5G"), size("")), (None, None, None));
+    }
+}

@@ -1,0 +1,138 @@
+//! Lab files: what is read, and what every wrong one is told. The wrong ones are `tests/golden/spec/*.yaml`, each beside
+//! the text that a user sees.
+
+mod support;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use support::{golden, golden_path};
+use wplab::spec::{
+    ImageSource, LabName, LabSpec,
+    load::{DEFAULT, Overrides, Source, load, parse},
+};
+
+fn lab(text: &str) -> LabSpec {
+    parse("lab.yaml", Path::new(""), text, &Overrides::default()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn the_file_for_people_says_the_same_as_the_defaults_in_the_code() {
+    assert_eq!(lab(DEFAULT), LabSpec::default());
+    assert_eq!(load(&Source::Defaults, &Overrides::default()), Ok(LabSpec::default()));
+}
+
+#[test]
+fn every_field_may_be_left_out() {
+    let field = |line: &&str| !line.trim_start().starts_with('#') && line.contains(':');
+    for line in DEFAULT.lines().filter(field).filter(|line| !line.starts_with(' ')) {
+        let text = if line.ends_with(':') { line.to_owned() } else { format!("{line}\n") };
+        assert_eq!(lab(&text), LabSpec::default(), "{line}");
+    }
+}
+
+#[test]
+fn every_wrong_file_gets_one_text_with_all_its_problems() {
+    let mut files: Vec<PathBuf> = fs::read_dir(golden_path("spec"))
+        .expect("the folder")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    files.sort();
+    assert!(files.len() > 15, "the cases are there");
+    for file in files {
+        let text = fs::read_to_string(&file).expect("a case");
+        let error = parse("lab.yaml", Path::new(""), &text, &Overrides::default()).expect_err("a wrong file");
+        let name = file.file_stem().and_then(|name| name.to_str()).expect("a name");
+        golden(&format!("spec/{name}.txt"), &format!("{error}\n"));
+    }
+}
+
+#[test]
+fn what_is_no_text_file_is_told_as_such() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let case = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).expect("a file");
+        told(&path, folder.path())
+    };
+    let mut all = case("binary.yaml", b"\x7fELF\0\0\0");
+    all += &case("latin1.yaml", b"name: demo\nwordpress:\n  title: caf\xe9\n");
+    all += &case("huge.yaml", "# long\n".repeat(200_000).as_bytes());
+    all += &case("nothing.yaml", b"");
+    all += &told(folder.path(), folder.path());
+    all += &told(&folder.path().join("missing.yaml"), folder.path());
+    golden("spec/no-text.txt", &all);
+}
+
+fn told(path: &Path, folder: &Path) -> String {
+    let error = load(&Source::File(path.to_owned()), &Overrides::default()).expect_err("a wrong file");
+    format!("{error}\n").replace(&folder.display().to_string(), "FOLDER")
+}
+
+#[test]
+fn hostile_files_end_in_a_message() {
+    let wide = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+    let deep: String = (0..200).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
+    let bomb = "a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\n";
+    for text in [
+        wide.as_str(),
+        &deep,
+        bomb,
+        "%YAML 9.9\n---\na",
+        "{",
+        "\"",
+        "? ",
+        ": :",
+        "- - -",
+        "&a",
+        "*a",
+        "!!binary x",
+        "---\n---\n",
+    ] {
+        assert!(
+            parse("lab.yaml", Path::new(""), text, &Overrides::default()).is_err(),
+            "{}",
+            &text[..text.len().min(20)]
+        );
+    }
+}
+
+#[test]
+fn settings_are_added_to_the_defaults_and_names_are_compared_as_mysql_does() {
+    let spec = lab("database:\n  settings:\n    MAX-connections: 100\n    sync_binlog: 1\n    general_log: ON\n");
+    let set = |name: &str| spec.database.settings.get(name).map(String::as_str);
+    assert_eq!((set("max_connections"), set("sync_binlog"), set("general_log")), (Some("100"), Some("1"), Some("ON")));
+    assert_eq!(set("innodb_buffer_pool_size"), Some("64M"));
+}
+
+#[test]
+fn the_command_line_has_the_last_word() {
+    let overrides = Overrides {
+        name: Some(LabName::new("other").expect("a name")),
+        workers: Some(2),
+        port: Some(9000),
+        images: Some(ImageSource::Packages),
+        topology: None,
+    };
+    let spec = parse("lab.yaml", Path::new(""), "name: demo\ncluster: {workers: 5}\n", &overrides).expect("a lab");
+    assert_eq!((spec.name.as_str(), spec.cluster.workers, spec.cluster.port), ("other", 2, 9000));
+    assert_eq!(spec.images, ImageSource::Packages);
+    assert_eq!(spec.database.members, 2, "members that nobody asked for make way");
+
+    let error = parse("lab.yaml", Path::new(""), "database: {members: 4}\n", &overrides).expect_err("too few workers");
+    assert!(error.to_string().contains("4 members need 4 workers, and there are 2"), "{error}");
+}
+
+#[test]
+fn a_bundle_lies_beside_the_file_that_names_it() {
+    let spec = parse("labs/a.yaml", Path::new("labs"), "images: bundle.tar\n", &Overrides::default()).expect("a lab");
+    assert_eq!(spec.images, ImageSource::Bundle(PathBuf::from("labs/bundle.tar")));
+}
+
+#[test]
+fn windows_files_are_read_as_well() {
+    assert_eq!(lab("\u{feff}name: demo\r\ncluster:\r\n  workers: 4\r\n").cluster.workers, 4);
+}
