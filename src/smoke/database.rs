@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use kube::ResourceExt;
 
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, forward::Forward},
     labels::{COMPONENT, Component, ROLE},
     smoke::{
         check::{Check, Hopeless},
@@ -94,5 +94,34 @@ impl<'a> Rows<'a> {
         let (_forward, mut session) = self.connect(pod).await?;
         let row = session.value(&format!("SELECT marker FROM {TABLE} WHERE marker = {}", literal(self.marker.as_str()))).await?;
         Ok(row.is_some())
+    }
+
+    /// The writer and the readers, by the roles that their pods carry.
+    async fn pods(&self) -> Result<(String, Vec<String>)> {
+        let with = async |role: &str| {
+            let selector = format!("{COMPONENT}={},{ROLE}={role}", Component::Database.as_str());
+            let pods = self.cluster.pods(&selector).await?;
+            anyhow::Ok(pods.iter().map(ResourceExt::name_any).collect::<Vec<_>>())
+        };
+        let (writers, readers) = (with("writer").await?, with("reader").await?);
+        ensure!(writers.len() <= 1, "{} members have the role of the writer: {}", writers.len(), writers.join(", "));
+        Ok((writers.into_iter().next().context("no member has the role of the writer")?, readers))
+    }
+
+    /// Logs in at a member as the site does; the forward must live as long as the session.
+    async fn connect(&self, pod: &str) -> Result<(Forward, Session)> {
+        let absent = |what: &str| Hopeless(format!("there is no {what}"));
+        let mut credentials = self.cluster.secret("db-credentials").await?.ok_or_else(|| absent("Secret db-credentials"))?;
+        let password = credentials.remove("wordpress-password").ok_or_else(|| absent("wordpress-password in Secret db-credentials"))?;
+        let mut tls = self.cluster.secret("db-tls").await?.ok_or_else(|| absent("Secret db-tls"))?;
+        let ca = tls.remove("ca.crt").ok_or_else(|| absent("ca.crt in Secret db-tls"))?;
+        let forward = self.cluster.forward(pod, PORT).await?;
+        let way = Way::Forward { addr: forward.addr, ca };
+        let session = Session::connect(&way, "wordpress", &password, Some("wordpress"), PATIENCE).await?;
+        Ok((forward, session))
+    }
+
+    async fn healthy(&self, wanted: usize) -> Result<String> {
+        let _ = (wanted, crate::parts::database::members(self.cluster).await?); Ok(String::new())
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn visit<'a>(cluster: &'a Cluster, site: &'a Site, marker: &Marker) -
 }
 
 /// The checks of a visit, in the order in which a person would make them.
-pub(super) fn checks<'a>(cluster: &'a Cluster, visit: &'a Visit<'a>) -> Vec<Check<'a>> {
+pub(super) fn checks<'a>(cluster: &'a Cluster, visit: &'a Visit<'_>) -> Vec<Check<'a>> {
     let logs = format!("wplab logs {} frontend", cluster.lab);
     let login = move || async move { visit.log_in(&login(cluster).await?).await };
     vec![

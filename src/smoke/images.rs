@@ -11,7 +11,7 @@ use crate::{parts::images::Role, smoke::check::Check};
 pub type ImagesOnNodes<'a> = Box<dyn Fn() -> BoxFuture<'a, Result<Vec<(String, Vec<Role>)>>> + Send + Sync + 'a>;
 
 /// Every image of the lab is on every node.
-pub(super) fn checks<'a>(look: &'a ImagesOnNodes<'a>) -> Vec<Check<'a>> {
+pub(super) fn checks<'a>(look: &'a ImagesOnNodes<'_>) -> Vec<Check<'a>> {
     let hint = "wplab up loads what is missing";
     let look = move || async move { judge(&look().await?) };
     vec![Check::new("images", "images", "every image is on every node", Duration::from_secs(60), hint, look)]

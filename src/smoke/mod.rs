@@ -1,16 +1,35 @@
 //! The checks that prove a lab through its front door, as data. Each file beside this one holds the checks of one subject.
 
+mod autoscale;
 pub mod browser;
 pub mod check;
+mod database;
+mod frontend;
+pub mod images;
 pub mod marker;
-pub mod picture;
+mod nodes;
+mod picture;
+mod secrets;
 pub mod site;
+mod storage;
 #[cfg(test)]
 mod testing;
 
 use std::time::Duration;
 
+use anyhow::{Result, ensure};
 use serde::Serialize;
+
+use crate::{
+    cluster::Cluster,
+    parts::frontend::Site,
+    run::{StepCx, Stepped},
+    smoke::{check::Check, database::Rows, images::ImagesOnNodes, marker::Marker, site::Visit, storage::Volume},
+    spec::LabSpec,
+};
+
+/// Checks that run side by side; what they wait for is mostly the same two cores.
+const AT_ONCE: usize = 3;
 
 /// What came of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -38,7 +57,8 @@ pub enum Verdict {
 /// One check and what came of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct CheckResult {
-    /// What the check belongs to: `nodes`, `images`, `database`, `storage`, `frontend`, `autoscale`, `secrets`.
+    /// What the check belongs to: `nodes`, `images`, `database`, `storage`, `frontend`, `autoscale`, `secrets`,
+    /// `clean-up`.
     pub subject: &'static str,
     /// A sentence that is true when it passes.
     pub sentence: String,
@@ -56,9 +76,60 @@ pub struct SmokeReport {
     pub checks: Vec<CheckResult>,
 }
 
+impl CheckResult {
+    /// Whether its sentence is true.
+    pub fn passed(&self) -> bool {
+        matches!(self.verdict, Verdict::Passed { .. })
+    }
+}
+
 impl SmokeReport {
     /// Whether every check passed.
     pub fn passed(&self) -> bool {
-        self.checks.iter().all(|c| matches!(c.verdict, Verdict::Passed { .. }))
+        self.checks.iter().all(CheckResult::passed)
     }
+}
+
+/// Runs every check against a lab, and removes what the checks have made. A failed check is no error: it is in the report.
+/// Without `images` that check is left out: what is on a node can only be seen from the machine that it runs on.
+///
+/// # Errors
+/// The site's URL is none. Whatever goes wrong later fails a check.
+pub async fn run(
+    cx: StepCx,
+    cluster: &Cluster,
+    spec: &LabSpec,
+    site: &Site,
+    images: Option<ImagesOnNodes<'_>>,
+) -> Result<Stepped<SmokeReport>> {
+    let marker = Marker::new();
+    let (rows, volume) = (Rows::new(cluster, &marker), Volume::new(cluster, &marker));
+    let visit = frontend::visit(cluster, site, &marker)?;
+    let mut checks = nodes::checks(cluster, spec);
+    checks.extend(images.iter().flat_map(images::checks));
+    checks.extend(rows.checks(spec));
+    checks.extend(volume.checks(spec));
+    checks.extend(frontend::checks(cluster, &visit));
+    checks.extend(autoscale::checks(cluster));
+    checks.extend(secrets::checks(cluster));
+    let mut report = SmokeReport { checks: check::run(&cx, &checks, AT_ONCE).await };
+    let last = [clean_up(&rows, &volume, &visit, cluster)];
+    report.checks.extend(check::run(&cx, &last, 1).await);
+    let (passed, all) = (report.checks.iter().filter(|c| c.passed()).count(), report.checks.len());
+    // Nothing of what the checks made is left, so that a lab that was whole is as it was.
+    Ok(Stepped::already(report, format!("{passed} of {all} checks passed")))
+}
+
+/// Runs after all others, whatever came of them.
+fn clean_up<'a>(rows: &'a Rows<'_>, volume: &'a Volume<'_>, visit: &'a Visit<'_>, cluster: &Cluster) -> Check<'a> {
+    let hint = format!("what is left is called {}-…; the next wplab smoke {} removes it", Marker::common(), cluster.lab);
+    let look = move || async move {
+        // Each has its turn even when another one fails.
+        let done = [("row", rows.clean_up().await), ("file", volume.clean_up().await), ("post or image", visit.clean_up().await)];
+        let failed = done.iter().filter_map(|(what, result)| Some(format!("a {what}: {:#}", result.as_ref().err()?)));
+        let failed: Vec<String> = failed.collect();
+        ensure!(failed.is_empty(), "cannot remove {}", failed.join("; "));
+        Ok(format!("{} things removed", done.iter().filter_map(|(_, result)| result.as_ref().ok()).sum::<usize>()))
+    };
+    Check::new("clean-up", "clean-up", "nothing that the checks made is left", Duration::from_secs(60), hint, look)
 }

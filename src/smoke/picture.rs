@@ -3,7 +3,7 @@
 const SIDE: u32 = 16;
 
 /// A valid PNG whose pixels come from `seed`.
-pub fn png(seed: &str) -> Vec<u8> {
+pub(super) fn png(seed: &str) -> Vec<u8> {
     let mut pixels = Vec::new();
     let mut noise = seed.bytes().cycle().zip(0u8..=255).cycle().map(|(letter, place)| letter.wrapping_mul(31).wrapping_add(place));
     for _ in 0..SIDE {
