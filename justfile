@@ -1,0 +1,29 @@
+# What a person runs; CI runs .ci/run, which uses the same cargo commands.
+
+default:
+    @just --list
+
+# everything that needs no Docker
+test:
+    cargo test
+
+# real labs on a real Docker engine
+test-lab:
+    cargo test-lab
+
+# formatting, lints, documentation
+lint:
+    cargo fmt --check
+    cargo clippy --all-targets -- -D warnings
+    RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
+
+# write the golden files anew; look at the difference before committing it
+golden:
+    GOLDEN=update cargo test --test cli
+
+# the lab
+up *ARGS:
+    cargo run --release -- up --fix {{ARGS}}
+
+down *ARGS:
+    cargo run --release -- down {{ARGS}}

@@ -1,0 +1,226 @@
+//! Real labs on a real Docker engine: from `up` to `down`, killed and resumed, side by side. Everything is looked at
+//! independently of the tool's own smoke code: through the Kubernetes API, HTTP and the engine. Run with `cargo test-lab`;
+//! the tests set up what they need through `up --fix` and leave nothing behind.
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::{
+    apps::v1::{Deployment, StatefulSet},
+    autoscaling::v2::HorizontalPodAutoscaler,
+    core::v1::{Node, PersistentVolumeClaim, Pod, Secret},
+};
+use kube::api::ListParams;
+
+use support::lab::{Engine, Lab};
+
+/// The whole promise on one lab: up, everything there and labelled, a second up changes nothing, the everyday commands, down.
+#[test]
+#[ignore = "needs Docker"]
+fn a_lab_from_up_to_down() {
+    let lab = Lab::new("wplab-test");
+    let before = Engine::snapshot();
+
+    let up = lab.up(&[]);
+    up.assert_code(0);
+    let report = up.json();
+    let url = report["url"].as_str().expect("a URL").to_owned();
+    assert!(url.starts_with("http://127.0.0.1:"), "{url}");
+    assert!(report["timings"].as_array().is_some_and(|t| t.len() == 9), "a timing per step: {report}");
+
+    the_cluster_is_as_promised(&lab);
+    the_site_answers(&lab, &url);
+
+    // Run again, it changes nothing and says so.
+    let again = lab.up(&[]);
+    again.assert_code(0);
+    let second = again.json();
+    assert_eq!(second["changed"], false, "a second up changes nothing:\n{}", again.stderr);
+    assert_eq!(second["url"], report["url"]);
+
+    everyday_commands(&lab, &url);
+    a_failed_check_is_exit_code_one(&lab);
+
+    lab.run(&["down", lab.name()]).assert_code(0);
+    assert_eq!(Engine::snapshot(), before, "down leaves the engine as it was");
+    assert!(!lab.folder().exists(), "down removes the lab's folder");
+    let gone = lab.run(&["down", lab.name()]);
+    gone.assert_code(0);
+    assert!(gone.stderr.contains("no lab"), "down of a lab that is not there says so: {}", gone.stderr);
+}
+
+fn the_cluster_is_as_promised(lab: &Lab) {
+    let nodes: Vec<Node> = lab.list(&ListParams::default());
+    assert_eq!(nodes.len(), 4, "1 control plane and 3 workers");
+
+    for container in Engine::containers_of(lab.name()) {
+        assert_eq!(container.labels.get("app.kubernetes.io/part-of").map(String::as_str), Some("wplab"), "{container:?}");
+    }
+    let everything = lab.every_object_in_namespace();
+    for (what, labels) in everything {
+        assert_eq!(labels.get("app.kubernetes.io/part-of").map(String::as_str), Some("wplab"), "{what}");
+        assert_eq!(labels.get("wplab.dev/lab").map(String::as_str), Some(lab.name()), "{what}");
+        assert!(labels.contains_key("app.kubernetes.io/component"), "{what}");
+    }
+
+    let members: Vec<Pod> = lab.list_in("wplab", &ListParams::default().labels("app.kubernetes.io/component=database"));
+    assert_eq!(members.len(), 3, "three members");
+    let on: BTreeSet<_> = members.iter().filter_map(|p| p.spec.as_ref()?.node_name.clone()).collect();
+    assert_eq!(on.len(), 3, "on three nodes");
+    let writers: Vec<Pod> = lab.list_in("wplab", &ListParams::default().labels("wplab.dev/role=writer"));
+    assert_eq!(writers.len(), 1, "one writer");
+    let sets: Vec<StatefulSet> = lab.list_in("wplab", &ListParams::default());
+    let names: BTreeSet<_> = sets.iter().filter_map(|s| s.metadata.name.clone()).collect();
+    assert_eq!(names, BTreeSet::from(["db".to_owned(), "nfs".to_owned()]));
+
+    let claims: Vec<PersistentVolumeClaim> = lab.list_in("wplab", &ListParams::default());
+    let content = claims.iter().find(|c| c.metadata.name.as_deref() == Some("wp-content")).expect("claim wp-content");
+    let modes = content.spec.as_ref().and_then(|s| s.access_modes.clone()).unwrap_or_default();
+    assert_eq!(modes, ["ReadWriteMany"]);
+
+    let sites: Vec<Deployment> = lab.list_in("wplab", &ListParams::default());
+    let ready = sites.iter().find(|d| d.metadata.name.as_deref() == Some("wordpress")).and_then(|d| d.status.clone());
+    assert!(ready.and_then(|s| s.ready_replicas).unwrap_or_default() >= 3, "three WordPress replicas are ready");
+    let scalers: Vec<HorizontalPodAutoscaler> = lab.list_in("wplab", &ListParams::default());
+    let value = scalers.first().and_then(|h| {
+        h.status.as_ref()?.current_metrics.as_ref()?.first()?.resource.as_ref()?.current.average_utilization
+    });
+    assert!(value.is_some(), "the HPA reports a CPU value");
+
+    // The shared file system is the real protocol: what one replica writes, a replica on another node reads.
+    let replicas: Vec<Pod> = lab.list_in("wplab", &ListParams::default().labels("app.kubernetes.io/component=frontend"));
+    let running: Vec<_> = replicas
+        .iter()
+        .filter(|p| p.metadata.owner_references.iter().flatten().any(|o| o.kind == "ReplicaSet"))
+        .filter_map(|p| p.metadata.name.clone())
+        .collect();
+    let path = "/usr/src/wordpress/wp-content/uploads/lab-test.txt";
+    lab.exec(&running[0], &["sh", "-c", &format!("echo seen > {path}")]);
+    assert_eq!(lab.exec(&running[1], &["cat", path]).trim(), "seen");
+    lab.exec(&running[0], &["rm", path]);
+    assert!(lab.exec(&running[0], &["cat", "/proc/self/mounts"]).contains("/usr/src/wordpress/wp-content"));
+
+    // Passwords: long, and not twice the same.
+    let secrets: Vec<Secret> = lab.list_in("wplab", &ListParams::default());
+    let database = secrets.iter().find(|s| s.metadata.name.as_deref() == Some("db-credentials")).expect("db-credentials");
+    let values: BTreeSet<_> = database.data.iter().flatten().map(|(_, v)| v.0.clone()).collect();
+    assert_eq!(values.len(), 3);
+    assert!(values.iter().all(|v| v.len() >= 20));
+}
+
+fn the_site_answers(lab: &Lab, url: &str) {
+    let page = lab.get(url);
+    assert_eq!(page.0, 200, "{}", page.1);
+    assert!(page.1.contains("<title>wplab"), "the front page carries the site's title");
+    let login = lab.get(&format!("{url}/wp-login.php"));
+    assert_eq!(login.0, 200);
+    assert!(login.1.contains("name=\"log\""), "the login form");
+}
+
+fn everyday_commands(lab: &Lab, url: &str) {
+    let name = lab.name();
+    assert_eq!(lab.run(&["url", name]).assert_code(0).stdout.trim(), url);
+    let kubeconfig = lab.run(&["kubeconfig", name]);
+    assert!(std::path::Path::new(kubeconfig.assert_code(0).stdout.trim()).is_file());
+
+    let status = lab.run(&["status", name, "-o", "json"]).assert_code(0).json();
+    assert_eq!(status["nodes"].as_array().map(Vec::len), Some(4), "{status}");
+    assert_eq!(status["members"].as_array().map(Vec::len), Some(3), "{status}");
+    let labs = lab.run(&["list", "-o", "json"]).assert_code(0).json();
+    assert!(labs.as_array().is_some_and(|l| l.iter().any(|l| l["name"] == name)), "{labs}");
+
+    let smoke = lab.run(&["smoke", name, "-o", "json"]);
+    smoke.assert_code(0);
+    let secret = lab.secret("db-credentials", "root-password");
+    let credentials = lab.run(&["credentials", name, "-o", "json"]);
+    assert!(credentials.assert_code(0).stdout.contains("admin"));
+    for shown in [&smoke, &lab.run(&["logs", name, "database"]), &lab.run(&["status", name])] {
+        shown.assert_code(0);
+        assert!(!shown.stdout.contains(&secret) && !shown.stderr.contains(&secret), "no secret is printed");
+    }
+    let plan = lab.run(&["plan", name, "-o", "json"]);
+    plan.assert_code(0).json();
+}
+
+/// Something that a check looks at is taken away: `smoke` ends with 1 and names it, and the next `up` repairs it.
+fn a_failed_check_is_exit_code_one(lab: &Lab) {
+    lab.delete_horizontal_pod_autoscaler();
+    let smoke = lab.run(&["smoke", lab.name()]);
+    smoke.assert_code(1);
+    lab.up(&[]).assert_code(0);
+}
+
+/// `up` is killed at three different steps, each time in another way; the next one always completes.
+#[test]
+#[ignore = "needs Docker"]
+fn killed_and_resumed_at_three_steps() {
+    let lab = Lab::new("wplab-kill");
+    let before = Engine::snapshot();
+    let cuts = [("cluster", "KILL", None), ("load", "TERM", Some(130)), ("database", "INT", Some(130))];
+    for (step, signal, code) in cuts {
+        let cut = lab.up_until(step, signal);
+        assert_eq!(cut.code, code, "{signal} at {step}:\n{}", cut.stderr);
+    }
+    // A node that dies meanwhile is started again.
+    let up = lab.up_while("storage", || Engine::kill_container(&format!("{}-worker2", lab.name())));
+    if up.code != Some(0) {
+        assert_eq!(up.code, Some(4), "{}", up.stderr);
+        assert!(up.stderr.contains("diagnostics"), "{}", up.stderr);
+    }
+    lab.up(&[]).assert_code(0);
+
+    // Half deleted: one node is gone altogether; down still removes everything.
+    Engine::remove_container(&format!("{}-worker", lab.name()));
+    lab.run(&["down", lab.name()]).assert_code(0);
+    assert_eq!(Engine::snapshot(), before);
+}
+
+/// Two labs with different names live side by side, and a taken port is stepped over.
+#[test]
+#[ignore = "needs Docker"]
+fn two_labs_side_by_side_and_a_taken_port() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:8080");
+    let before = Engine::snapshot();
+    let (one, two) = (Lab::new("wplab-one"), Lab::new("wplab-two"));
+    let small = one.file("database: {members: 2}\ncluster: {workers: 2}\nwordpress: {replicas: 2}\nautoscale: {min: 2, max: 3}\n");
+    let first = one.up(&["-f", &small]).assert_code(0).json();
+    let second = two.up(&["-f", &small]).assert_code(0).json();
+    assert_ne!(first["url"], second["url"]);
+    assert!(taken.is_err() || !first["url"].as_str().unwrap_or_default().ends_with(":8080"), "{first}");
+    for (lab, report) in [(&one, &first), (&two, &second)] {
+        the_site_answers(lab, report["url"].as_str().unwrap_or_default());
+    }
+    one.run(&["down", one.name()]).assert_code(0);
+    the_site_answers(&two, second["url"].as_str().unwrap_or_default());
+    two.run(&["down", two.name()]).assert_code(0);
+    assert_eq!(Engine::snapshot(), before);
+}
+
+/// A cluster that is not ours is never touched, whatever it is called.
+#[test]
+#[ignore = "needs Docker"]
+fn what_is_not_ours_is_never_touched() {
+    let lab = Lab::new("wplab-foreign");
+    let _stranger = Engine::stranger(lab.name());
+    for command in ["up", "down"] {
+        let refused = lab.run(&[command, lab.name()]);
+        assert_eq!(refused.code, Some(2), "{command}: {}", refused.stderr);
+        assert!(refused.stderr.contains("not"), "{}", refused.stderr);
+    }
+    assert!(Engine::container_exists(&format!("{}-control-plane", lab.name())), "the stranger is still there");
+}
+
+/// The engine goes away in the middle: exit code 4, one clear message, and the next `up` completes.
+#[test]
+#[ignore = "needs Docker"]
+fn docker_stopped_in_the_middle() {
+    let lab = Lab::new("wplab-cut");
+    let before = Engine::snapshot();
+    let engine = Engine::behind_a_wire();
+    let cut = lab.up_while_on(&engine, "load", || engine.cut());
+    assert_eq!(cut.code, Some(4), "{}", cut.stderr);
+    assert!(cut.stderr.contains("Docker"), "the message names the engine:\n{}", cut.stderr);
+    lab.run(&["down", lab.name()]).assert_code(0);
+    assert_eq!(Engine::snapshot(), before);
+}
