@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(150);
 
 /// The HorizontalPodAutoscaler has a real CPU value.
 pub(super) fn checks(cluster: &Cluster) -> Vec<Check<'_>> {
-    let hint = format!("wplab logs {} autoscale", cluster.lab);
+    let hint = format!("wplab logs {} --of autoscale", cluster.lab);
     vec![Check::new("cpu", "autoscale", "the autoscaler reports a CPU value", LIMIT, hint, || look(cluster))]
 }
 

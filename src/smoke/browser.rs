@@ -171,7 +171,8 @@ impl Browser {
         for _ in 0..REDIRECTS {
             let location = page.headers.get(LOCATION).and_then(|l| l.to_str().ok());
             let Some(location) = location.filter(|_| (300..400).contains(&page.status)) else { return Ok(page) };
-            let next = page.at.join(location).with_context(|| format!("{} redirects to what is no URL", page.path()))?;
+            let next =
+                page.at.join(location).with_context(|| format!("{} redirects to what is no URL", page.path()))?;
             ensure!(
                 next.origin() == self.site.origin(),
                 "{} of {} redirects to {}, which is not the site {}",
@@ -224,7 +225,10 @@ mod tests {
         .await;
         let browser = Browser::new("http://site.example:8080").expect("a browser");
         let away = browser.get(&door(&server, "wordpress-1"), "/away").await.expect_err("leads away").to_string();
-        assert_eq!(away, "/away of wordpress-1 redirects to http://127.0.0.1:9, which is not the site http://site.example:8080");
+        assert_eq!(
+            away,
+            "/away of wordpress-1 redirects to http://127.0.0.1:9, which is not the site http://site.example:8080"
+        );
         let circle = browser.get(&door(&server, "wordpress-1"), "/again").await.expect_err("a circle").to_string();
         assert_eq!(circle, "/again of wordpress-1 redirects in a circle");
     }
@@ -232,7 +236,10 @@ mod tests {
     #[tokio::test]
     async fn a_cookie_of_one_replica_is_shown_to_the_next_and_only_below_its_path() {
         let (one, two) = (
-            Server::start(|_| answer(200, &[("Set-Cookie", "s=1; path=/; HttpOnly"), ("Set-Cookie", "a=2; path=/wp-admin")], "")).await,
+            Server::start(|_| {
+                answer(200, &[("Set-Cookie", "s=1; path=/; HttpOnly"), ("Set-Cookie", "a=2; path=/wp-admin")], "")
+            })
+            .await,
             Server::start(|request| answer(200, &[], &request.header("cookie"))).await,
         );
         let browser = Browser::new("http://127.0.0.1:8080").expect("a browser");
@@ -247,12 +254,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_form_is_sent_as_a_form_and_its_content_is_in_no_error() {
-        let server = Server::start(|request| answer(200, &[], &format!("{} {}", request.header("content-type"), request.body))).await;
+        let server =
+            Server::start(|request| answer(200, &[], &format!("{} {}", request.header("content-type"), request.body)))
+                .await;
         let browser = Browser::new("http://127.0.0.1:8080").expect("a browser");
         let page = browser.submit(&door(&server, "a"), "/f", &[("pwd", "a b&c")]).await.expect("a page");
         assert_eq!(page.text(), "application/x-www-form-urlencoded pwd=a+b%26c");
         let gone = Door::new("wordpress-2", SocketAddr::from(([127, 0, 0, 1], 1)));
-        let error = format!("{:#}", browser.submit(&gone, "/f?key=hush", &[("pwd", "hush")]).await.expect_err("nobody there"));
+        let error =
+            format!("{:#}", browser.submit(&gone, "/f?key=hush", &[("pwd", "hush")]).await.expect_err("nobody there"));
         assert!(error.starts_with("no answer from wordpress-2 to POST /f") && !error.contains("hush"), "{error}");
     }
 }

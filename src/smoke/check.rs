@@ -141,7 +141,11 @@ pub async fn run(cx: &StepCx, checks: &[Check<'_>], at_once: usize) -> Vec<Check
             None => break,
         }
     }
-    checks.iter().zip(results).map(|(check, result)| result.unwrap_or_else(|| check.result(orphaned(), Duration::ZERO))).collect()
+    checks
+        .iter()
+        .zip(results)
+        .map(|(check, result)| result.unwrap_or_else(|| check.result(orphaned(), Duration::ZERO)))
+        .collect()
 }
 
 fn orphaned() -> Verdict {
@@ -212,7 +216,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_needs_a_failed_check_is_skipped_and_so_is_what_needs_that() {
-        let checks = [never("a"), ready("b").needs("a"), ready("c").needs("b"), ready("d"), ready("e").needs("nowhere")];
+        let checks =
+            [never("a"), ready("b").needs("a"), ready("c").needs("b"), ready("d"), ready("e").needs("nowhere")];
         let results = run(&cx(), &checks, 2).await;
         let skipped = |reason: &str| Verdict::Skipped { reason: reason.to_owned() };
         assert_eq!(results[1].verdict, skipped("not seen: a is there"));

@@ -40,12 +40,13 @@ impl<'a> Rows<'a> {
 
     pub(super) fn checks(&'a self, spec: &LabSpec) -> Vec<Check<'a>> {
         let wanted = usize::from(spec.database.members);
-        let hint = format!("wplab logs {} database", self.cluster.lab);
+        let hint = format!("wplab logs {} --of database", self.cluster.lab);
         let healthy = format!("all {wanted} database members are healthy and the replicas follow the source");
         let read = "a row written at the writer is read at every reader";
         vec![
             Check::new("members", SUBJECT, healthy, Duration::from_secs(120), &hint, move || self.healthy(wanted)),
-            Check::new("row", SUBJECT, read, Duration::from_secs(60), &hint, || self.read_everywhere()).needs("members"),
+            Check::new("row", SUBJECT, read, Duration::from_secs(60), &hint, || self.read_everywhere())
+                .needs("members"),
         ]
     }
 
@@ -92,7 +93,9 @@ impl<'a> Rows<'a> {
 
     async fn read(&self, pod: &str) -> Result<bool> {
         let (_forward, mut session) = self.connect(pod).await?;
-        let row = session.value(&format!("SELECT marker FROM {TABLE} WHERE marker = {}", literal(self.marker.as_str()))).await?;
+        let row = session
+            .value(&format!("SELECT marker FROM {TABLE} WHERE marker = {}", literal(self.marker.as_str())))
+            .await?;
         Ok(row.is_some())
     }
 
@@ -111,8 +114,11 @@ impl<'a> Rows<'a> {
     /// Logs in at a member as the site does; the forward must live as long as the session.
     async fn connect(&self, pod: &str) -> Result<(Forward, Session)> {
         let absent = |what: &str| Hopeless(format!("there is no {what}"));
-        let mut credentials = self.cluster.secret("db-credentials").await?.ok_or_else(|| absent("Secret db-credentials"))?;
-        let password = credentials.remove("wordpress-password").ok_or_else(|| absent("wordpress-password in Secret db-credentials"))?;
+        let mut credentials =
+            self.cluster.secret("db-credentials").await?.ok_or_else(|| absent("Secret db-credentials"))?;
+        let password = credentials
+            .remove("wordpress-password")
+            .ok_or_else(|| absent("wordpress-password in Secret db-credentials"))?;
         let mut tls = self.cluster.secret("db-tls").await?.ok_or_else(|| absent("Secret db-tls"))?;
         let ca = tls.remove("ca.crt").ok_or_else(|| absent("ca.crt in Secret db-tls"))?;
         let forward = self.cluster.forward(pod, PORT).await?;
@@ -122,6 +128,7 @@ impl<'a> Rows<'a> {
     }
 
     async fn healthy(&self, wanted: usize) -> Result<String> {
-        let _ = (wanted, crate::parts::database::members(self.cluster).await?); Ok(String::new())
+        let _ = (wanted, crate::parts::database::members(self.cluster).await?);
+        Ok(String::new())
     }
 }

@@ -39,16 +39,33 @@ pub(super) fn visit<'a>(cluster: &'a Cluster, site: &'a Site, marker: &Marker) -
 
 /// The checks of a visit, in the order in which a person would make them.
 pub(super) fn checks<'a>(cluster: &'a Cluster, visit: &'a Visit<'_>) -> Vec<Check<'a>> {
-    let logs = format!("wplab logs {} frontend", cluster.lab);
+    let logs = format!("wplab logs {} --of frontend", cluster.lab);
     let login = move || async move { visit.log_in(&login(cluster).await?).await };
     vec![
-        Check::new("front-page", SUBJECT, "the front page shows the site's title from every replica", LIMIT, &logs, || visit.front_page()),
+        Check::new(
+            "front-page",
+            SUBJECT,
+            "the front page shows the site's title from every replica",
+            LIMIT,
+            &logs,
+            || visit.front_page(),
+        ),
         Check::new("login", SUBJECT, "wp-login.php lets the administrator in", LIMIT, &logs, login).needs("front-page"),
-        Check::new("dashboard", SUBJECT, "every replica shows the dashboard to the same cookie", LIMIT, &logs, || visit.dashboard())
+        Check::new("dashboard", SUBJECT, "every replica shows the dashboard to the same cookie", LIMIT, &logs, || {
+            visit.dashboard()
+        })
+        .needs("login"),
+        Check::new("post", SUBJECT, "a published post is read from every replica", LIMIT, &logs, || visit.publish())
             .needs("login"),
-        Check::new("post", SUBJECT, "a published post is read from every replica", LIMIT, &logs, || visit.publish()).needs("login"),
-        Check::new("upload", SUBJECT, "an uploaded image comes back byte for byte from every replica", LIMIT, &logs, || visit.upload())
-            .needs("login"),
+        Check::new(
+            "upload",
+            SUBJECT,
+            "an uploaded image comes back byte for byte from every replica",
+            LIMIT,
+            &logs,
+            || visit.upload(),
+        )
+        .needs("login"),
     ]
 }
 
@@ -101,7 +118,8 @@ async fn front_door(url: &str) -> Result<Door> {
 async fn login(cluster: &Cluster) -> Result<Login> {
     let absent = || Hopeless("there is no Secret wordpress-credentials with admin-user and admin-password".to_owned());
     let mut values = cluster.secret("wordpress-credentials").await?.ok_or_else(absent)?;
-    let (user, password) = (values.remove("admin-user").ok_or_else(absent)?, values.remove("admin-password").ok_or_else(absent)?);
+    let (user, password) =
+        (values.remove("admin-user").ok_or_else(absent)?, values.remove("admin-password").ok_or_else(absent)?);
     Ok(Login { user, password })
 }
 

@@ -1,19 +1,34 @@
 //! Checks of the images. What is on a node is known only to the machine's side, so the look comes from the caller.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::{Result, ensure};
 use futures_util::future::BoxFuture;
 
-use crate::{parts::images::Role, smoke::check::Check};
+use crate::{
+    parts::images::Role,
+    smoke::check::{Check, Hopeless},
+};
 
-/// A look at every node: its name, and the images that it lacks.
-pub type ImagesOnNodes<'a> = Box<dyn Fn() -> BoxFuture<'a, Result<Vec<(String, Vec<Role>)>>> + Send + Sync + 'a>;
+/// One look at every node: its name, and the images that it lacks.
+pub type ImagesOnNodes<'a> = BoxFuture<'a, Result<Vec<(String, Vec<Role>)>>>;
 
-/// Every image of the lab is on every node.
-pub(super) fn checks<'a>(look: &'a ImagesOnNodes<'_>) -> Vec<Check<'a>> {
+/// Every image of the lab is on every node. There is one look only: what is not there does not come by itself.
+pub(super) fn checks(look: ImagesOnNodes<'_>) -> Vec<Check<'_>> {
     let hint = "wplab up loads what is missing";
-    let look = move || async move { judge(&look().await?) };
+    let look = Mutex::new(Some(look));
+    let look = move || {
+        let once = look.lock().unwrap_or_else(PoisonError::into_inner).take();
+        async move {
+            let Some(look) = once else {
+                return Err(Hopeless("the nodes did not tell their images".to_owned()).into());
+            };
+            judge(&look.await?).map_err(|error| Hopeless(error.to_string()).into())
+        }
+    };
     vec![Check::new("images", "images", "every image is on every node", Duration::from_secs(60), hint, look)]
 }
 
@@ -26,7 +41,9 @@ fn judge(nodes: &[(String, Vec<Role>)]) -> Result<String> {
 }
 
 fn names(roles: &[Role]) -> String {
-    let name = |role: &Role| serde_json::to_value(role).ok().and_then(|v| v.as_str().map(ToOwned::to_owned)).unwrap_or_default();
+    let name = |role: &Role| {
+        serde_json::to_value(role).ok().and_then(|v| v.as_str().map(ToOwned::to_owned)).unwrap_or_default()
+    };
     roles.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
@@ -39,7 +56,10 @@ mod tests {
         let full = ("lab-worker".to_owned(), Vec::new());
         let lacking = ("lab-worker2".to_owned(), vec![Role::Database, Role::MetricsServer]);
         assert_eq!(judge(&[full.clone(), full.clone()]).expect("all there"), "on 2 nodes");
-        assert_eq!(judge(&[full, lacking]).expect_err("lacks").to_string(), "lab-worker2 lacks database, metrics-server");
+        assert_eq!(
+            judge(&[full, lacking]).expect_err("lacks").to_string(),
+            "lab-worker2 lacks database, metrics-server"
+        );
         assert!(judge(&[]).is_err());
     }
 }

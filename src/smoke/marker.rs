@@ -36,7 +36,10 @@ impl Marker {
         if name.starts_with(&self.name) {
             return true;
         }
-        let made = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()).and_then(|digits| digits.parse::<u64>().ok());
+        let made = name
+            .strip_prefix(PREFIX)
+            .and_then(|rest| rest.split('-').next())
+            .and_then(|digits| digits.parse::<u64>().ok());
         made.is_some_and(|made| made.saturating_add(STALE.as_secs()) < self.made)
     }
 }

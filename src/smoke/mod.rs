@@ -18,13 +18,14 @@ mod testing;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use futures_util::FutureExt;
 use serde::Serialize;
 
 use crate::{
     cluster::Cluster,
-    parts::frontend::Site,
+    parts::{frontend::Site, images::Role},
     run::{StepCx, Stepped},
-    smoke::{check::Check, database::Rows, images::ImagesOnNodes, marker::Marker, site::Visit, storage::Volume},
+    smoke::{check::Check, database::Rows, marker::Marker, site::Visit, storage::Volume},
     spec::LabSpec,
 };
 
@@ -91,7 +92,7 @@ impl SmokeReport {
 }
 
 /// Runs every check against a lab, and removes what the checks have made. A failed check is no error: it is in the report.
-/// Without `images` that check is left out: what is on a node can only be seen from the machine that it runs on.
+/// `images` looks what each node lacks: that can only be seen from the machine that the nodes run on.
 ///
 /// # Errors
 /// The site's URL is none. Whatever goes wrong later fails a check.
@@ -100,13 +101,13 @@ pub async fn run(
     cluster: &Cluster,
     spec: &LabSpec,
     site: &Site,
-    images: Option<ImagesOnNodes<'_>>,
+    images: impl Future<Output = Result<Vec<(String, Vec<Role>)>>> + Send,
 ) -> Result<Stepped<SmokeReport>> {
     let marker = Marker::new();
     let (rows, volume) = (Rows::new(cluster, &marker), Volume::new(cluster, &marker));
     let visit = frontend::visit(cluster, site, &marker)?;
     let mut checks = nodes::checks(cluster, spec);
-    checks.extend(images.iter().flat_map(images::checks));
+    checks.extend(images::checks(images.boxed()));
     checks.extend(rows.checks(spec));
     checks.extend(volume.checks(spec));
     checks.extend(frontend::checks(cluster, &visit));
@@ -116,16 +117,20 @@ pub async fn run(
     let last = [clean_up(&rows, &volume, &visit, cluster)];
     report.checks.extend(check::run(&cx, &last, 1).await);
     let (passed, all) = (report.checks.iter().filter(|c| c.passed()).count(), report.checks.len());
-    // Nothing of what the checks made is left, so that a lab that was whole is as it was.
-    Ok(Stepped::already(report, format!("{passed} of {all} checks passed")))
+    Ok(Stepped::done(report, format!("{passed} of {all} checks passed")))
 }
 
 /// Runs after all others, whatever came of them.
 fn clean_up<'a>(rows: &'a Rows<'_>, volume: &'a Volume<'_>, visit: &'a Visit<'_>, cluster: &Cluster) -> Check<'a> {
-    let hint = format!("what is left is called {}-…; the next wplab smoke {} removes it", Marker::common(), cluster.lab);
+    let hint =
+        format!("what is left is called {}-…; the next wplab smoke {} removes it", Marker::common(), cluster.lab);
     let look = move || async move {
         // Each has its turn even when another one fails.
-        let done = [("row", rows.clean_up().await), ("file", volume.clean_up().await), ("post or image", visit.clean_up().await)];
+        let done = [
+            ("row", rows.clean_up().await),
+            ("file", volume.clean_up().await),
+            ("post or image", visit.clean_up().await),
+        ];
         let failed = done.iter().filter_map(|(what, result)| Some(format!("a {what}: {:#}", result.as_ref().err()?)));
         let failed: Vec<String> = failed.collect();
         ensure!(failed.is_empty(), "cannot remove {}", failed.join("; "));

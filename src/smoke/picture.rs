@@ -5,7 +5,8 @@ const SIDE: u32 = 16;
 /// A valid PNG whose pixels come from `seed`.
 pub(super) fn png(seed: &str) -> Vec<u8> {
     let mut pixels = Vec::new();
-    let mut noise = seed.bytes().cycle().zip(0u8..=255).cycle().map(|(letter, place)| letter.wrapping_mul(31).wrapping_add(place));
+    let mut noise =
+        seed.bytes().cycle().zip(0u8..=255).cycle().map(|(letter, place)| letter.wrapping_mul(31).wrapping_add(place));
     for _ in 0..SIDE {
         pixels.push(0); // this line is stored as it is
         pixels.extend(noise.by_ref().take(3 * SIDE as usize));

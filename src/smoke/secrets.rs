@@ -22,8 +22,29 @@ use crate::{
 
 /// Passwords that everybody tries first, in lower case. The last is what WordPress ships for its keys and salts.
 const KNOWN: [&str; 24] = [
-    "admin", "changeit", "changeme", "change-me", "default", "demo", "example", "letmein", "mysql", "pass", "passw0rd", "passwd",
-    "password", "qwerty", "root", "rootpassword", "secret", "test", "toor", "welcome", "wordpress", "wplab", "123456",
+    "admin",
+    "changeit",
+    "changeme",
+    "change-me",
+    "default",
+    "demo",
+    "example",
+    "letmein",
+    "mysql",
+    "pass",
+    "passw0rd",
+    "passwd",
+    "password",
+    "qwerty",
+    "root",
+    "rootpassword",
+    "secret",
+    "test",
+    "toor",
+    "welcome",
+    "wordpress",
+    "wplab",
+    "123456",
     "put your unique phrase here",
 ];
 
@@ -59,10 +80,22 @@ async fn look(cluster: &Cluster) -> Result<String> {
 
 async fn list<K>(cluster: &Cluster) -> Result<Vec<(String, Value)>>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
 {
     let kind = K::kind(&());
-    let items = cluster.api::<K>().list(&ListParams::default()).await.with_context(|| format!("cannot list every {kind}"))?.items;
+    let items = cluster
+        .api::<K>()
+        .list(&ListParams::default())
+        .await
+        .with_context(|| format!("cannot list every {kind}"))?
+        .items;
     let object = |item: K| Ok((format!("{kind} {}", item.name_any()), serde_json::to_value(item)?));
     items.into_iter().map(object).collect()
 }
@@ -79,7 +112,8 @@ fn confidential(secrets: &[Secret]) -> Vec<Confidential> {
     let mut values = Vec::new();
     for secret in secrets {
         for (key, ByteString(value)) in secret.data.iter().flatten() {
-            let open = key.ends_with(".crt") || ["user", "host", "url", "email", "database"].iter().any(|word| key.contains(word));
+            let open = key.ends_with(".crt")
+                || ["user", "host", "url", "email", "database"].iter().any(|word| key.contains(word));
             if !open {
                 let place = format!("Secret {}, {key}", secret.name_any());
                 values.push(Confidential { place, value: String::from_utf8_lossy(value).into_owned() });
@@ -108,7 +142,11 @@ fn exposures(name: &str, object: &Value, secrets: &[Confidential]) -> Vec<String
             found.extend(shown.map(|s| format!("{name} shows the value of {} at {path}", s.place)));
             if name.starts_with("ConfigMap ") && path.starts_with("data.") && !path.ends_with(".php") {
                 let lines = text.lines().filter_map(known_setting);
-                found.extend(lines.map(|setting| format!("{name} sets {setting} to nothing or to a well-known default at {path}")));
+                found.extend(
+                    lines.map(|setting| {
+                        format!("{name} sets {setting} to nothing or to a well-known default at {path}")
+                    }),
+                );
             }
         }
         if let Some(variable) = literal_variable(node) {
@@ -141,7 +179,9 @@ fn walk(node: &Value, path: &mut String, seen: &mut impl FnMut(&str, &Value)) {
 fn literal_variable(node: &Value) -> Option<&str> {
     let (name, value) = (node.get("name")?.as_str()?, node.get("value")?.as_str()?);
     let upper = name.to_uppercase();
-    let secret = ["PASSWORD", "PASSWD", "SECRET", "TOKEN"].iter().any(|word| upper.contains(word)) || upper.ends_with("_KEY") || upper.ends_with("_SALT");
+    let secret = ["PASSWORD", "PASSWD", "SECRET", "TOKEN"].iter().any(|word| upper.contains(word))
+        || upper.ends_with("_KEY")
+        || upper.ends_with("_SALT");
     // A path says where the secret is, not what it is.
     (secret && !upper.ends_with("_FILE") && !value.starts_with('/')).then_some(name)
 }
@@ -172,11 +212,22 @@ mod tests {
 
     #[test]
     fn weak_values_are_told_by_place_and_names_are_none() {
-        let weak = secret(&[("a", ""), ("admin-user", "admin"), ("b", "ChangeMe"), ("c", "x7Kq"), ("d", GOOD), ("ca.crt", "short")]);
+        let weak = secret(&[
+            ("a", ""),
+            ("admin-user", "admin"),
+            ("b", "ChangeMe"),
+            ("c", "x7Kq"),
+            ("d", GOOD),
+            ("ca.crt", "short"),
+        ]);
         let found: Vec<String> = confidential(&[weak]).iter().filter_map(weakness).collect();
         assert_eq!(
             found,
-            ["Secret creds, a is empty", "Secret creds, b is a well-known default", "Secret creds, c has only 4 characters"]
+            [
+                "Secret creds, a is empty",
+                "Secret creds, b is a well-known default",
+                "Secret creds, c has only 4 characters"
+            ]
         );
         let salt = secret(&[("auth-key", "put your unique phrase here")]);
         assert!(weakness(&confidential(&[salt])[0]).is_some());
@@ -185,7 +236,8 @@ mod tests {
     #[test]
     fn a_secrets_value_anywhere_else_is_found_and_not_repeated() {
         let values = confidential(&[secret(&[("root-password", GOOD)])]);
-        let pod = json!({ "spec": { "containers": [{ "name": "a", "command": ["mysqladmin", format!("-p{GOOD}")] }] } });
+        let pod =
+            json!({ "spec": { "containers": [{ "name": "a", "command": ["mysqladmin", format!("-p{GOOD}")] }] } });
         let found = exposures("Pod a", &pod, &values);
         assert_eq!(found, ["Pod a shows the value of Secret creds, root-password at spec.containers.0.command.1"]);
         assert!(!found[0].contains(GOOD));

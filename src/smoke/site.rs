@@ -105,7 +105,9 @@ impl<'a> Visit<'a> {
         let page = self.editor.submit(&door, "/wp-login.php", &fields).await?;
         expect_status(&page, 200)?;
         if page.text().contains("id=\"login_error\"") {
-            return Err(Hopeless("WordPress refuses the user and password of Secret wordpress-credentials".to_owned()).into());
+            return Err(
+                Hopeless("WordPress refuses the user and password of Secret wordpress-credentials".to_owned()).into()
+            );
         }
         let names = self.editor.cookie_names("/wp-admin/")?;
         ensure!(names.iter().any(|n| n.starts_with("wordpress_logged_in_")), "WordPress gave no session cookie");
@@ -189,7 +191,11 @@ impl<'a> Visit<'a> {
         let nonce = self.nonce(&door).await?;
         let mut removed = 0;
         for kind in KINDS {
-            for id in self.left_behind(&door, &nonce, kind).await.with_context(|| format!("cannot look for {kind} left behind"))? {
+            for id in self
+                .left_behind(&door, &nonce, kind)
+                .await
+                .with_context(|| format!("cannot look for {kind} left behind"))?
+            {
                 let gone = self.rest(&door, &nonce, Method::DELETE, &format!("{kind}/{id}&force=true"), None).await;
                 gone.with_context(|| format!("cannot remove {kind} {id}"))?;
                 removed += 1;
@@ -216,7 +222,8 @@ impl<'a> Visit<'a> {
         let body = bytes.clone();
         let path = rest_path("media");
         let page = self.editor.send(&door, Method::POST, &path, |request| {
-            let request = request.header("X-WP-Nonce", nonce).header(CONTENT_TYPE, "image/png").header(CONTENT_DISPOSITION, name);
+            let request =
+                request.header("X-WP-Nonce", nonce).header(CONTENT_TYPE, "image/png").header(CONTENT_DISPOSITION, name);
             request.body(body)
         });
         let made = understood(&page.await?)?;
@@ -250,7 +257,8 @@ impl<'a> Visit<'a> {
     async fn nonce(&self, door: &Door) -> Result<String> {
         let page = self.editor.get(door, "/wp-admin/admin-ajax.php?action=rest-nonce").await?;
         let nonce = page.text().trim().to_owned();
-        let sound = page.status == 200 && (6..=40).contains(&nonce.len()) && nonce.chars().all(|c| c.is_ascii_alphanumeric());
+        let sound =
+            page.status == 200 && (6..=40).contains(&nonce.len()) && nonce.chars().all(|c| c.is_ascii_alphanumeric());
         ensure!(sound, "WordPress gives no nonce ({})", page.status);
         Ok(nonce)
     }
@@ -357,14 +365,20 @@ mod tests {
         let found = |at: &str, headers: &[(&str, &str)]| answer(302, &[&[("Location", at)], headers].concat(), "");
         if let Some(rest) = path.strip_prefix("/index.php?rest_route=/wp/v2/") {
             let (kind, query) = rest.split_once(['/', '&']).unwrap_or((rest, ""));
-            if asked.header("x-wp-nonce") != "abcdef0123" || !inside || (site.refuses_posts && method == "POST" && kind == "posts") {
+            if asked.header("x-wp-nonce") != "abcdef0123"
+                || !inside
+                || (site.refuses_posts && method == "POST" && kind == "posts")
+            {
                 return answer(403, &[], r#"{"message":"Sorry, you are not allowed to do that."}"#);
             }
             let id = things.keys().max().unwrap_or(&0) + 1;
             return match (method, kind) {
                 ("POST", "posts") => {
                     let post: Value = serde_json::from_str(&asked.body).expect("JSON");
-                    things.insert(id, (post["slug"].as_str().expect("a slug").into(), post["content"].as_str().expect("text").into()));
+                    things.insert(
+                        id,
+                        (post["slug"].as_str().expect("a slug").into(), post["content"].as_str().expect("text").into()),
+                    );
                     answer(201, &[], &json!({ "id": id }).to_string())
                 }
                 ("DELETE", _) => {
@@ -372,7 +386,8 @@ mod tests {
                     page("{}")
                 }
                 ("GET", "posts") => {
-                    let list: Vec<Value> = things.iter().map(|(id, (slug, _))| json!({ "id": id, "slug": slug })).collect();
+                    let list: Vec<Value> =
+                        things.iter().map(|(id, (slug, _))| json!({ "id": id, "slug": slug })).collect();
                     page(&Value::from(list).to_string())
                 }
                 _ => page("[]"),
@@ -380,15 +395,21 @@ mod tests {
         }
         match (method, path) {
             ("GET", "/") => page("<title>A &amp; B&#8217;s lab</title>"),
-            ("GET", "/wp-login.php") => answer(200, &[("Set-Cookie", "wordpress_test_cookie=1; path=/")], "<form id=\"loginform\">"),
-            ("POST", "/wp-login.php") if asked.body.contains("pwd=right&") && asked.header("cookie").contains("wordpress_test_cookie") => {
+            ("GET", "/wp-login.php") => {
+                answer(200, &[("Set-Cookie", "wordpress_test_cookie=1; path=/")], "<form id=\"loginform\">")
+            }
+            ("POST", "/wp-login.php")
+                if asked.body.contains("pwd=right&") && asked.header("cookie").contains("wordpress_test_cookie") =>
+            {
                 found("http://127.0.0.1:8080/wp-admin/", &[("Set-Cookie", "wordpress_logged_in_x=1; path=/")])
             }
             ("POST", "/wp-login.php") => page("<div id=\"login_error\">"),
-            ("GET", "/wp-login.php?action=logout&_wpnonce=1") => found("/", &[("Set-Cookie", "wordpress_logged_in_x=; path=/; Max-Age=0")]),
-            ("GET", "/wp-admin/") if inside => {
-                page("<div id=\"wpadminbar\"><a href='http://x/wp-login.php?action=logout&amp;_wpnonce=1'></a><div id=\"dashboard-widgets\">")
+            ("GET", "/wp-login.php?action=logout&_wpnonce=1") => {
+                found("/", &[("Set-Cookie", "wordpress_logged_in_x=; path=/; Max-Age=0")])
             }
+            ("GET", "/wp-admin/") if inside => page(
+                "<div id=\"wpadminbar\"><a href='http://x/wp-login.php?action=logout&amp;_wpnonce=1'></a><div id=\"dashboard-widgets\">",
+            ),
             ("GET", "/wp-admin/") => found("/wp-login.php", &[]),
             ("GET", "/wp-admin/admin-ajax.php?action=rest-nonce") if inside => page("abcdef0123"),
             ("GET", path) => match path.strip_prefix("/?p=").and_then(|id| things.get(&id.parse().ok()?)) {
@@ -405,7 +426,8 @@ mod tests {
     }
 
     fn visit<'a>(servers: &'a [Server], marker: &Marker) -> Visit<'a> {
-        let doors = servers.iter().enumerate().map(|(n, s)| Door::new(format!("wordpress-{n}"), s.addr)).collect::<Vec<_>>();
+        let doors =
+            servers.iter().enumerate().map(|(n, s)| Door::new(format!("wordpress-{n}"), s.addr)).collect::<Vec<_>>();
         let doors: Doors<'a> = Box::new(move || std::future::ready(Ok(doors.clone())).boxed());
         Visit::new(SITE, "A & B's lab", marker, doors).expect("a visit")
     }
@@ -418,7 +440,10 @@ mod tests {
     async fn a_whole_visit_passes_and_leaves_only_what_was_there_before() {
         let site = Arc::new(Site::default());
         let (stale, neighbour) = ("wplab-smoke-1000-00000000".to_owned(), "wplab-smoke-hints".to_owned());
-        site.things.lock().expect("not poisoned").extend([(1, (stale, String::new())), (2, (neighbour, String::new()))]);
+        site.things
+            .lock()
+            .expect("not poisoned")
+            .extend([(1, (stale, String::new())), (2, (neighbour, String::new()))]);
         let servers = [server(&site).await, server(&site).await];
         let visit = visit(&servers, &Marker::new());
         assert_eq!(visit.front_page().await.expect("a page"), "at the front door and 1 replica");
@@ -440,7 +465,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_replica_that_does_not_know_the_session_is_named() {
-        let servers = [server(&Arc::default()).await, server(&Arc::new(Site { forgets_sessions: true, ..Site::default() })).await];
+        let servers = [
+            server(&Arc::default()).await,
+            server(&Arc::new(Site { forgets_sessions: true, ..Site::default() })).await,
+        ];
         let visit = visit(&servers, &Marker::new());
         visit.log_in(&login("right")).await.expect("a session");
         let error = format!("{:#}", visit.dashboard().await.expect_err("no dashboard there"));

@@ -40,7 +40,7 @@ impl<'a> Volume<'a> {
             1 => "the NFS volume is mounted".to_owned(),
             _ => format!("the NFS volume is mounted on at least {nodes} nodes"),
         };
-        let hint = format!("wplab logs {} storage", self.cluster.lab);
+        let hint = format!("wplab logs {} --of storage", self.cluster.lab);
         let shared = "a file written by one replica is read by every other";
         vec![
             Check::new("mounted", SUBJECT, sentence, LIMIT, &hint, move || self.mounted(nodes)),
@@ -72,7 +72,12 @@ impl<'a> Volume<'a> {
         let readers = if readers.is_empty() { std::slice::from_ref(writer) } else { readers };
         for reader in readers {
             let read = self.exec(reader, &["cat", &file]).await?;
-            ensure!(read == self.marker.as_str(), "{} reads something else than {} wrote", reader.name_any(), writer.name_any());
+            ensure!(
+                read == self.marker.as_str(),
+                "{} reads something else than {} wrote",
+                reader.name_any(),
+                writer.name_any()
+            );
         }
         Ok(format!("written by {}, read by {}", writer.name_any(), names(readers)))
     }
@@ -122,7 +127,9 @@ mod tests {
 
     #[test]
     fn both_clients_of_nfs_are_known_and_the_last_mount_counts() {
-        let line = |kind: &str| format!("overlay / overlay rw 0 0\n10.96.0.7:/export {CONTENT} {kind} rw 0 0\nproc /proc proc rw 0 0\n");
+        let line = |kind: &str| {
+            format!("overlay / overlay rw 0 0\n10.96.0.7:/export {CONTENT} {kind} rw 0 0\nproc /proc proc rw 0 0\n")
+        };
         assert_eq!(nfs_server(&line("nfs4")).as_deref(), Some("10.96.0.7:/export"));
         assert_eq!(nfs_server(&line("fuse.nfs4")).as_deref(), Some("10.96.0.7:/export"));
         assert_eq!(nfs_server(&line("ext4")), None);
