@@ -350,6 +350,7 @@ fn kind(host: &Host, lab: &LabName, verb: &str, noun: &str) -> Cmd {
     Cmd::new(&host.kind.path)
         .args([verb, noun, "--name", lab.as_str()])
         .env("PATH", process::child_path())
+        .env("DOCKER_HOST", host.docker.host())
         .env("KIND_EXPERIMENTAL_PROVIDER", "docker")
         .env("KIND_EXPERIMENTAL_DOCKER_NETWORK", network(lab))
 }

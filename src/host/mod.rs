@@ -18,7 +18,7 @@ mod needs;
 mod observe;
 pub mod ports;
 pub mod process;
-mod registry;
+pub mod registry;
 pub mod runc_shim;
 mod version;
 

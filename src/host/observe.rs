@@ -106,7 +106,7 @@ pub(crate) async fn observe(spec: &LabSpec, mirror: Option<&str>) -> (Observed, 
     let apt = process::find("apt-get").is_some();
     let package = async { apt && kind_package().await };
     let (engine_side, registry, kind, kind_package, leak) =
-        tokio::join!(engine_side, registry::answers(mirror), find_kind(), package, cluster_rules::look());
+        tokio::join!(engine_side, registry(mirror), find_kind(), package, cluster_rules::look());
     let (docker, engine, images, privileged, lab, published) = engine_side;
     let systemd = Path::new("/run/systemd/system").is_dir();
     let root_dir = if let EngineSeen::Answers(info) = &engine { info.root_dir.clone() } else { "/var/lib".into() };
@@ -140,6 +140,10 @@ pub(crate) async fn observe(spec: &LabSpec, mirror: Option<&str>) -> (Observed, 
         leak,
     };
     (observed, docker)
+}
+
+async fn registry(mirror: Option<&str>) -> Result<(), String> {
+    if registry::answers(mirror).await { Ok(()) } else { Err(format!("{} is silent", mirror.unwrap_or("Docker Hub"))) }
 }
 
 /// The usable `kind` among those that are there: the first that is new enough, else the first.
