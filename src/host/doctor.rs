@@ -1,1 +1,175 @@
-//! Stub: see the owner's brief.
+//! What this machine has and lacks for a lab, as data: one look at everything ([`super::observe`]), one judgement
+//! ([`super::findings`]), and the door to [`Host`] that only opens when nothing is blocking.
+
+use std::fmt;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::{
+    host::{
+        Host, HostFacts,
+        findings::judge,
+        fix::{self, Fixer},
+        observe::{EngineSeen, Observed, observe},
+    },
+    run::{StepCx, Stepped},
+    spec::LabSpec,
+};
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// As it should be, or nothing to do about it.
+    Ok,
+    /// A lab will probably work, but better or faster otherwise.
+    Warning,
+    /// No lab can work like this.
+    Blocking,
+}
+
+/// What to do about a finding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Cure {
+    /// A command to type, or what to do in words where no command does it.
+    pub command: String,
+    /// `--fix` does it on this machine.
+    pub fixable: bool,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Finding {
+    /// A name that never changes, for programs.
+    pub id: &'static str,
+    /// What was found, as a sentence.
+    pub title: String,
+    /// How much it matters.
+    pub level: Level,
+    /// What it means for a lab; may be empty.
+    pub detail: String,
+    /// What to do; present whenever the level is not [`Level::Ok`] and something can be done.
+    pub cure: Option<Cure>,
+}
+
+/// Everything that was found.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Diagnosis {
+    /// In a fixed order.
+    pub findings: Vec<Finding>,
+    /// What other rooms decide on.
+    pub facts: HostFacts,
+}
+
+impl Diagnosis {
+    /// The worst level among the findings.
+    pub fn worst(&self) -> Level {
+        self.findings.iter().map(|f| f.level).max().unwrap_or(Level::Ok)
+    }
+
+    /// The findings of one level.
+    pub fn of(&self, level: Level) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(move |f| f.level == level)
+    }
+}
+
+/// Something without which no lab can work is missing on this machine.
+#[derive(Clone, Debug)]
+pub struct Missing {
+    /// Every blocking finding.
+    pub findings: Vec<Finding>,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "this machine is not ready for a lab:")?;
+        for Finding { title, detail, cure, .. } in &self.findings {
+            write!(f, "\n- {title}")?;
+            if !detail.is_empty() {
+                write!(f, ": {detail}")?;
+            }
+            if let Some(Cure { command, fixable }) = cure {
+                let by = if *fixable { " (or run again with --fix)" } else { "" };
+                write!(f, "\n  cure: {command}{by}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Missing {}
+
+/// Looks at everything; never fails, what cannot be seen is a finding. `mirror` is asked instead of the public registry.
+pub async fn examine(spec: &LabSpec, mirror: Option<&str>) -> Diagnosis {
+    let (observed, _) = observe(spec, mirror).await;
+    diagnose(spec, &observed)
+}
+
+/// Looks at everything, lets `fixer` (from `--fix`) install what is missing, and opens the door to the machine.
+///
+/// # Errors
+/// [`Missing`] with every blocking finding; or an installation failed.
+pub async fn preflight(cx: StepCx, spec: &LabSpec, mirror: Option<&str>, fixer: Option<&Fixer<'_>>) -> Result<Stepped<Host>> {
+    cx.say("looking at this machine");
+    let (mut observed, mut docker) = observe(spec, mirror).await;
+    let mut changed = false;
+    if let Some(fixer) = fixer {
+        let actions = fix::plan(spec, &observed);
+        if !actions.is_empty() && fixer.consent.agree(&actions).await {
+            fix::carry_out(&cx, fixer, &actions).await?;
+            changed = true;
+            cx.say("looking at this machine again");
+            (observed, docker) = observe(spec, mirror).await;
+        }
+    }
+    let diagnosis = diagnose(spec, &observed);
+    let blocking: Vec<Finding> = diagnosis.of(Level::Blocking).cloned().collect();
+    if !blocking.is_empty() {
+        return Err(Missing { findings: blocking }.into());
+    }
+    for Finding { title, detail, cure, .. } in diagnosis.of(Level::Warning) {
+        let cure = cure.as_ref().map(|cure| format!(" ({})", cure.command)).unwrap_or_default();
+        let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+        cx.warn(format!("{title}{detail}{cure}"));
+    }
+    // Their absence is blocking, so these two are there.
+    let docker = docker.context("the Docker engine went away")?;
+    let kind = observed.usable_kind().context("kind went away")?;
+    let engine = if let EngineSeen::Answers(info) = &observed.engine { info.version.as_str() } else { "?" };
+    let detail = format!("Docker {engine}, kind {}, {} cores", kind.version, diagnosis.facts.cpus);
+    Ok(Stepped::changed(changed, Host { docker, kind, facts: diagnosis.facts }, detail))
+}
+
+fn diagnose(spec: &LabSpec, observed: &Observed) -> Diagnosis {
+    let mut facts = HostFacts { kernel_nfs: observed.kernel_nfs, registry: observed.registry.is_ok(), ..HostFacts::default() };
+    if let EngineSeen::Answers(info) = &observed.engine {
+        facts = HostFacts { cgroup_version: info.cgroup_version, cpus: info.cpus, memory: info.memory, ..facts };
+    }
+    Diagnosis { findings: judge(spec, observed), facts }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_said_all_at_once_with_its_cure() {
+        let finding = |title: &str, detail: &str, cure: Option<Cure>| Finding {
+            id: "x",
+            title: title.into(),
+            level: Level::Blocking,
+            detail: detail.into(),
+            cure,
+        };
+        let cure = |fixable| Some(Cure { command: "apt-get install x".into(), fixable });
+        let missing = Missing { findings: vec![finding("There is no x", "a lab needs it", cure(true)), finding("No y", "", None)] };
+        assert_eq!(
+            missing.to_string(),
+            "this machine is not ready for a lab:\n- There is no x: a lab needs it\n  cure: apt-get install x (or run again with --fix)\n- No y"
+        );
+    }
+}

@@ -1,16 +1,461 @@
-//! The only file that starts `kind`. Stub.
-#![allow(missing_docs, dead_code, unused_variables, clippy::unused_async, reason = "skeleton")]
-use std::path::{Path, PathBuf};
-use anyhow::{Result, bail};
-use crate::{host::Host, run::StepCx, spec::{LabName, LabSpec}};
+//! The nodes: looks at the containers that are there, starts, completes or makes them. The only file that starts `kind`.
+//!
+//! `kind` writes the kubeconfig after everything else, so a cluster without one was never finished and holds nothing.
+//! Whether a finished cluster is whole only Kubernetes can say; the caller looks for us ([`ClusterLook`]).
 
-#[derive(Clone, Debug)]
-pub struct Kind { pub path: PathBuf, pub version: String }
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    io::Write,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::{
+    host::{
+        Host, cluster_rules,
+        docker::{Container, Docker},
+        kind_config,
+        lock::{self, LabLock},
+        ports,
+        process::{self, Cmd, CommandFailed},
+    },
+    labels,
+    run::{StepCx, Stepped},
+    spec::{LabName, LabSpec},
+    wait::{Look, TimedOut},
+};
+
+/// The port of every node on which the frontend's Service listens; the control plane's is mapped to 127.0.0.1.
+pub const NODE_PORT: u16 = 30080;
+/// kind's own label on node containers; its value is the cluster's name.
+pub const CLUSTER_LABEL: &str = "io.x-k8s.kind.cluster";
+
+/// How long the API server of a finished cluster may be silent: nodes that were just started need a minute or two.
+const API_PATIENCE: Duration = Duration::from_mins(3);
+/// The same for one that may never have been finished.
+const DOUBTFUL_PATIENCE: Duration = Duration::from_secs(20);
+const EVERY: Duration = Duration::from_secs(1);
+
+/// The `kind` executable.
+#[derive(Clone, Debug, Serialize)]
+pub struct Kind {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its version, as `0.33.0`.
+    pub version: String,
+}
 
 /// A cluster that is there.
 #[derive(Clone, Debug)]
-pub struct Nodes { pub kubeconfig: PathBuf, pub control_plane: String, pub all: Vec<String>, pub port: u16, pub created: bool }
+pub struct Nodes {
+    /// The lab's own kubeconfig file.
+    pub kubeconfig: PathBuf,
+    /// The control plane's container, which is also the Node's name.
+    pub control_plane: String,
+    /// All node containers, control plane first.
+    pub all: Vec<String>,
+    /// The frontend's port on 127.0.0.1.
+    pub port: u16,
+    /// The nodes are new.
+    pub created: bool,
+}
 
-pub fn node_names(lab: &LabName, workers: u8) -> Vec<String> { Vec::new() }
-pub fn kubeconfig_path(lab: &LabName) -> PathBuf { PathBuf::new() }
-pub async fn ensure(cx: &StepCx, host: &Host, spec: &LabSpec, node_image: &str) -> Result<Nodes> { bail!("stub") }
+/// What one look at a cluster through its API found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClusterLook {
+    /// The API answers, every expected Node object is there, and so is what `kind` installs last.
+    Whole,
+    /// Something of that is missing, and nothing of a lab is in it: it may be thrown away.
+    Unfinished(String),
+    /// Something is missing, but a lab is in it: it must not be thrown away.
+    InUse(String),
+    /// The API does not answer (yet), and what was seen instead.
+    Silent(String),
+}
+
+/// A kind cluster of this name exists and carries no labels of ours: it is never touched.
+#[derive(Clone, Debug)]
+pub struct NotOurs {
+    /// The name.
+    pub lab: LabName,
+    /// The containers without our labels.
+    pub containers: Vec<String>,
+}
+
+impl fmt::Display for NotOurs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (lab, containers) = (&self.lab, self.containers.join(", "));
+        write!(f, "the kind cluster {lab} was not made by wplab and is left alone ({containers}); choose another lab name")
+    }
+}
+
+impl std::error::Error for NotOurs {}
+
+impl NotOurs {
+    /// All of these containers of the cluster `lab` are ours.
+    pub(crate) fn check(lab: &LabName, containers: &[Container]) -> Result<(), NotOurs> {
+        let mine = labels::of_lab(lab);
+        let foreign = |c: &&Container| !mine.iter().all(|(name, value)| c.labels.get(name) == Some(value));
+        let containers: Vec<String> = containers.iter().filter(foreign).map(|c| c.name.clone()).collect();
+        if containers.is_empty() { Ok(()) } else { Err(NotOurs { lab: lab.clone(), containers }) }
+    }
+}
+
+/// The names of a lab's nodes as kind gives them, control plane first.
+pub fn node_names(lab: &LabName, workers: u8) -> Vec<String> {
+    let worker = |i: u8| if i == 1 { format!("{lab}-worker") } else { format!("{lab}-worker{i}") };
+    std::iter::once(format!("{lab}-control-plane")).chain((1..=workers).map(worker)).collect()
+}
+
+/// Where a lab's kubeconfig is.
+pub fn kubeconfig_path(lab: &LabName) -> PathBuf {
+    lock::folder(lab).join("kubeconfig")
+}
+
+/// The port of 127.0.0.1 that a control plane's container maps to the frontend; nothing while it is stopped.
+pub fn frontend_port(container: &Container) -> Option<u16> {
+    container.ports.iter().find(|(inside, _)| *inside == NODE_PORT).map(|(_, outside)| *outside)
+}
+
+/// All containers of the kind cluster with this name, ours or not.
+pub(crate) async fn containers(docker: &Docker, lab: &LabName) -> Result<Vec<Container>> {
+    let label = BTreeMap::from([(CLUSTER_LABEL.to_owned(), lab.to_string())]);
+    docker.containers(&label).await.with_context(|| format!("cannot list the containers of the cluster {lab}"))
+}
+
+/// Makes sure that the lab's nodes run: starts those that are stopped, throws away what an interrupted creation left,
+/// creates what is not there. `look` looks at the cluster of a kubeconfig once.
+///
+/// # Errors
+/// [`NotOurs`]; the nodes that are there are not those of the lab file, or are damaged though a lab is in them; `kind`
+/// failed ([`CommandFailed`] with what it usually means); the API of nodes that are there stays silent ([`TimedOut`]).
+pub async fn ensure<F>(
+    cx: StepCx,
+    host: &Host,
+    spec: &LabSpec,
+    lock: &LabLock,
+    node_image: &str,
+    look: impl Fn(PathBuf) -> F,
+) -> Result<Stepped<Nodes>>
+where
+    F: Future<Output = ClusterLook>,
+{
+    let docker = &host.docker;
+    let there = containers(docker, &spec.name).await?;
+    NotOurs::check(&spec.name, &there)?;
+    if let Err(error) = cluster_rules::ensure().await {
+        cx.say(format!("cluster addresses may leave this machine: {error:#}"));
+    }
+    if !there.is_empty() {
+        let (started, left) = start_stopped(&cx, docker, there).await?;
+        if let Some(nodes) = keep(&cx, host, spec, &left, look).await? {
+            let detail = format!("{} nodes", nodes.all.len());
+            return Ok(Stepped::changed(started, nodes, detail));
+        }
+        for container in &left {
+            cx.say(format!("removing {}, left by an interrupted creation", container.name));
+            docker.remove_container(&container.name).await.with_context(|| format!("cannot remove {}", container.name))?;
+        }
+        // Of the cluster that is gone; were it there, the next run would take the new one for finished.
+        let _ = std::fs::remove_file(kubeconfig_path(&spec.name));
+    }
+    let nodes = create(&cx, host, spec, lock, node_image).await?;
+    let detail = format!("{} nodes on Docker network {}", nodes.all.len(), network(&spec.name));
+    Ok(Stepped::done(nodes, detail))
+}
+
+/// Starts stopped nodes and lists the containers again: only a running one shows its port.
+async fn start_stopped(cx: &StepCx, docker: &Docker, there: Vec<Container>) -> Result<(bool, Vec<Container>)> {
+    let stopped: Vec<&Container> = there.iter().filter(|c| !c.running).collect();
+    if stopped.is_empty() {
+        return Ok((false, there));
+    }
+    // The control plane first: workers look for it when they boot.
+    let (first, rest): (Vec<&Container>, Vec<&Container>) = stopped.into_iter().partition(|c| c.name.ends_with("-control-plane"));
+    let mut seen = Vec::new();
+    for container in first.into_iter().chain(rest) {
+        cx.say(format!("starting {}, which was stopped", container.name));
+        // A node that died while it was being made may never start again; whether that matters is decided by the rest.
+        if let Err(error) = docker.start(&container.name).await {
+            cx.say(format!("{} does not start: {error:#}", container.name));
+        }
+        seen.push(container.labels.get(CLUSTER_LABEL).cloned().unwrap_or_default());
+    }
+    let label = BTreeMap::from([(CLUSTER_LABEL.to_owned(), seen.swap_remove(0))]);
+    Ok((true, docker.containers(&label).await.context("cannot list the nodes after starting them")?))
+}
+
+/// What to do about containers that are there, before the API is asked.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// All are there and run.
+    Ask,
+    /// Some are missing or do not run; the API is asked what would be lost.
+    Damaged(String),
+    /// They cannot be what the lab file asks for.
+    Differs(String),
+    /// Nothing can be kept.
+    Remove,
+}
+
+fn judge(lab: &LabName, workers: u8, there: &[(&str, bool)], finished: bool) -> Verdict {
+    let wanted = node_names(lab, workers);
+    let running = |name: &str| there.iter().any(|(n, running)| *n == name && *running);
+    if !running(&wanted[0]) {
+        // The cluster's whole state was on the control plane.
+        return if there.iter().any(|(n, _)| *n == wanted[0]) && finished {
+            Verdict::Damaged(format!("its control plane {} does not run", wanted[0]))
+        } else {
+            Verdict::Remove
+        };
+    }
+    let extra = there.iter().filter(|(name, _)| !wanted.iter().any(|w| w == name)).count();
+    if extra > 0 && finished {
+        let there = there.len() - 1;
+        return Verdict::Differs(format!("lab {lab} has {there} workers and the lab file asks for {workers}"));
+    }
+    let missing: Vec<&str> = wanted.iter().map(String::as_str).filter(|name| !running(name)).collect();
+    match (missing.is_empty() && extra == 0, finished) {
+        (true, _) => Verdict::Ask,
+        (false, true) => Verdict::Damaged(format!("{} missing or stopped", missing.join(" and "))),
+        (false, false) => Verdict::Remove,
+    }
+}
+
+/// The nodes, if what is there can be kept; `None` when it has to go.
+async fn keep<F>(
+    cx: &StepCx,
+    host: &Host,
+    spec: &LabSpec,
+    there: &[Container],
+    look: impl Fn(PathBuf) -> F,
+) -> Result<Option<Nodes>>
+where
+    F: Future<Output = ClusterLook>,
+{
+    let lab = &spec.name;
+    let kubeconfig = kubeconfig_path(lab);
+    let finished = kubeconfig.is_file();
+    let seen: Vec<(&str, bool)> = there.iter().map(|c| (c.name.as_str(), c.running)).collect();
+    let damage = match judge(lab, spec.cluster.workers, &seen, finished) {
+        Verdict::Remove => return Ok(None),
+        Verdict::Differs(how) => bail!("{how}; nodes cannot be added to a kind cluster: run `wplab down {lab}` first"),
+        Verdict::Damaged(how) => Some(how),
+        Verdict::Ask => None,
+    };
+    if !finished && let Err(error) = export_kubeconfig(host, lab, &kubeconfig).await {
+        cx.say(format!("the cluster was never finished: {error:#}"));
+        return Ok(None);
+    }
+    let lost = |how: &str| format!("lab {lab} is damaged: {how}; run `wplab down {lab}`, then `wplab up` again");
+    let patience = if finished { API_PATIENCE } else { DOUBTFUL_PATIENCE };
+    let seen = cx
+        .until("the API server", patience, EVERY, || {
+            let seen = look(kubeconfig.clone());
+            async { Ok(match seen.await {
+                ClusterLook::Silent(why) => Look::NotYet(why),
+                other => Look::Ready(other),
+            }) }
+        })
+        .await;
+    match seen {
+        Ok(ClusterLook::Whole | ClusterLook::Silent(_)) if damage.is_none() => {}
+        Ok(ClusterLook::Unfinished(why)) => {
+            cx.say(format!("the cluster was never finished: {why}"));
+            return Ok(None);
+        }
+        Ok(ClusterLook::InUse(why)) => bail!(lost(damage.as_deref().unwrap_or(&why))),
+        Ok(_) => bail!(lost(damage.as_deref().unwrap_or("its API server does not answer"))),
+        Err(error) if !finished && error.is::<TimedOut>() => {
+            let _ = std::fs::remove_file(&kubeconfig);
+            return Ok(None);
+        }
+        Err(error) => {
+            return Err(error.context(damage.map_or_else(|| "the nodes run, but Kubernetes does not answer".into(), |how| lost(&how))));
+        }
+    }
+    let all = node_names(lab, spec.cluster.workers);
+    let Some(port) = there.iter().find_map(frontend_port) else {
+        bail!(lost("its control plane maps no port to the frontend"));
+    };
+    Ok(Some(Nodes { kubeconfig, control_plane: all[0].clone(), all, port, created: false }))
+}
+
+async fn create(cx: &StepCx, host: &Host, spec: &LabSpec, lock: &LabLock, node_image: &str) -> Result<Nodes> {
+    let (docker, lab) = (&host.docker, &spec.name);
+    let image = derive_image(docker, lab, node_image).await?;
+    docker.ensure_network(&network(lab), &labels::of_lab(lab)).await.context("cannot make the lab's Docker network")?;
+    let published = docker.published_ports().await.context("cannot list the published ports")?;
+    let port = ports::next_free(spec.cluster.port, &published)?;
+    if port != spec.cluster.port {
+        cx.warn(format!("port {} is taken; lab {lab} gets 127.0.0.1:{port}", spec.cluster.port));
+    }
+    let config = kind_config::yaml(spec.cluster.workers, port, host.facts.cgroup_version)?;
+    let mut file = tempfile::Builder::new().prefix("wplab-kind-").suffix(".yaml").tempfile().context("cannot make a temporary file")?;
+    file.write_all(config.as_bytes()).context("cannot write kind's configuration")?;
+    let kubeconfig = kubeconfig_path(lab);
+    let command = kind(host, lab, "create", "cluster")
+        .args(["--image", &image, "--retain", "--config"])
+        .arg(file.path())
+        .arg("--kubeconfig")
+        .arg(&kubeconfig)
+        .stdin(lock.share()?);
+    let told = |line: &str| {
+        if let Some(note) = note(line) {
+            cx.say(note);
+        }
+    };
+    command.watch(told).await.map_err(|error| {
+        let meaning = error.downcast_ref::<CommandFailed>().and_then(|failed| meaning(&failed.said));
+        let context = meaning.map_or_else(|| "kind could not make the nodes".into(), |m| format!("kind could not make the nodes: {m}"));
+        error.context(context)
+    })?;
+    let all = node_names(lab, spec.cluster.workers);
+    Ok(Nodes { kubeconfig, control_plane: all[0].clone(), all, port, created: true })
+}
+
+/// The node image with our labels on top: containers inherit them, and that is how we know our nodes again.
+async fn derive_image(docker: &Docker, lab: &LabName, node_image: &str) -> Result<String> {
+    let dockerfile = format!("FROM {node_image}\n");
+    let mut header = tar::Header::new_gnu();
+    header.set_size(dockerfile.len() as u64);
+    header.set_mode(0o644);
+    let mut context = tar::Builder::new(Vec::new());
+    context.append_data(&mut header, "Dockerfile", dockerfile.as_bytes())?;
+    let context = Bytes::from(context.into_inner()?);
+    let tag = format!("wplab/node-of-{lab}:latest");
+    docker
+        .build(context, &tag, &BTreeMap::new(), &labels::of_lab(lab), |_| {})
+        .await
+        .with_context(|| format!("cannot derive the lab's node image from {node_image}"))?;
+    Ok(tag)
+}
+
+async fn export_kubeconfig(host: &Host, lab: &LabName, path: &Path) -> Result<()> {
+    let out = kind(host, lab, "get", "kubeconfig").run().await?;
+    let temporary = path.with_extension("new");
+    let mut options = std::fs::OpenOptions::new();
+    std::os::unix::fs::OpenOptionsExt::mode(options.create(true).truncate(true).write(true), 0o600);
+    let written = options.open(&temporary).and_then(|mut file| file.write_all(out.stdout.as_bytes()));
+    written.and_then(|()| std::fs::rename(&temporary, path)).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn kind(host: &Host, lab: &LabName, verb: &str, noun: &str) -> Cmd {
+    Cmd::new(&host.kind.path)
+        .args([verb, noun, "--name", lab.as_str()])
+        .env("PATH", process::child_path())
+        .env("DOCKER_HOST", host.docker.host())
+        .env("KIND_EXPERIMENTAL_PROVIDER", "docker")
+        .env("KIND_EXPERIMENTAL_DOCKER_NETWORK", network(lab))
+}
+
+/// Asks an executable for its version.
+pub(crate) fn version_command(path: &Path) -> Cmd {
+    Cmd::new(path).arg("version")
+}
+
+fn network(lab: &LabName) -> String {
+    format!("wplab-{lab}")
+}
+
+/// A line of kind's as a progress note: only the beginning of a piece of work, without the bullet.
+fn note(line: &str) -> Option<String> {
+    let text = line.trim().strip_prefix('•')?.trim_end_matches(['.', ' ']);
+    let text: String = text.chars().filter(|c| c.is_ascii()).collect();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    (!words.is_empty()).then(|| words.join(" "))
+}
+
+/// What kind's last words usually mean.
+fn meaning(said: &str) -> Option<&'static str> {
+    let has = |text: &str| said.contains(text);
+    if has("port is already allocated") || has("address already in use") {
+        Some("another program took the port in the meantime; run it again and the next free port is taken")
+    } else if has("no space left on device") {
+        Some("Docker's disk is full; see `wplab doctor`")
+    } else if has("too many open files") || has("inotify") {
+        Some("the machine's inotify limits are too low; see `wplab doctor`")
+    } else if has("could not find a log line that matches") {
+        Some("a node did not boot; `docker logs` of the node container says why, and the usual reasons are low inotify limits and a node image that does not want this machine's cgroup version")
+    } else if has("unable to apply caps") || has("operation not permitted") {
+        Some("this engine cannot run privileged containers; see `wplab doctor`")
+    } else if has("failed to init node with kubeadm") {
+        Some("Kubernetes did not start on the control plane; the usual reasons are a slow or full disk and too little memory")
+    } else if has("failed to join node with kubeadm") {
+        Some("a worker could not join the control plane; the usual reason is too little memory")
+    } else if has("Cannot connect to the Docker daemon") {
+        Some("the Docker engine went away")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lab() -> LabName {
+        LabName::new("zoo").expect("a name")
+    }
+
+    #[test]
+    fn names_are_those_that_kind_gives() {
+        assert_eq!(node_names(&lab(), 3), ["zoo-control-plane", "zoo-worker", "zoo-worker2", "zoo-worker3"]);
+        assert_eq!(node_names(&lab(), 0), ["zoo-control-plane"]);
+    }
+
+    #[test]
+    fn what_is_there_is_kept_asked_about_or_removed() {
+        const CP: (&str, bool) = ("zoo-control-plane", true);
+        const W: (&str, bool) = ("zoo-worker", true);
+        let damaged = |text: &str| Verdict::Damaged(text.into());
+        let differs = Verdict::Differs("lab zoo has 2 workers and the lab file asks for 1".into());
+        type Case<'a> = (&'a [(&'a str, bool)], bool, Verdict);
+        let cases: [Case<'_>; 9] = [
+            (&[CP, W], true, Verdict::Ask),
+            (&[CP, W], false, Verdict::Ask),
+            (&[CP], false, Verdict::Remove),
+            (&[CP], true, damaged("zoo-worker missing or stopped")),
+            (&[CP, ("zoo-worker", false)], true, damaged("zoo-worker missing or stopped")),
+            (&[W], true, Verdict::Remove),
+            (&[("zoo-control-plane", false), W], false, Verdict::Remove),
+            (&[("zoo-control-plane", false), W], true, damaged("its control plane zoo-control-plane does not run")),
+            (&[CP, W, ("zoo-worker2", true)], true, differs),
+        ];
+        for (there, finished, want) in cases {
+            assert_eq!(judge(&lab(), 1, there, finished), want, "{there:?} finished: {finished}");
+        }
+    }
+
+    #[test]
+    fn a_cluster_without_our_labels_is_not_ours() {
+        let container = |labels| Container { name: "zoo-control-plane".into(), running: true, image: String::new(), labels, ports: Vec::new() };
+        assert!(NotOurs::check(&lab(), &[container(labels::of_lab(&lab()))]).is_ok());
+        let other = LabName::new("ark").expect("a name");
+        for foreign in [BTreeMap::new(), labels::of_lab(&other)] {
+            let error = NotOurs::check(&lab(), &[container(foreign)]).expect_err("not ours");
+            assert_eq!(error.containers, ["zoo-control-plane"]);
+        }
+    }
+
+    #[test]
+    fn kinds_lines_become_notes() {
+        assert_eq!(note(" • Ensuring node image (wplab/node-of-zoo:latest) 🖼  ..."), Some("Ensuring node image (wplab/node-of-zoo:latest)".into()));
+        assert_eq!(note(" • Starting control-plane 🕹️  ...").as_deref(), Some("Starting control-plane"));
+        assert_eq!(note(" ✓ Starting control-plane 🕹️"), None);
+        assert_eq!(note("Set kubectl context to \"kind-zoo\""), None);
+    }
+
+    #[test]
+    fn last_words_get_their_usual_meaning() {
+        assert!(meaning("Bind for 127.0.0.1:8080 failed: port is already allocated").is_some_and(|m| m.contains("next free")));
+        assert!(meaning("write /x: no space left on device").is_some_and(|m| m.contains("full")));
+        assert_eq!(meaning("something new"), None);
+    }
+}

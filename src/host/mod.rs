@@ -1,11 +1,26 @@
 //! The machine's side of a lab: its Docker engine, its `kind`, its folders. Knows nothing of Kubernetes' API; a
 //! kubeconfig leaves this room as a path.
+//!
+//! [`doctor`] looks at the machine, [`fix`] installs what is missing, [`kind`] makes the nodes, [`labs`] lists and
+//! removes what is there.
 
+pub mod cluster_rules;
 pub mod docker;
 pub mod doctor;
+pub mod engine;
+mod findings;
+pub mod fix;
 pub mod kind;
+mod kind_config;
+pub mod labs;
+pub mod lock;
+mod needs;
+mod observe;
+pub mod ports;
 pub mod process;
 pub mod registry;
+pub mod runc_shim;
+mod version;
 
 use crate::host::{docker::Docker, kind::Kind};
 

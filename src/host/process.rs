@@ -1,7 +1,15 @@
 //! The one way to start a child process: quoted for pasting, exit status always checked, output kept, and its whole
 //! process group ended when the future is dropped.
 
-use std::{ffi::OsString, fmt, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    ffi::OsString,
+    fmt,
+    fs::{File, OpenOptions},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -16,7 +24,7 @@ pub struct Cmd {
     program: OsString,
     args: Vec<OsString>,
     envs: Vec<(OsString, OsString)>,
-    stdin: Option<std::fs::File>,
+    stdin: Option<File>,
 }
 
 /// What a command printed; it ended with status 0.
@@ -80,7 +88,7 @@ impl Cmd {
 
     /// An open file as standard input. A lock held on it lives as long as the child does.
     #[must_use]
-    pub fn stdin(mut self, file: std::fs::File) -> Cmd {
+    pub fn stdin(mut self, file: File) -> Cmd {
         self.stdin = Some(file);
         self
     }
@@ -125,6 +133,26 @@ impl Cmd {
             .await
             .with_context(|| format!("`{shown}` did not end within {} s", limit.as_secs()))?
     }
+
+    /// Starts a daemon that outlives us: in a session of its own (`setsid --fork`), with its output appended to `log`.
+    /// Whether it works is the caller's to find out.
+    ///
+    /// # Errors
+    /// The log cannot be opened, or `setsid` (util-linux) cannot be started.
+    pub async fn detached(self, log: &Path) -> Result<()> {
+        let shown = self.to_string();
+        let open = || OpenOptions::new().create(true).append(true).open(log);
+        let (out, err) = (open(), open());
+        let (out, err) = out.and_then(|out| Ok((out, err?))).with_context(|| format!("cannot write {}", log.display()))?;
+        let mut setsid = Command::new("setsid");
+        setsid.arg("--fork").arg(&self.program).args(&self.args).envs(self.envs);
+        setsid.stdin(self.stdin.map_or_else(Stdio::null, Stdio::from)).stdout(out).stderr(err);
+        let status = setsid.status().await.with_context(|| format!("cannot start `setsid --fork {shown}`"))?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(CommandFailed { command: format!("setsid --fork {shown}"), code: status.code(), said: String::new() }.into())
+    }
 }
 
 impl fmt::Display for Cmd {
@@ -149,7 +177,8 @@ fn quoted(word: &OsString) -> String {
     if !word.is_empty() && word.chars().all(plain) { word.into_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
-fn tail(text: &str, count: usize) -> String {
+/// The last lines of a text.
+pub(crate) fn tail(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text.trim_end().lines().collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
@@ -166,6 +195,33 @@ async fn lines(stream: Option<impl AsyncRead + Unpin>, mut told: impl FnMut(&str
         line.clear();
     }
     text
+}
+
+/// Where a program is: in PATH, in our own cache's `bin`, or among the administrator's programs, which a user's PATH
+/// often lacks.
+pub fn find(program: &str) -> Option<PathBuf> {
+    search(program, &std::env::var_os("PATH").unwrap_or_default())
+}
+
+fn search(program: &str, path: &OsString) -> Option<PathBuf> {
+    let executable = |p: &PathBuf| p.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
+    let folders = std::env::split_paths(path).filter(|p| p.is_absolute());
+    folders
+        .chain([bin_home(), PathBuf::from("/usr/local/sbin"), PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")])
+        .map(|folder| folder.join(program))
+        .find(executable)
+}
+
+/// Executables that `--fix` fetched for this user: `bin` in [`cache_home`].
+pub fn bin_home() -> PathBuf {
+    cache_home().join("bin")
+}
+
+/// PATH for a child that looks for programs itself: the user's, then everywhere [`find`] looks.
+pub fn child_path() -> OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let more = [bin_home(), PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")];
+    std::env::join_paths(std::env::split_paths(&path).chain(more)).unwrap_or(path)
 }
 
 /// The folder of one lab on this machine: kubeconfig, lock, diagnostics. `$XDG_DATA_HOME/wplab/NAME`.
@@ -195,6 +251,30 @@ mod tests {
         let error = Cmd::new("sh").args(["-c", "echo out; echo no such thing >&2; exit 3"]).run().await.expect_err("fails");
         let failed = error.downcast_ref::<CommandFailed>().expect("typed");
         assert_eq!((failed.code, failed.said.as_str()), (Some(3), "no such thing"));
+    }
+
+    #[tokio::test]
+    async fn a_daemon_outlives_its_starter_and_writes_its_log() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = folder.path().join("log");
+        Cmd::new("sh").args(["-c", "echo up; echo worse >&2"]).detached(&log).await.expect("starts");
+        let written = crate::wait::until("the log", Duration::from_secs(5), Duration::from_millis(20), |_| {}, || {
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            let look = if text == "up\nworse\n" { crate::wait::Look::Ready(()) } else { crate::wait::Look::NotYet(text) };
+            async move { Ok(look) }
+        });
+        written.await.expect("both lines");
+    }
+
+    #[test]
+    fn a_program_is_found_when_it_is_an_executable_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("wplab-test-program");
+        std::fs::write(&file, "").expect("written");
+        let path = OsString::from(folder.path());
+        assert_eq!(search("wplab-test-program", &path), None);
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).expect("mode set");
+        assert_eq!(search("wplab-test-program", &path), Some(file));
     }
 
     #[tokio::test]

@@ -1,0 +1,117 @@
+//! Installing and starting a Docker engine where none answers; also in sandboxes whose processes can never have
+//! CAP_SYS_RESOURCE, with [`super::runc_shim`] as the engine's runtime.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    host::{
+        docker::Docker,
+        fix, observe,
+        process::{self, Cmd},
+    },
+    run::StepCx,
+    wait::Look,
+};
+
+/// The engine's configuration.
+pub(crate) const DAEMON_JSON: &str = "/etc/docker/daemon.json";
+/// Our executable as the engine's runtime; `lab/host/daemon.json` names it too.
+pub(crate) const SHIM: &str = "/usr/local/lib/wplab/wplab";
+/// What an engine that we started by hand says.
+pub(crate) const LOG: &str = "/var/log/wplab-dockerd.log";
+
+/// Slow mirrors and a cold package cache.
+const INSTALL_LIMIT: Duration = Duration::from_mins(15);
+const START_LIMIT: Duration = Duration::from_mins(2);
+const EVERY: Duration = Duration::from_millis(500);
+
+/// Writes the engine's configuration that makes us its runtime. Only where there is none.
+///
+/// # Errors
+/// A file cannot be written; or there is a configuration after all.
+pub(crate) fn configure_runtime() -> Result<()> {
+    let own = std::env::current_exe().context("cannot find this program's own file")?;
+    let content = std::fs::read(&own).with_context(|| format!("cannot read {}", own.display()))?;
+    fix::install(Path::new(SHIM), &content)?;
+    write_new(Path::new(DAEMON_JSON), include_str!("../../lab/host/daemon.json"))
+}
+
+fn write_new(path: &Path, text: &str) -> Result<()> {
+    let shown = path.display();
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    let mut file = std::fs::File::create_new(path).with_context(|| format!("cannot make {shown}"))?;
+    std::io::Write::write_all(&mut file, text.as_bytes()).with_context(|| format!("cannot write {shown}"))
+}
+
+/// Installs Debian packages, the optional ones where the suite has them.
+///
+/// # Errors
+/// apt's own words.
+pub(crate) async fn install_packages(cx: &StepCx, names: &[&str], optional: &[&str]) -> Result<()> {
+    // Another apt at work (a desktop's own, at boot) is waited for.
+    let apt = || Cmd::new("apt-get").args(["-q", "-o", "DPkg::Lock::Timeout=300"]).env("DEBIAN_FRONTEND", "noninteractive");
+    cx.say("asking for Debian's package lists");
+    apt().arg("update").run_within(INSTALL_LIMIT).await?;
+    let mut all = names.to_vec();
+    for name in optional {
+        if observe::candidate(name).await.is_some() {
+            all.push(name);
+        }
+    }
+    cx.say(format!("installing {}", all.join(", ")));
+    apt().args(["install", "-y", "--no-install-recommends"]).args(all).run_within(INSTALL_LIMIT).await?;
+    Ok(())
+}
+
+/// Starts the engine, unless one answers by now, and waits until it does.
+///
+/// # Errors
+/// It does not start; with the last lines of what it said.
+pub(crate) async fn start(cx: &StepCx, systemd: bool) -> Result<()> {
+    if Docker::connect().await.is_ok() {
+        return Ok(());
+    }
+    let log = Path::new(LOG);
+    if systemd {
+        Cmd::new("systemctl").args(["enable", "--now", "docker"]).run_within(START_LIMIT).await?;
+    } else {
+        let dockerd = process::find("dockerd").context("the package brought no dockerd")?;
+        Cmd::new(dockerd).env("PATH", process::child_path()).detached(log).await?;
+    }
+    let answers = cx.until("the Docker engine", START_LIMIT, EVERY, || async {
+        Ok(match Docker::connect().await {
+            Ok(_) => Look::Ready(()),
+            Err(error) => Look::NotYet(format!("{error:#}")),
+        })
+    });
+    answers.await.with_context(|| {
+        let said = if systemd { "`journalctl -u docker` says why".into() } else { process::tail(&std::fs::read_to_string(log).unwrap_or_default(), 8) };
+        format!("the Docker engine was started but does not answer; {said}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_names_our_copy_and_its_hidden_command() {
+        let config: serde_json::Value = serde_json::from_str(include_str!("../../lab/host/daemon.json")).expect("JSON");
+        let runtime = &config["runtimes"]["wplab"];
+        assert_eq!((config["default-runtime"].as_str(), runtime["path"].as_str()), (Some("wplab"), Some(SHIM)));
+        assert_eq!(runtime["runtimeArgs"][0], "runc-shim");
+    }
+
+    #[test]
+    fn a_configuration_that_is_there_is_never_touched() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("docker/daemon.json");
+        write_new(&path, "{}").expect("written");
+        assert!(write_new(&path, "other").is_err());
+        assert_eq!(std::fs::read_to_string(path).expect("read"), "{}");
+    }
+}

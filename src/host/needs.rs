@@ -1,0 +1,104 @@
+//! What a lab needs of the machine, from its lab file alone.
+
+use crate::spec::LabSpec;
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// API server, etcd and their neighbours at rest, and some air.
+const CONTROL_PLANE: u64 = 900 * MIB;
+/// kubelet, containerd, kube-proxy and the network agent of a worker.
+const WORKER: u64 = 200 * MIB;
+/// NFS server, metrics-server, DNS, provisioner.
+const SERVANTS: u64 = 400 * MIB;
+/// The lab's images in Docker.
+const IMAGES: u64 = 4 * GIB;
+/// A node's own copy of the images, unpacked, and its logs.
+const NODE_DISK: u64 = 3 * GIB;
+/// Build containers, package and module caches.
+const BUILDING: u64 = 8 * GIB;
+/// What a fresh volume really takes, however large it may grow.
+const VOLUME: u64 = GIB;
+
+/// Bytes that a lab needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Needs {
+    /// Memory.
+    pub(crate) memory: u64,
+    /// Room on the disk that holds Docker's data.
+    pub(crate) disk: u64,
+}
+
+/// What this lab needs; `build` when its images have to be built first.
+pub(crate) fn of(spec: &LabSpec, build: bool) -> Needs {
+    let members = u64::from(spec.database.members);
+    let workers = u64::from(spec.cluster.workers);
+    let pods = members * bytes(spec.database.resources.memory.value())
+        + u64::from(spec.wordpress.replicas) * bytes(spec.wordpress.resources.memory.value());
+    let volumes = members * VOLUME.min(bytes(spec.database.volume.value())) + VOLUME.min(bytes(spec.storage.size.value()));
+    Needs {
+        memory: CONTROL_PLANE + workers * WORKER + SERVANTS + pods,
+        disk: IMAGES + (workers + 1) * NODE_DISK + volumes + if build { BUILDING } else { 0 },
+    }
+}
+
+/// A float that came from a quantity as whole bytes; quantities are never negative.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a lab's sizes are far below 2^52")]
+fn bytes(value: f64) -> u64 {
+    value.ceil() as u64
+}
+
+/// Bytes as people read them.
+pub(crate) fn shown(bytes: u64) -> String {
+    let tenths = (bytes * 10 + GIB / 2) / GIB;
+    format!("{}.{} GiB", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::spec::{
+        AutoscaleSpec, ClusterSpec, DatabaseSpec, ImageSource, LabName, Quantity, Resources, StorageSpec, Topology, WordpressSpec,
+    };
+
+    /// A lab for this room's tests.
+    pub(crate) fn spec() -> LabSpec {
+        let quantity = |text| Quantity::new(text).expect("a quantity");
+        let resources = |memory| Resources { cpu: quantity("100m"), memory: quantity(memory) };
+        LabSpec {
+            name: LabName::default(),
+            cluster: ClusterSpec { workers: 3, port: 8080 },
+            images: ImageSource::Auto,
+            storage: StorageSpec { size: quantity("2Gi") },
+            database: DatabaseSpec {
+                topology: Topology::Replication,
+                members: 3,
+                volume: quantity("512Mi"),
+                resources: resources("768Mi"),
+                settings: BTreeMap::new(),
+            },
+            wordpress: WordpressSpec { title: "Test".into(), replicas: 3, resources: resources("256Mi") },
+            autoscale: AutoscaleSpec { min: 3, max: 6, cpu: 60, scale_down_window: 60 },
+        }
+    }
+
+    #[test]
+    fn needs_grow_with_the_lab() {
+        let all = of(&spec(), false);
+        assert_eq!(all.memory, (900 + 3 * 200 + 400 + 3 * 768 + 3 * 256) * MIB);
+        assert_eq!(all.disk, 4 * GIB + 4 * 3 * GIB + 3 * 512 * MIB + GIB);
+        assert_eq!(of(&spec(), true).disk - all.disk, BUILDING);
+        let mut small = spec();
+        small.cluster.workers = 1;
+        assert_eq!(all.memory - of(&small, false).memory, 2 * WORKER);
+    }
+
+    #[test]
+    fn bytes_as_people_read_them() {
+        assert_eq!(shown(0), "0.0 GiB");
+        assert_eq!(shown(GIB * 3 / 2), "1.5 GiB");
+        assert_eq!(shown(25_279_000_000), "23.5 GiB");
+    }
+}

@@ -1,0 +1,296 @@
+//! Looks at the machine, all at once, and judges nothing: that is [`super::doctor`]'s.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    host::{
+        cluster_rules::{self, Leak},
+        docker::{Docker, EngineInfo},
+        kind::{self, Kind},
+        labs, ports, process, registry,
+        version::Version,
+    },
+    labels,
+    spec::LabSpec,
+};
+
+/// The oldest `kind` that is trusted with a lab.
+pub(crate) const KIND_MIN: Version = Version(0, 31, 0);
+
+/// Everything that findings are made from.
+#[derive(Clone, Debug)]
+pub(crate) struct Observed {
+    /// As Rust names it: `x86_64`, `aarch64`.
+    pub(crate) arch: &'static str,
+    pub(crate) root: bool,
+    pub(crate) apt: bool,
+    pub(crate) systemd: bool,
+    pub(crate) engine: EngineSeen,
+    /// `DOCKER_HOST` points somewhere; what answers there is not ours to install.
+    pub(crate) elsewhere: bool,
+    pub(crate) dockerd: bool,
+    pub(crate) daemon_json: bool,
+    /// Processes of the engine that we would start can have CAP_SYS_RESOURCE.
+    pub(crate) sys_resource: bool,
+    pub(crate) privileged: Privileged,
+    /// Free bytes where the engine keeps its data.
+    pub(crate) disk: Option<u64>,
+    /// Bytes of memory that programs could still take.
+    pub(crate) memory: Option<u64>,
+    pub(crate) inotify: Option<Inotify>,
+    pub(crate) open_files: Option<u64>,
+    pub(crate) kind: Option<(PathBuf, Option<Version>)>,
+    pub(crate) kind_package: bool,
+    pub(crate) go: bool,
+    pub(crate) docker_client: bool,
+    pub(crate) mmdebstrap: bool,
+    /// Images of ours are in the engine.
+    pub(crate) images: bool,
+    /// The lab's nodes run, on this port.
+    pub(crate) lab: Option<Option<u16>>,
+    pub(crate) free_port: Option<u16>,
+    pub(crate) kernel_nfs: bool,
+    pub(crate) fuse: bool,
+    pub(crate) registry: Result<(), String>,
+    pub(crate) leak: Leak,
+}
+
+/// The engine, as far as it can be seen.
+#[derive(Clone, Debug)]
+pub(crate) enum EngineSeen {
+    Answers(EngineInfo),
+    /// It runs, and we may not talk to it.
+    Denied,
+    /// Nothing answers, and why.
+    Silent(String),
+}
+
+/// Whether the engine runs privileged containers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Privileged {
+    Works,
+    Fails(String),
+    /// No image is there to try it with.
+    Untried,
+}
+
+/// The kernel's inotify limits per user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Inotify {
+    pub(crate) instances: u64,
+    pub(crate) watches: u64,
+}
+
+/// Looks at everything; what cannot be seen is left out. The engine comes along when it answers.
+pub(crate) async fn observe(spec: &LabSpec, mirror: Option<&str>) -> (Observed, Option<Docker>) {
+    let engine_side = async {
+        let docker = Docker::connect().await;
+        let seen = match &docker {
+            Ok(docker) => match docker.info().await {
+                Ok(info) => EngineSeen::Answers(info),
+                Err(error) => EngineSeen::Silent(format!("{error:#}")),
+            },
+            Err(_) if denied() => EngineSeen::Denied,
+            Err(error) => EngineSeen::Silent(format!("{error:#}")),
+        };
+        let docker = docker.ok();
+        let (images, privileged, lab, published) = match &docker {
+            Some(docker) => tokio::join!(images(docker), privileged(docker), lab(docker, spec), docker.published_ports()),
+            None => (false, Privileged::Untried, None, Ok(Vec::new())),
+        };
+        (docker, seen, images, privileged, lab, published.unwrap_or_default())
+    };
+    let apt = process::find("apt-get").is_some();
+    let package = async { apt && kind_package().await };
+    let (engine_side, registry, kind, kind_package, leak) =
+        tokio::join!(engine_side, registry(mirror), find_kind(), package, cluster_rules::look());
+    let (docker, engine, images, privileged, lab, published) = engine_side;
+    let systemd = Path::new("/run/systemd/system").is_dir();
+    let root_dir = if let EngineSeen::Answers(info) = &engine { info.root_dir.clone() } else { "/var/lib".into() };
+    let elsewhere = std::env::var("DOCKER_HOST").is_ok_and(|host| !host.is_empty() && !host.starts_with("unix://"));
+    let observed = Observed {
+        arch: std::env::consts::ARCH,
+        root: rustix::process::geteuid().is_root(),
+        apt,
+        systemd,
+        engine,
+        elsewhere,
+        dockerd: process::find("dockerd").is_some(),
+        daemon_json: Path::new("/etc/docker/daemon.json").exists(),
+        sys_resource: sys_resource(&read(if systemd { "/proc/1/status" } else { "/proc/self/status" })),
+        privileged,
+        disk: if elsewhere { None } else { free_disk(Path::new(&root_dir)) },
+        memory: if elsewhere { None } else { available_memory(&read("/proc/meminfo")) },
+        inotify: inotify(),
+        open_files: open_files(&read("/proc/self/limits")),
+        kind,
+        kind_package,
+        go: process::find("go").is_some(),
+        docker_client: process::find("docker").is_some(),
+        mmdebstrap: process::find("mmdebstrap").is_some(),
+        images,
+        lab,
+        free_port: ports::next_free(spec.cluster.port, &published).ok(),
+        kernel_nfs: kernel_nfs(),
+        fuse: Path::new("/dev/fuse").exists(),
+        registry,
+        leak,
+    };
+    (observed, docker)
+}
+
+async fn registry(mirror: Option<&str>) -> Result<(), String> {
+    if registry::answers(mirror).await { Ok(()) } else { Err(format!("{} is silent", mirror.unwrap_or("Docker Hub"))) }
+}
+
+/// The usable `kind` among those that are there: the first that is new enough, else the first.
+async fn find_kind() -> Option<(PathBuf, Option<Version>)> {
+    let mut first = None;
+    let own = process::bin_home().join("kind");
+    for path in process::find("kind").into_iter().chain(own.is_file().then_some(own)) {
+        let out = kind::version_command(&path).run_within(Duration::from_secs(10)).await;
+        let version = out.ok().and_then(|out| Version::find(&out.stdout));
+        if version >= Some(KIND_MIN) {
+            return Some((path, version));
+        }
+        first = first.or(Some((path, version)));
+    }
+    first
+}
+
+impl Observed {
+    /// The `kind` that a lab may use.
+    pub(crate) fn usable_kind(&self) -> Option<Kind> {
+        let (path, version) = self.kind.as_ref()?;
+        let version = version.filter(|v| *v >= KIND_MIN)?;
+        Some(Kind { path: path.clone(), version: version.to_string() })
+    }
+}
+
+/// Debian's package index, as this machine knows it, has a `kind` that is new enough.
+async fn kind_package() -> bool {
+    candidate("kind").await.is_some_and(|version| version >= KIND_MIN)
+}
+
+/// The version of a package that apt would install.
+pub(crate) async fn candidate(package: &str) -> Option<Version> {
+    let policy = process::Cmd::new("apt-cache").args(["policy", package]).run_within(Duration::from_secs(20)).await.ok()?;
+    candidate_of(&policy.stdout)
+}
+
+fn candidate_of(policy: &str) -> Option<Version> {
+    let line = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate:"))?;
+    Version::find(line.trim().rsplit(':').next()?)
+}
+
+/// A socket is there that we may not use.
+fn denied() -> bool {
+    let given = std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty());
+    let socket = given.as_deref().map_or(Some("/var/run/docker.sock"), |host| host.strip_prefix("unix://"));
+    let error = socket.and_then(|socket| std::os::unix::net::UnixStream::connect(socket).err());
+    error.is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+}
+
+async fn images(docker: &Docker) -> bool {
+    let ours = [(labels::PART_OF.to_owned(), labels::PART_OF_VALUE.to_owned())].into();
+    docker.images_labelled(&ours).await.is_ok_and(|images| !images.is_empty())
+}
+
+async fn lab(docker: &Docker, spec: &LabSpec) -> Option<Option<u16>> {
+    let labs = labs::labs(docker).await.ok()?;
+    let lab = labs.into_iter().find(|lab| lab.name == spec.name.as_str() && lab.running > 0)?;
+    Some(lab.port)
+}
+
+/// Tries with the first image at hand that surely has a `true`.
+async fn privileged(docker: &Docker) -> Privileged {
+    const WITH_TRUE: [&str; 5] =
+        ["wplab/debian:bookworm", "wplab/debian:trixie", "debian:stable-slim", "alpine:latest", "busybox:latest"];
+    for image in WITH_TRUE {
+        if !matches!(docker.image(image).await, Ok(Some(_))) {
+            continue;
+        }
+        let tried = tokio::time::timeout(Duration::from_secs(30), docker.try_privileged(image, &["true"])).await;
+        return match tried {
+            Ok(Ok(exec)) if exec.code == 0 => Privileged::Works,
+            Ok(Ok(exec)) => Privileged::Fails(exec.stderr),
+            Ok(Err(error)) => Privileged::Fails(format!("{error:#}")),
+            Err(_) => Privileged::Fails("it did not end within 30 s".into()),
+        };
+    }
+    Privileged::Untried
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+/// Bit 24 of the bounding set; where there is none to be read, nothing is known to be missing.
+fn sys_resource(status: &str) -> bool {
+    let set = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).is_none_or(|set| set >> 24 & 1 == 1)
+}
+
+fn free_disk(folder: &Path) -> Option<u64> {
+    // A folder that only root may enter still tells its file system; one that does not exist, its parent's.
+    let stat = folder.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok())?;
+    Some(stat.f_bavail * stat.f_frsize)
+}
+
+fn available_memory(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+fn inotify() -> Option<Inotify> {
+    let number = |name: &str| read(&format!("/proc/sys/fs/inotify/{name}")).trim().parse().ok();
+    Some(Inotify { instances: number("max_user_instances")?, watches: number("max_user_watches")? })
+}
+
+fn open_files(limits: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let hard = line.split_whitespace().nth(1)?;
+    if hard == "unlimited" { Some(u64::MAX) } else { hard.parse().ok() }
+}
+
+/// The kernel mounts NFSv4 already, or has a module for it that mounting would load.
+fn kernel_nfs() -> bool {
+    if read("/proc/filesystems").lines().any(|line| line.split_whitespace().last() == Some("nfs4")) {
+        return true;
+    }
+    let modules = PathBuf::from("/lib/modules").join(rustix::system::uname().release().to_string_lossy().as_ref());
+    let lists = ["modules.dep", "modules.builtin"].map(|name| std::fs::read_to_string(modules.join(name)).unwrap_or_default());
+    lists.iter().any(|list| list.contains("/nfsv4.ko"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_own_words() {
+        assert!(!sys_resource("Name:\tsh\nCapBnd:\t000001fffeffffff\n"));
+        assert!(sys_resource("CapBnd:\t000001ffffffffff\n"));
+        assert!(sys_resource(""));
+        assert_eq!(available_memory("MemTotal: 100 kB\nMemAvailable:   2048 kB\n"), Some(2 << 20));
+        assert_eq!(open_files("Max open files            1024                 20000                files\n"), Some(20_000));
+        assert_eq!(open_files("Max open files            1024                 unlimited            files\n"), Some(u64::MAX));
+    }
+
+    #[test]
+    fn the_package_that_apt_would_install() {
+        let policy = "kind:\n  Installed: (none)\n  Candidate: 0.33.0-1\n  Version table:\n";
+        assert_eq!(candidate_of(policy), Some(Version(0, 33, 0)));
+        assert_eq!(candidate_of("x:\n  Candidate: 5:28.2.2-1\n"), Some(Version(28, 2, 2)));
+        assert_eq!(candidate_of("kind:\n  Candidate: (none)\n"), None);
+        assert_eq!(candidate_of(""), None);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_has_its_parents_disk() {
+        assert!(free_disk(Path::new("/var/lib/no/such/folder")).is_some_and(|bytes| bytes > 0));
+    }
+}
