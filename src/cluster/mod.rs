@@ -1,19 +1,195 @@
-//! The Kubernetes side: the [`Cluster`] handle and what is done through it. Knows nothing of Docker; a cluster is always
-//! reached by an explicit kubeconfig.
-#![allow(missing_docs, dead_code, unused_variables, clippy::unused_async, reason = "skeleton")]
+//! The Kubernetes side: the [`Cluster`] handle, and one file per thing that is done through it. Knows nothing of Docker;
+//! a cluster is always reached by an explicit kubeconfig, never by whatever context happens to be current.
 
-use std::path::Path;
-use anyhow::{Result, bail};
-use kube::{Client, core::DynamicObject};
-use crate::{spec::LabName};
+pub mod apply;
+pub mod diagnose;
+pub mod exec;
+pub mod forward;
+pub mod manifests;
+pub mod ready;
+pub mod secrets;
 
+use std::{fmt::Debug, path::Path, time::Duration};
+
+use anyhow::{Context, Result};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::core::v1::{Namespace, Pod},
+};
+use kube::{
+    Api, Client, Config, Resource, ResourceExt,
+    api::ListParams,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    labels::{NAMESPACE, of_lab},
+    run::StepCx,
+    spec::LabName,
+    wait::Look,
+};
+
+/// How often a wait looks. Short, because a look is one small request and the lab is on this machine.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// The longest that connecting to the API server may take; a look or an apply tries again.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// What every typed Kubernetes object of ours can do.
+pub trait Object: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static {}
+
+impl<K> Object for K where
+    K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+}
+
+/// A way to one cluster, and the lab that is ours in it.
 #[derive(Clone)]
-pub struct Cluster { pub client: Client, pub lab: LabName }
+pub struct Cluster {
+    /// kube's client.
+    pub client: Client,
+    /// The lab whose labels objects get, and whose objects may be changed.
+    pub lab: LabName,
+}
 
 impl Cluster {
-    /// Reads the kubeconfig and checks nothing; the first request does.
-    pub async fn connect(kubeconfig: &Path, lab: &LabName) -> Result<Cluster> { bail!("stub") }
-    /// Server-side apply of objects in the given order, with the lab's labels added; returns how many changed
-    /// (resourceVersion differs from before).
-    pub async fn apply(&self, objects: &[DynamicObject]) -> Result<usize> { bail!("stub") }
+    /// Reads the kubeconfig; whether the cluster answers shows with the first request.
+    ///
+    /// # Errors
+    /// The file is missing or is no kubeconfig.
+    pub async fn connect(kubeconfig: &Path, lab: &LabName) -> Result<Cluster> {
+        let shown = kubeconfig.display();
+        let text = tokio::fs::read_to_string(kubeconfig).await.with_context(|| format!("cannot read kubeconfig {shown}"))?;
+        let file = Kubeconfig::from_yaml(&text).with_context(|| format!("{shown} is not a kubeconfig"))?;
+        let options = KubeConfigOptions::default();
+        let config = Config::from_custom_kubeconfig(file, &options).await;
+        let mut config = config.with_context(|| format!("cannot use kubeconfig {shown}"))?;
+        // kube takes HTTPS_PROXY from the environment, which is meant for the outside world; the lab is on 127.0.0.1.
+        config.proxy_url = None;
+        config.connect_timeout = Some(CONNECT_LIMIT);
+        let client = Client::try_from(config).with_context(|| format!("cannot use kubeconfig {shown}"))?;
+        Ok(Cluster { client, lab: lab.clone() })
+    }
+
+    /// The objects of one kind in the lab's namespace.
+    pub fn api<K: Object + Resource<Scope = NamespaceResourceScope>>(&self) -> Api<K> {
+        Api::namespaced(self.client.clone(), NAMESPACE)
+    }
+
+    /// The objects of one kind in another namespace.
+    pub fn api_in<K: Object + Resource<Scope = NamespaceResourceScope>>(&self, namespace: &str) -> Api<K> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// The objects of one kind in the whole cluster; for cluster-wide kinds, and for lists over all namespaces.
+    pub fn all<K: Object>(&self) -> Api<K> {
+        Api::all(self.client.clone())
+    }
+
+    /// One object in the lab's namespace, if it exists.
+    ///
+    /// # Errors
+    /// The API server does not answer or refuses.
+    pub async fn get<K: Object + Resource<Scope = NamespaceResourceScope>>(&self, name: &str) -> Result<Option<K>> {
+        self.api::<K>().get_opt(name).await.with_context(|| format!("cannot read {} {name}", K::kind(&())))
+    }
+
+    /// The pods of the lab's namespace that a label selector picks, in the order of their names.
+    ///
+    /// # Errors
+    /// The API server does not answer or refuses.
+    pub async fn pods(&self, selector: &str) -> Result<Vec<Pod>> {
+        pods_of(&self.api(), selector).await
+    }
+
+    /// Makes sure that the lab's namespace exists; returns whether it had to be made.
+    ///
+    /// # Errors
+    /// The API server refuses, or the namespace exists and is not this lab's.
+    pub async fn ensure_namespace(&self) -> Result<bool> {
+        Ok(self.apply(&manifests::part("namespace")?).await? > 0)
+    }
+
+    /// Whether the lab's namespace exists: whether anything of the lab can be in this cluster at all.
+    ///
+    /// # Errors
+    /// The API server does not answer.
+    pub async fn has_namespace(&self) -> Result<bool> {
+        let found = self.all::<Namespace>().get_opt(NAMESPACE).await.context("cannot read the lab's namespace")?;
+        let ours = of_lab(&self.lab);
+        Ok(found.is_some_and(|n| ours.iter().all(|(key, value)| n.labels().get(key) == Some(value))))
+    }
+
+    /// Waits until an object is ready. While a workload is not, what its pods complain about is part of the reason.
+    /// An API server that does not answer for a moment is a reason to wait, not an error.
+    ///
+    /// # Errors
+    /// [`crate::wait::TimedOut`] with the last reason; the API server refuses.
+    pub async fn until_ready<K: Object>(
+        &self,
+        cx: &StepCx,
+        api: &Api<K>,
+        name: &str,
+        limit: Duration,
+        ready: impl Fn(Option<&K>) -> Look<()>,
+    ) -> Result<()> {
+        self.until(cx, api, name, limit, |object| Ok(ready(object))).await
+    }
+
+    /// [`Cluster::until_ready`] for what can also be beyond hope (a failed Job): an error of `ready` ends the wait.
+    ///
+    /// # Errors
+    /// As [`Cluster::until_ready`], and whatever `ready` returned.
+    pub async fn until<K: Object>(
+        &self,
+        cx: &StepCx,
+        api: &Api<K>,
+        name: &str,
+        limit: Duration,
+        ready: impl Fn(Option<&K>) -> Result<Look<()>>,
+    ) -> Result<()> {
+        let what = format!("{} {name}", K::kind(&()));
+        cx.until(&what, limit, EVERY, || async {
+            let object = match api.get_opt(name).await {
+                Ok(object) => object,
+                Err(error) if passing(&error) => return Ok(Look::NotYet(format!("the API server does not answer: {error}"))),
+                Err(error) => return Err(error).with_context(|| format!("cannot read {what}")),
+            };
+            match ready(object.as_ref())? {
+                Look::NotYet(reason) => {
+                    let trouble = self.trouble_of(object.as_ref(), api.namespace()).await;
+                    Ok(Look::NotYet(trouble.map_or(reason.clone(), |t| format!("{reason}; {t}"))))
+                }
+                ready => Ok(ready),
+            }
+        })
+        .await
+    }
+
+    /// What the pods of a workload complain about. Best effort: it only makes a reason better.
+    async fn trouble_of<K: Object>(&self, workload: Option<&K>, namespace: Option<&str>) -> Option<String> {
+        let value = serde_json::to_value(workload?).ok()?;
+        let labels = value.pointer("/spec/selector/matchLabels")?.as_object()?;
+        let selector: Vec<String> = labels.iter().filter_map(|(k, v)| Some(format!("{k}={}", v.as_str()?))).collect();
+        let pods = pods_of(&self.api_in(namespace?), &selector.join(",")).await.ok()?;
+        ready::trouble(&pods)
+    }
+}
+
+async fn pods_of(api: &Api<Pod>, selector: &str) -> Result<Vec<Pod>> {
+    let list = api.list(&ListParams::default().labels(selector)).await;
+    let mut pods = list.with_context(|| format!("cannot list the pods with {selector}"))?.items;
+    pods.sort_by_key(ResourceExt::name_any);
+    Ok(pods)
+}
+
+/// Whether a request failed in a way that the same request may survive a moment later: nobody answered, or the server
+/// is starting, busy or electing.
+pub fn passing(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => matches!(status.code, 429 | 500 | 502 | 503 | 504),
+        kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => true,
+        _ => false,
+    }
 }

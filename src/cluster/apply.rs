@@ -1,0 +1,190 @@
+//! The one server-side apply: our field manager, our labels, and never an object that somebody else made.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use kube::{
+    Api, ResourceExt,
+    api::{Patch, PatchParams},
+    core::{ApiResource, DynamicObject, GroupVersionKind},
+};
+use serde_json::{Value, json};
+
+use super::{Cluster, manifests::name_of, passing};
+use crate::{
+    labels::{FIELD_MANAGER, LAB, PART_OF, of_lab},
+    spec::LabName,
+    wait::{self, Look},
+};
+
+/// How long an apply tries while the API server does not answer: a node container that is just being restarted.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Cluster {
+    /// Server-side apply of objects in the given order, with the lab's labels added. Returns how many changed, so that a
+    /// step can say "already there".
+    ///
+    /// # Errors
+    /// The API server refuses an object (the error names it), does not answer for half a minute, or an object of that name
+    /// exists without this lab's labels: it is left alone.
+    pub async fn apply(&self, objects: &[DynamicObject]) -> Result<usize> {
+        let mut changed = 0;
+        for object in objects {
+            changed += usize::from(self.apply_one(&labelled(object, &self.lab)?).await?);
+        }
+        Ok(changed)
+    }
+
+    async fn apply_one(&self, object: &DynamicObject) -> Result<bool> {
+        let shown = name_of(object);
+        let api = self.api_of(object)?;
+        let name = object.name_any();
+        // One retry loop for both requests; what is looked at again is at worst the result of our own first try.
+        let first = wait::until(&shown, PATIENCE, Duration::from_millis(500), |_| {}, || async {
+            match self.look_and_apply(&api, &name, object).await {
+                Err(error) if error.downcast_ref().is_some_and(passing) => Ok(Look::NotYet(format!("{error:#}"))),
+                result => result.map(Look::Ready),
+            }
+        });
+        first.await.with_context(|| format!("cannot apply {shown}"))
+    }
+
+    async fn look_and_apply(&self, api: &Api<DynamicObject>, name: &str, object: &DynamicObject) -> Result<bool> {
+        let before = api.get_opt(name).await?;
+        if let Some(before) = &before {
+            ours(before, &self.lab)?;
+        }
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let after = api.patch(name, &params, &Patch::Apply(object)).await.map_err(explained)?;
+        Ok(before.is_none_or(|before| differs(&before, &after)))
+    }
+
+    /// The API of an object's kind: in its namespace, or cluster-wide when it names none.
+    ///
+    /// # Errors
+    /// The object has no kind, or an `apiVersion` that is none.
+    pub fn api_of(&self, object: &DynamicObject) -> Result<Api<DynamicObject>> {
+        let types = object.types.as_ref().with_context(|| format!("{} has no kind", name_of(object)))?;
+        let kind = GroupVersionKind::try_from(types).with_context(|| format!("{} has no usable kind", name_of(object)))?;
+        let resource = ApiResource::from_gvk(&kind);
+        Ok(match object.namespace() {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), &namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
+        })
+    }
+}
+
+/// An object with the lab's labels on itself, on its pod template and on its volume claim templates. Labels that are there
+/// already stay; the component comes from the manifest, and a pod template inherits it.
+///
+/// # Errors
+/// The object has no component label of its own: a mistake in a manifest.
+pub fn labelled(object: &DynamicObject, lab: &LabName) -> Result<DynamicObject> {
+    let mut object = object.clone();
+    let component = object.labels().get(crate::labels::COMPONENT).cloned();
+    let component = component.with_context(|| format!("{} has no component label", name_of(&object)))?;
+    let mut labels = of_lab(lab);
+    labels.insert(crate::labels::COMPONENT.to_owned(), component);
+    let own = object.metadata.labels.get_or_insert_default();
+    own.extend(labels.iter().map(|(key, value)| (key.clone(), value.clone())));
+    for template in ["/spec/template", "/spec/jobTemplate", "/spec/jobTemplate/spec/template"] {
+        add_labels(object.data.pointer_mut(template), &labels);
+    }
+    let claims = object.data.pointer_mut("/spec/volumeClaimTemplates").and_then(Value::as_array_mut);
+    claims.into_iter().flatten().for_each(|claim| add_labels(Some(claim), &labels));
+    Ok(object)
+}
+
+fn add_labels(holder: Option<&mut Value>, labels: &BTreeMap<String, String>) {
+    let Some(holder) = holder.and_then(Value::as_object_mut) else { return };
+    let metadata = holder.entry("metadata").or_insert_with(|| json!({}));
+    let Some(metadata) = metadata.as_object_mut() else { return };
+    let own = metadata.entry("labels").or_insert_with(|| json!({}));
+    if let Some(own) = own.as_object_mut() {
+        for (key, value) in labels {
+            own.entry(key.clone()).or_insert_with(|| json!(value));
+        }
+    }
+}
+
+/// What we did not label we never touch.
+fn ours(existing: &DynamicObject, lab: &LabName) -> Result<()> {
+    let wanted = of_lab(lab);
+    if wanted.iter().all(|(key, value)| existing.labels().get(key) == Some(value)) {
+        return Ok(());
+    }
+    match existing.labels().get(LAB) {
+        Some(other) if existing.labels().contains_key(PART_OF) => bail!("it belongs to the lab {other}"),
+        _ => bail!("it exists already and was not made by wplab, so it is left alone"),
+    }
+}
+
+/// Whether applying changed the object itself. A newer resource version alone may be a controller writing the status.
+fn differs(before: &DynamicObject, after: &DynamicObject) -> bool {
+    if before.resource_version() == after.resource_version() {
+        return false;
+    }
+    let content = |object: &DynamicObject| {
+        let mut data = object.data.clone();
+        data.as_object_mut().map(|data| data.remove("status"));
+        (data, object.labels().clone(), object.annotations().clone())
+    };
+    content(before) != content(after)
+}
+
+/// Adds the cure to the one refusal that a user can cause: a field of an existing object that cannot be changed.
+fn explained(error: kube::Error) -> anyhow::Error {
+    let fixed = matches!(&error, kube::Error::Api(s) if s.code == 422 && (s.message.contains("immutable") || s.message.contains("Forbidden")));
+    let error = anyhow::Error::new(error);
+    if fixed { error.context("this cannot be changed on a lab that exists: `wplab down` first") } else { error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::manifests::parse;
+
+    fn one(text: &str) -> DynamicObject {
+        parse(text).expect("parses").remove(0)
+    }
+
+    #[test]
+    fn labels_reach_the_object_its_pods_and_its_claims() {
+        let set = one(
+            "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: x, labels: {app.kubernetes.io/component: storage}}\n\
+             spec: {template: {metadata: {labels: {app: x}}}, volumeClaimTemplates: [{metadata: {name: v}}]}",
+        );
+        let set = labelled(&set, &LabName::default()).expect("labelled");
+        assert_eq!(set.labels()[LAB], "wplab");
+        let pod = &set.data["spec"]["template"]["metadata"]["labels"];
+        assert_eq!((&pod["app"], &pod[LAB], &pod[crate::labels::COMPONENT]), (&json!("x"), &json!("wplab"), &json!("storage")));
+        assert_eq!(set.data["spec"]["volumeClaimTemplates"][0]["metadata"]["labels"][PART_OF], "wplab");
+    }
+
+    #[test]
+    fn an_object_without_component_is_a_mistake() {
+        let map = one("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}");
+        assert!(labelled(&map, &LabName::default()).is_err());
+    }
+
+    #[test]
+    fn somebody_elses_object_is_left_alone_and_the_message_says_whose() {
+        let lab = LabName::default();
+        let foreign = one("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}");
+        assert!(ours(&foreign, &lab).expect_err("not ours").to_string().contains("not made by wplab"));
+        let other = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, labels: {app.kubernetes.io/part-of: wplab, wplab.dev/lab: two}}";
+        assert_eq!(ours(&one(other), &lab).expect_err("not ours").to_string(), "it belongs to the lab two");
+    }
+
+    #[test]
+    fn a_new_status_is_no_change_but_a_new_value_is() {
+        let make = |version: &str, value: &str, status: &str| {
+            one(&format!(
+                "apiVersion: v1\nkind: Service\nmetadata: {{name: x, resourceVersion: '{version}'}}\nspec: {{a: {value}}}\nstatus: {{s: {status}}}"
+            ))
+        };
+        assert!(!differs(&make("1", "1", "1"), &make("2", "1", "2")));
+        assert!(differs(&make("1", "1", "1"), &make("2", "2", "1")));
+        assert!(!differs(&make("1", "1", "1"), &make("1", "1", "1")));
+    }
+}

@@ -1,0 +1,78 @@
+//! Commands in a container, and single HTTP requests to a pod through the API server.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use hyper::Request;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::AttachParams;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::Cluster;
+use crate::labels::NAMESPACE;
+
+/// The longest that a command in a pod may take. A process on a dead hard mount never ends by itself.
+const EXEC_LIMIT: Duration = Duration::from_secs(120);
+
+/// The longest that a request to a pod may take.
+const GET_LIMIT: Duration = Duration::from_secs(10);
+
+impl Cluster {
+    /// Runs a command in a container and returns its standard output. The command is visible in the process list of the
+    /// pod, so it holds no secret.
+    ///
+    /// # Errors
+    /// There is no such pod or container; the command takes more than two minutes, or fails: then with the end of its
+    /// standard error.
+    pub async fn exec(&self, pod: &str, container: &str, command: &[&str]) -> Result<String> {
+        let shown = command.join(" ");
+        let run = tokio::time::timeout(EXEC_LIMIT, self.exec_unbounded(pod, container, command)).await;
+        run.with_context(|| format!("it did not end within {} s", EXEC_LIMIT.as_secs()))
+            .flatten()
+            .with_context(|| format!("cannot run `{shown}` in pod {pod}"))
+    }
+
+    async fn exec_unbounded(&self, pod: &str, container: &str, command: &[&str]) -> Result<String> {
+        let params = AttachParams::default().container(container).stdout(true).stderr(true);
+        let mut process = self.api::<Pod>().exec(pod, command.iter().copied(), &params).await?;
+        let status = process.take_status();
+        let (out, err) = (process.stdout(), process.stderr());
+        // Both streams are drained side by side: a full one would stop the other and the status with it.
+        let (out, err) = tokio::join!(all(out), all(err));
+        let status = match status {
+            Some(status) => status.await,
+            None => None,
+        };
+        process.join().await.context("the connection to the pod broke")?;
+        let status = status.context("the connection ended before the command did")?;
+        if status.status.as_deref() == Some("Success") {
+            return Ok(out);
+        }
+        let said = if err.trim().is_empty() { &out } else { &err };
+        let last = said.trim().lines().rev().take(5).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n");
+        let ended = status.message.unwrap_or_else(|| "it failed".to_owned());
+        Err(if last.is_empty() { anyhow!(ended) } else { anyhow!("{ended}: {last}") })
+    }
+
+    /// The body of `GET http://POD:PORT/PATH`, fetched by the API server, so that nothing of the pod is open on this machine.
+    ///
+    /// # Errors
+    /// The pod does not answer within ten seconds, or not with a 2xx status.
+    pub async fn pod_get(&self, pod: &str, port: u16, path: &str) -> Result<String> {
+        let path = path.trim_start_matches('/');
+        let uri = format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}:{port}/proxy/{path}");
+        let request = Request::get(uri).body(Vec::new()).context("cannot make the request")?;
+        let answer = tokio::time::timeout(GET_LIMIT, self.client.request_text(request)).await;
+        let shown = || format!("cannot get /{path} from pod {pod}");
+        answer.with_context(|| format!("no answer within {} s", GET_LIMIT.as_secs())).with_context(shown)?.with_context(shown)
+    }
+}
+
+async fn all(stream: Option<impl AsyncRead + Unpin>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(mut stream) = stream {
+        // What was read before an error is still worth showing; the error itself shows in the command's status.
+        let _ = stream.read_to_end(&mut bytes).await;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}

@@ -1,0 +1,80 @@
+//! Secrets: read, and made once. What is in an existing Secret is never replaced, because members and sessions rely on it
+//! (decision 7).
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use kube::api::{ObjectMeta, Patch, PatchParams};
+use rand::RngExt;
+
+use super::Cluster;
+use crate::labels::{COMPONENT, Component, FIELD_MANAGER, NAMESPACE, of_lab};
+
+const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+impl Cluster {
+    /// The values of a Secret in the lab's namespace, or `None` when there is no such Secret.
+    ///
+    /// # Errors
+    /// The API server does not answer; a value is not text.
+    pub async fn secret(&self, name: &str) -> Result<Option<BTreeMap<String, String>>> {
+        let Some(secret) = self.get::<Secret>(name).await? else { return Ok(None) };
+        let data = secret.data.unwrap_or_default().into_iter();
+        let text = data.map(|(key, ByteString(value))| Ok((key, String::from_utf8(value)?))).collect::<Result<_>>();
+        text.map(Some).with_context(|| format!("a value of Secret {name} is not text"))
+    }
+
+    /// Makes sure that a Secret has a value under every key that `generate` knows. Values that are there stay; missing ones
+    /// are added. Returns whether anything was added.
+    ///
+    /// # Errors
+    /// The API server refuses, or `generate` failed.
+    pub async fn ensure_secret(
+        &self,
+        name: &str,
+        component: Component,
+        generate: impl FnOnce() -> Result<BTreeMap<String, String>>,
+    ) -> Result<bool> {
+        let existing = self.secret(name).await?;
+        let mut data = existing.clone().unwrap_or_default();
+        for (key, value) in generate()? {
+            data.entry(key).or_insert(value);
+        }
+        if existing.as_ref() == Some(&data) {
+            return Ok(false);
+        }
+        let mut labels = of_lab(&self.lab);
+        labels.insert(COMPONENT.to_owned(), component.as_str().to_owned());
+        let secret = Secret {
+            metadata: ObjectMeta { name: Some(name.to_owned()), namespace: Some(NAMESPACE.to_owned()), labels: Some(labels), ..Default::default() },
+            data: Some(data.into_iter().map(|(key, value)| (key, ByteString(value.into_bytes()))).collect()),
+            type_: Some("Opaque".to_owned()),
+            ..Default::default()
+        };
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let applied = self.api::<Secret>().patch(name, &params, &Patch::Apply(&secret)).await;
+        // The API server's answer to a bad object may repeat it, so its text does not go into the error.
+        applied.map_err(|_| anyhow::anyhow!("cannot write Secret {name}: the API server refused it or did not answer"))?;
+        Ok(true)
+    }
+}
+
+/// A random password of letters and digits: safe in URLs, option files and SQL. 32 characters are 190 bits.
+pub fn password() -> String {
+    let mut random = rand::rng();
+    (0..32).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_long_plain_and_never_the_same() {
+        let (one, two) = (password(), password());
+        assert_eq!(one.len(), 32);
+        assert!(one.chars().all(|c| c.is_ascii_alphanumeric()));
+        assert_ne!(one, two);
+    }
+}
