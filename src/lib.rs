@@ -20,4 +20,6 @@ pub mod parts;
 pub mod run;
 pub mod smoke;
 pub mod spec;
+pub mod sql;
+pub mod tls;
 pub mod wait;
