@@ -13,6 +13,8 @@
 
 pub mod agent;
 pub mod cluster;
+pub mod diagnose;
+pub mod down;
 pub mod event;
 pub mod host;
 pub mod labels;
@@ -22,4 +24,5 @@ pub mod smoke;
 pub mod spec;
 pub mod sql;
 pub mod tls;
+pub mod up;
 pub mod wait;
