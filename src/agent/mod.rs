@@ -1,1 +1,3 @@
-//! What runs inside the cluster, from the same executable. Stub.
+//! What runs inside the cluster, from the same executable.
+
+pub mod nfs_ready;
