@@ -13,16 +13,20 @@
 
 pub mod agent;
 pub mod cluster;
+pub mod credentials;
 pub mod diagnose;
 pub mod down;
 pub mod event;
 pub mod host;
 pub mod labels;
+pub mod list;
+pub mod logs;
 pub mod parts;
 pub mod run;
 pub mod smoke;
 pub mod spec;
 pub mod sql;
+pub mod status;
 pub mod tls;
 pub mod up;
 pub mod wait;

@@ -3,7 +3,7 @@
 mod autoscale;
 pub mod browser;
 pub mod check;
-mod database;
+pub(crate) mod database;
 mod frontend;
 pub mod images;
 pub mod marker;
