@@ -13,11 +13,22 @@
 
 pub mod agent;
 pub mod cluster;
+pub mod credentials;
+pub mod diagnose;
+pub mod down;
 pub mod event;
 pub mod host;
+pub mod images;
 pub mod labels;
+pub mod list;
+pub mod logs;
 pub mod parts;
+pub mod plan;
+pub mod prove;
+pub mod render;
 pub mod run;
 pub mod smoke;
 pub mod spec;
+pub mod status;
+pub mod up;
 pub mod wait;

@@ -14,3 +14,16 @@ pub struct Nodes { pub kubeconfig: PathBuf, pub control_plane: String, pub all: 
 pub fn node_names(lab: &LabName, workers: u8) -> Vec<String> { Vec::new() }
 pub fn kubeconfig_path(lab: &LabName) -> PathBuf { PathBuf::new() }
 pub async fn ensure(cx: &StepCx, host: &Host, spec: &LabSpec, node_image: &str) -> Result<Nodes> { bail!("stub") }
+
+/// A kind cluster of this name exists and carries no labels of ours: it is never touched. (The host owner's; same signature.)
+#[derive(Clone, Debug)]
+pub struct NotOurs { pub lab: LabName, pub containers: Vec<String> }
+
+impl std::fmt::Display for NotOurs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (lab, containers) = (&self.lab, self.containers.join(", "));
+        write!(f, "the kind cluster {lab} was not made by wplab and is left alone ({containers}); choose another lab name")
+    }
+}
+
+impl std::error::Error for NotOurs {}

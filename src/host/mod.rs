@@ -3,8 +3,10 @@
 
 pub mod docker;
 pub mod doctor;
+pub mod fix;
 pub mod kind;
 pub mod process;
+pub mod runc_shim;
 
 use crate::host::{docker::Docker, kind::Kind};
 
