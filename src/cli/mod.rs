@@ -45,41 +45,48 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  wplab up --fix            install what is missing, bring the default lab up and prove it
-  wplab up demo -f lab.yaml bring up the lab of a file under another name
-  wplab status --watch      look at it
-  wplab credentials         log in
-  wplab down                remove it all
+  wplab up --fix               install what is missing, bring the default lab up, prove it
+  wplab up demo -f lab.yaml    bring up the lab of a file under another name
+  wplab status --watch         look at it
+  wplab credentials            log in
+  wplab down                   remove it all
 
-Exit codes: 0 done, every check passed; 1 a check failed; 2 wrong usage or lab file; 3 something is missing on this
-machine; 4 a step failed or timed out; 130 interrupted.";
+Exit codes:
+  0    done, and every check passed
+  1    the lab is up, but a check failed
+  2    wrong usage or wrong lab file
+  3    something is missing on this machine
+  4    a step failed or timed out; what is there is kept
+  130  interrupted";
+
+/// The heading of what every command understands.
+const COMMON: &str = "Common options";
 
 /// What every command understands.
 #[derive(Debug, clap::Args)]
 struct Common {
-    /// How the result is printed to standard output.
-    #[arg(short, long, value_enum, global = true, default_value_t = Format::Table, help_heading = "Output")]
+    /// How the result is printed to standard output [default: table]
+    #[arg(short, long, value_enum, global = true, default_value_t = Format::Table, value_name = "table|json",
+        hide_default_value = true, hide_possible_values = true, help_heading = COMMON)]
     output: Format,
-    /// Say nothing but the result, warnings and errors.
-    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Output")]
+    /// Say nothing but the result, warnings and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = COMMON)]
     quiet: bool,
-    /// Say more: every check, and how long each step took.
-    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Output")]
+    /// Say more: every check, and how long each step took
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = COMMON)]
     verbose: u8,
-    /// No colours; NO_COLOR in the environment does the same.
-    #[arg(long, global = true, help_heading = "Output")]
+    /// No colours; NO_COLOR in the environment does the same
+    #[arg(long, global = true, help_heading = COMMON)]
     no_color: bool,
-    /// Give up after this long, such as 90s, 10m or 1h.
-    #[arg(long, global = true, value_name = "TIME", value_parser = args::span)]
+    /// Give up after this long, such as 90s, 10m or 1h
+    #[arg(long, global = true, value_name = "TIME", value_parser = args::span, help_heading = COMMON)]
     timeout: Option<Duration>,
 }
 
-/// How a result is printed.
+/// How a result is printed: for people, or for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For people.
     Table,
-    /// For programs.
     Json,
 }
 

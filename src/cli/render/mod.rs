@@ -2,6 +2,8 @@
 //! error gets the talk: events as [`lines`] or as [`bars`], errors, and what to type next.
 
 mod bars;
+#[cfg(test)]
+mod demo;
 mod lines;
 mod paint;
 pub(super) mod report;

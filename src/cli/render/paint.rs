@@ -1,6 +1,6 @@
 //! Colours, few of them: nothing is said by colour alone.
 
-use std::io::IsTerminal;
+use std::{io::IsTerminal, time::Duration};
 
 /// Paints text, or leaves it as it is.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +76,7 @@ pub(crate) fn span(seconds: f64) -> String {
     if seconds < 59.95 {
         return format!("{seconds:.1}s");
     }
-    let whole = std::time::Duration::from_secs_f64(seconds).as_secs();
+    let whole = Duration::from_secs_f64(seconds.round()).as_secs();
     if whole < 3600 {
         format!("{}m{:02}s", whole / 60, whole % 60)
     } else {
