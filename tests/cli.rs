@@ -78,7 +78,10 @@ fn every_command_explains_itself() {
         assert!(stdout(&output).contains("Usage: wplab"), "{command}");
     }
     let top = stdout(&run(&["--help"]));
-    assert!(!top.contains("runc-shim") && !top.contains("member"), "what runs inside a cluster is hidden");
+    assert!(
+        !top.contains("runc-shim") && !top.contains("\n  member") && !top.contains("\n  install"),
+        "what runs inside a cluster is hidden"
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::{
     session::Session,
 };
 
-/// Look at everything that a lab needs of this machine, and name the cure of what is missing
+/// Look at what a lab needs of this machine, and name the cure of what is missing
 #[derive(Debug, Args)]
 #[command(after_help = "Exit code 3 when something is missing that no lab can do without.\n\n\
     Examples:\n  wplab doctor\n  wplab doctor -f lab.yaml    for the lab of a file\n  wplab doctor -o json")]

@@ -10,10 +10,10 @@ use super::{args, failure::Ending, render::tables, session::Session};
 
 /// List, build, pull or save the container images of a lab
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  wplab images list\n  wplab images build database wordpress\n  wplab images save bundle.tar    \
-    one file, from which `wplab up --images bundle.tar` works with no network"
-)]
+#[command(after_help = "Examples:
+  wplab images list
+  wplab images build database wordpress
+  wplab images save bundle.tar    then `wplab up --images bundle.tar` needs no network")]
 pub(super) struct Images {
     #[command(subcommand)]
     what: What,

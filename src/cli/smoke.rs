@@ -11,7 +11,7 @@ use super::{
     session::Session,
 };
 
-/// Prove a lab through its front door: log in, publish, upload, read back from every replica
+/// Prove a lab through its front door: log in, publish, upload, read back
 #[derive(Debug, Args)]
 #[command(after_help = "Exit code 1 when a check fails.\n\nExamples:\n  wplab smoke\n  wplab smoke demo -o json")]
 pub(super) struct Smoke {
