@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::OnceLock};
 
 use anyhow::{Context, Result};
+use futures_util::future::BoxFuture;
 use k8s_openapi::api::{core::v1::Node, storage::v1::StorageClass};
 use kube::{ResourceExt, api::ListParams};
 
@@ -11,6 +12,7 @@ use crate::{
     cluster::Cluster,
     host::{
         Host, doctor,
+        fix::Fixer,
         kind::{self, ClusterLook, Nodes, NotOurs},
         lock::LabLock,
     },
@@ -28,7 +30,7 @@ use crate::{
 
 /// The machine and the cluster, for one lab.
 pub(super) struct Real<'a> {
-    pub(super) options: &'a UpOptions<'a>,
+    pub(super) options: &'a UpOptions,
     /// Held from the first step to the last.
     lock: &'a LabLock,
     /// Remembered for the diagnostics of a later step.
@@ -36,7 +38,7 @@ pub(super) struct Real<'a> {
 }
 
 impl<'a> Real<'a> {
-    pub(super) fn new(options: &'a UpOptions<'a>, lock: &'a LabLock) -> Self {
+    pub(super) fn new(options: &'a UpOptions, lock: &'a LabLock) -> Self {
         Real { options, lock, host: OnceLock::new() }
     }
 
@@ -57,7 +59,10 @@ impl World for Real<'_> {
     type Report = SmokeReport;
 
     async fn preflight(&self, cx: StepCx) -> Result<Stepped<Host>> {
-        let UpOptions { spec, fixer, registry_mirror } = self.options;
+        let UpOptions { spec, fix, registry_mirror } = self.options;
+        let recipe_cx = cx.clone();
+        let kind_recipe = |docker| -> BoxFuture<'_, Result<String>> { Box::pin(images::kind_recipe(recipe_cx.clone(), docker)) };
+        let fixer = fix.as_deref().map(|consent| Fixer { consent, kind_recipe: Box::new(kind_recipe) });
         let host = doctor::preflight(cx, spec, registry_mirror.as_deref(), fixer.as_ref()).await?;
         // Before anything is built or pulled for a name that belongs to somebody else.
         NotOurs::check(&spec.name, &kind::containers(&host.value().docker, &spec.name).await?)?;
