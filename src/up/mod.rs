@@ -12,7 +12,7 @@ use serde::Serialize;
 pub use self::diagnostics::Diagnosed;
 use crate::{
     event::StepId,
-    host::fix::Fix,
+    host::{fix::Consent, lock::LabLock},
     parts::images::ImageSet,
     run::{Run, StepCx, StepTiming, Stepped},
     smoke::SmokeReport,
@@ -20,12 +20,11 @@ use crate::{
 };
 
 /// What `up` is asked for.
-#[derive(Debug)]
 pub struct UpOptions {
     /// The lab.
     pub spec: LabSpec,
-    /// Whether, and after which question, missing things are installed.
-    pub fix: Fix,
+    /// Who is asked before missing things are installed (`--fix`); with nobody to ask, nothing is installed.
+    pub fix: Option<Box<dyn Consent>>,
     /// `HOST[:PORT]` of a registry to pull from instead of the references' own.
     pub registry_mirror: Option<String>,
 }
@@ -56,7 +55,8 @@ pub struct UpReport {
 /// The first step that failed, with its name and the last reason; what is there is kept, and from the cluster step on the
 /// error carries [`Diagnosed`]. A failed check is no error: it is in the report.
 pub async fn up(run: &Run, options: &UpOptions) -> Result<UpReport> {
-    let world = world::Real::new(options);
+    let lock = LabLock::take(&StepCx::new(run, StepId::Preflight), &options.spec.name).await?;
+    let world = world::Real::new(options, &lock);
     let reached = match recipe(run, &world).await {
         Ok(reached) => reached,
         Err(error) => return Err(diagnostics::attach(run, &world, error).await),

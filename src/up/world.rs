@@ -1,15 +1,20 @@
 //! The real world of the recipe: each step is one call into a room below.
 
-use std::sync::OnceLock;
+use std::{path::PathBuf, sync::OnceLock};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use futures_util::future::BoxFuture;
+use k8s_openapi::api::{core::v1::Node, storage::v1::StorageClass};
+use kube::{ResourceExt, api::ListParams};
 
 use super::{UpOptions, World};
 use crate::{
     cluster::Cluster,
     host::{
         Host, doctor,
-        kind::{self, Nodes},
+        fix::Fixer,
+        kind::{self, ClusterLook, Nodes, NotOurs},
+        lock::LabLock,
     },
     parts::{
         autoscale,
@@ -20,18 +25,21 @@ use crate::{
     },
     run::{StepCx, Stepped},
     smoke::{self, SmokeReport},
+    spec::LabSpec,
 };
 
 /// The machine and the cluster, for one lab.
 pub(super) struct Real<'a> {
     pub(super) options: &'a UpOptions,
+    /// Held from the first step to the last.
+    lock: &'a LabLock,
     /// Remembered for the diagnostics of a later step.
     host: OnceLock<Host>,
 }
 
 impl<'a> Real<'a> {
-    pub(super) fn new(options: &'a UpOptions) -> Self {
-        Real { options, host: OnceLock::new() }
+    pub(super) fn new(options: &'a UpOptions, lock: &'a LabLock) -> Self {
+        Real { options, lock, host: OnceLock::new() }
     }
 
     /// The machine, once preflight has ended well.
@@ -51,7 +59,13 @@ impl World for Real<'_> {
     type Report = SmokeReport;
 
     async fn preflight(&self, cx: StepCx) -> Result<Stepped<Host>> {
-        let host = doctor::preflight(cx, &self.options.spec, &self.options.fix).await?;
+        let UpOptions { spec, fix, registry_mirror } = self.options;
+        let recipe_cx = cx.clone();
+        let kind_recipe = |docker| -> BoxFuture<'_, Result<String>> { Box::pin(images::kind_recipe(recipe_cx.clone(), docker)) };
+        let fixer = fix.as_deref().map(|consent| Fixer { consent, kind_recipe: Box::new(kind_recipe) });
+        let host = doctor::preflight(cx, spec, registry_mirror.as_deref(), fixer.as_ref()).await?;
+        // Before anything is built or pulled for a name that belongs to somebody else.
+        NotOurs::check(&spec.name, &kind::containers(&host.value().docker, &spec.name).await?)?;
         let _ = self.host.set(host.value().clone());
         Ok(host)
     }
@@ -61,7 +75,9 @@ impl World for Real<'_> {
     }
 
     async fn nodes(&self, cx: StepCx, host: &Host, images: &ImageSet) -> Result<Stepped<Nodes>> {
-        kind::ensure(cx, host, &self.options.spec, &images.get(Role::Node)?.reference).await
+        let (spec, image) = (&self.options.spec, &images.get(Role::Node)?.reference);
+        let look = |kubeconfig| look_at_cluster(spec, kubeconfig);
+        kind::ensure(cx, host, spec, self.lock, image, look).await
     }
 
     async fn load(&self, cx: StepCx, host: &Host, images: &ImageSet) -> Result<Stepped<()>> {
@@ -101,4 +117,25 @@ impl World for Real<'_> {
     ) -> Result<Stepped<SmokeReport>> {
         smoke::run(cx, cluster, &self.options.spec, site, images::on_nodes(host, &nodes.all, images)).await
     }
+}
+
+/// One look at a cluster through its API: are all nodes of the lab file there, and what kind installs last?
+async fn look_at_cluster(spec: &LabSpec, kubeconfig: PathBuf) -> ClusterLook {
+    let look = async {
+        let cluster = Cluster::connect(&kubeconfig, &spec.name).await?;
+        let nodes = cluster.all::<Node>().list(&ListParams::default()).await.context("cannot list the nodes")?;
+        let classes = cluster.all::<StorageClass>().list(&ListParams::default()).await.context("cannot list the classes")?;
+        let mut lacking = kind::node_names(&spec.name, spec.cluster.workers);
+        lacking.retain(|name| !nodes.items.iter().any(|n| n.name_any() == *name));
+        if !classes.items.iter().any(|c| c.name_any() == "standard") {
+            lacking.push("StorageClass standard".to_owned());
+        }
+        if lacking.is_empty() {
+            return Ok(ClusterLook::Whole);
+        }
+        let lacking = format!("{} missing", lacking.join(", "));
+        let used = cluster.has_namespace().await?;
+        Ok(if used { ClusterLook::InUse(lacking) } else { ClusterLook::Unfinished(lacking) })
+    };
+    look.await.unwrap_or_else(|error: anyhow::Error| ClusterLook::Silent(format!("{error:#}")))
 }

@@ -1,0 +1,108 @@
+//! Flags that several commands share, and how their values are read. What is wrong with a value is clap's to tell.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Args;
+use wplab::spec::{
+    ImageSource, LabName, LabSpec, Topology,
+    load::{Overrides, Source, SpecError, load},
+};
+
+/// The lab that a command is about.
+#[derive(Debug, Args)]
+pub(super) struct Lab {
+    /// Name of the lab [default: wplab]
+    #[arg(value_parser = LabName::new)]
+    name: Option<LabName>,
+}
+
+impl Lab {
+    pub(super) fn name(&self) -> LabName {
+        self.name.clone().unwrap_or_default()
+    }
+}
+
+/// The lab as it is asked for: a file, and what the command line says over it.
+#[derive(Debug, Args)]
+pub(super) struct Wanted {
+    /// Name of the lab [default: the file's, or wplab]
+    #[arg(value_parser = LabName::new)]
+    name: Option<LabName>,
+    /// The lab file; `-` is standard input [default: the default lab]
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Where images come from: auto, registry, packages, or a bundle FILE.tar
+    #[arg(long, value_name = "SOURCE", value_parser = images)]
+    images: Option<ImageSource>,
+    /// Worker nodes, 2 to 9
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=9))]
+    workers: Option<u8>,
+    /// Port of the site on 127.0.0.1
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1024..))]
+    port: Option<u16>,
+    /// How the database keeps its copies: replication
+    #[arg(long, value_parser = Topology::new)]
+    topology: Option<Topology>,
+}
+
+impl Wanted {
+    /// The name, as far as it is known before the file is read.
+    pub(super) fn name(&self) -> LabName {
+        self.name.clone().unwrap_or_default()
+    }
+
+    pub(super) fn spec(&self) -> Result<LabSpec, SpecError> {
+        let source = match &self.file {
+            None => Source::Defaults,
+            Some(path) if path.as_os_str() == "-" => Source::Stdin,
+            Some(path) => Source::File(path.clone()),
+        };
+        let Wanted { name, images, workers, port, topology, .. } = self;
+        let (name, images) = (name.clone(), images.clone());
+        load(&source, &Overrides { name, workers: *workers, port: *port, images, topology: *topology })
+    }
+}
+
+fn images(text: &str) -> Result<ImageSource, String> {
+    ImageSource::new(text, Path::new(""))
+}
+
+/// A span of time: a number and `s`, `m` or `h`.
+pub(super) fn span(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let factor = match unit {
+        "s" => Some(1),
+        "m" => Some(60),
+        "h" => Some(3600),
+        _ => None,
+    };
+    let seconds = factor.and_then(|factor| number.parse::<u64>().ok()?.checked_mul(factor));
+    let seconds = seconds.filter(|seconds| (1..=7 * 24 * 3600).contains(seconds));
+    seconds.map(Duration::from_secs).ok_or_else(|| "write a number and a unit, such as 90s, 10m or 1h".to_owned())
+}
+
+/// A registry's host, as it stands before the first slash of a reference.
+pub(super) fn mirror(text: &str) -> Result<String, String> {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+    if !text.is_empty() && text.chars().all(good) {
+        return Ok(text.to_owned());
+    }
+    Err("write a host and, if need be, a port, such as registry.example:5000, without https:// and without a path"
+        .to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_have_a_unit() {
+        assert_eq!(span("10m"), Ok(Duration::from_mins(10)));
+        for wrong in ["10", "0s", "", "m", "1.5h", "-1s", "99999999999999999999h", "1000h"] {
+            assert!(span(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! `wplab down`: removes a lab.
+
+use anyhow::Result;
+use clap::Args;
+use wplab::down;
+
+use super::{args::Lab, failure::Ending, render::report, session::Session};
+
+/// Remove a lab: everything that carries its labels, and nothing else
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  wplab down         remove the lab wplab\n  wplab down demo    remove the lab demo"
+)]
+pub(super) struct Down {
+    #[command(flatten)]
+    pub(super) lab: Lab,
+}
+
+impl Down {
+    pub(super) async fn run(self, session: &Session) -> Result<Ending> {
+        let name = self.lab.name();
+        let gone = session.perform(|run| async move { down::down(&run, &name).await }).await?;
+        session.terminal.result(&gone, |_| report::down(&gone));
+        session.terminal.next(&[("wplab list".to_owned(), "what is left"), ("wplab up".to_owned(), "a new lab")]);
+        Ok(Ending::Done)
+    }
+}

@@ -1,0 +1,93 @@
+//! `wplab images …`: the images by themselves.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use wplab::{images, parts::images::Role};
+
+use super::{args, failure::Ending, render::tables, session::Session};
+
+/// List, build, pull or save the container images of a lab
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  wplab images list
+  wplab images build database wordpress
+  wplab images save bundle.tar    then `wplab up --images bundle.tar` needs no network")]
+pub(super) struct Images {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// List the catalogue and what of it is here
+    List,
+    /// Build images from Debian packages and Go modules
+    Build {
+        /// Which: node, database, wordpress, nfs, metrics-server [default: all]
+        #[arg(value_parser = role)]
+        roles: Vec<Role>,
+    },
+    /// Pull images from their registries
+    Pull {
+        /// Pull from this registry instead of the images' own
+        #[arg(long, value_name = "HOST[:PORT]", value_parser = args::mirror)]
+        registry_mirror: Option<String>,
+    },
+    /// Save every image into one file
+    Save {
+        /// The file, ending in .tar
+        #[arg(value_name = "FILE.tar", value_parser = bundle)]
+        file: PathBuf,
+    },
+}
+
+impl Images {
+    pub(super) async fn run(self, session: &Session) -> Result<Ending> {
+        let terminal = &session.terminal;
+        let next = ("wplab up".to_owned(), "bring the lab up");
+        let rows = match self.what {
+            What::List => session.perform(|_run| images::list()).await?,
+            What::Build { roles } => session.perform(|run| async move { images::build(&run, &roles).await }).await?,
+            What::Pull { registry_mirror } => {
+                session.perform(|run| async move { images::pull(&run, registry_mirror.as_deref()).await }).await?
+            }
+            What::Save { file } => {
+                let size = session
+                    .perform(|run| async {
+                        let run = run;
+                        images::save(&run, &file).await
+                    })
+                    .await?;
+                let shown = file.display().to_string();
+                terminal.result(&serde_json::json!({ "file": shown, "size": size }), |_| {
+                    format!("{shown}  {}\n", tables::bytes(size))
+                });
+                terminal.next(&[(format!("wplab up --images {shown}"), "works with no network")]);
+                return Ok(Ending::Done);
+            }
+        };
+        terminal.result(&rows, |_| tables::images(&rows));
+        terminal.next(&[next]);
+        Ok(Ending::Done)
+    }
+}
+
+/// The roles that have a recipe; the tool's own image is made of this executable.
+const ROLES: [(&str, Role); 5] = [
+    ("node", Role::Node),
+    ("database", Role::Database),
+    ("wordpress", Role::Wordpress),
+    ("nfs", Role::Nfs),
+    ("metrics-server", Role::MetricsServer),
+];
+
+fn role(text: &str) -> Result<Role, String> {
+    let found = ROLES.iter().find(|(name, _)| *name == text).map(|(_, role)| *role);
+    found.ok_or_else(|| format!("use {}", ROLES.map(|(name, _)| name).join(", ")))
+}
+
+fn bundle(text: &str) -> Result<PathBuf, String> {
+    if text.ends_with(".tar") { Ok(PathBuf::from(text)) } else { Err("the name of a bundle ends in .tar".to_owned()) }
+}

@@ -1,0 +1,47 @@
+//! The hidden commands that run inside the cluster: `wplab install DIR` hands the executable to a pod, `wplab member …` is
+//! a database pod's PID 1. There is no terminal and no renderer here; SIGTERM is the member's own to handle.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use wplab::agent::{self, member::MemberCommand};
+
+use super::failure::Ending;
+
+/// Copy this executable into a folder that another container of the pod mounts
+#[derive(Debug, Args)]
+pub(super) struct Install {
+    folder: PathBuf,
+}
+
+impl Install {
+    pub(super) fn run(self) -> Result<Ending> {
+        agent::install(&self.folder)?;
+        Ok(Ending::Done)
+    }
+}
+
+/// Be, or command, a database member
+#[derive(Debug, Args)]
+pub(super) struct Member {
+    #[arg(value_enum)]
+    what: What,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum What {
+    Mysql,
+    Promote,
+}
+
+impl Member {
+    pub(super) async fn run(self) -> Result<Ending> {
+        agent::member::main(match self.what {
+            What::Mysql => MemberCommand::Mysql,
+            What::Promote => MemberCommand::Promote,
+        })
+        .await?;
+        Ok(Ending::Done)
+    }
+}

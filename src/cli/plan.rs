@@ -1,0 +1,30 @@
+//! `wplab plan`: what `up` would do.
+
+use anyhow::Result;
+use clap::Args;
+use wplab::plan;
+
+use super::{
+    args::Wanted,
+    failure::{Ending, command},
+    render::report,
+    session::Session,
+};
+
+/// Say what `up` would do, pull, build and use, without doing it
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  wplab plan\n  wplab plan -f lab.yaml --images packages\n  wplab plan -o json")]
+pub(super) struct Plan {
+    #[command(flatten)]
+    wanted: Wanted,
+}
+
+impl Plan {
+    pub(super) async fn run(self, session: &Session) -> Result<Ending> {
+        let spec = self.wanted.spec()?;
+        let planned = session.perform(|_run| plan::plan(&spec)).await?;
+        session.terminal.result(&planned, |paint| report::plan(&planned, paint));
+        session.terminal.next(&[(command("up", &spec.name), "do it")]);
+        Ok(Ending::Done)
+    }
+}

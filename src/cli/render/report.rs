@@ -1,0 +1,164 @@
+//! The reports of the larger commands, as text for people.
+
+use std::fmt::Write;
+
+use wplab::{
+    credentials::Credentials,
+    down::DownReport,
+    plan::PlanReport,
+    status::{MemberSummary, StatusReport},
+    up::UpReport,
+};
+
+use super::{
+    Paint,
+    tables::{bytes, checks, role, table},
+};
+
+/// The checks, and where everything is.
+pub(crate) fn up(reached: &UpReport, paint: Paint) -> String {
+    format!(
+        "{}\n{} {}\n{} {}\n",
+        checks(&reached.smoke, paint),
+        paint.bold("site       "),
+        reached.url,
+        paint.bold("kubeconfig "),
+        reached.kubeconfig.display()
+    )
+}
+
+/// What was removed.
+pub(crate) fn down(gone: &DownReport) -> String {
+    if gone.removed.is_empty() {
+        return format!("there is nothing of a lab {} on this machine\n", gone.name);
+    }
+    let lines = gone.removed.iter().map(|removed| format!("removed {} {}\n", removed.kind, removed.name));
+    lines.collect()
+}
+
+/// What one logs in with.
+pub(crate) fn credentials(found: &Credentials) -> String {
+    format!(
+        "wordpress  {}\n  user      {}\n  password  {}\ndatabase   (inside the cluster)\n  root      {}\n  wordpress {}\n",
+        found.login_url,
+        found.admin_user,
+        found.admin_password,
+        found.database_root_password,
+        found.database_wordpress_password
+    )
+}
+
+/// A lab as it is now.
+pub(crate) fn status(seen: &StatusReport, paint: Paint) -> String {
+    let mark = |good: bool| if good { paint.good("√") } else { paint.bad("×") };
+    let mut text = format!("{} {}  {}\n\n", mark(seen.healthy()), paint.bold(seen.name.as_str()), seen.url);
+    let yes = |good: bool| if good { "yes" } else { "no" }.to_owned();
+    let nodes: Vec<_> =
+        seen.nodes.iter().map(|node| [node.name.clone(), yes(node.ready), node.detail.clone()]).collect();
+    text += &table(["NODE", "READY", ""], &nodes);
+    let member = |member: &MemberSummary| {
+        let role = if member.role.is_empty() { "-" } else { &member.role };
+        let lag = member.lag.map_or_else(|| "-".to_owned(), |lag| format!("{lag:.1} s"));
+        [member.name.clone(), member.node.clone(), role.to_owned(), lag, member.state.clone()]
+    };
+    let members: Vec<_> = seen.members.iter().map(member).collect();
+    let _ = write!(text, "\n{}", table(["MEMBER", "NODE", "ROLE", "LAG", "STATE"], &members));
+    let replicas = seen.replicas;
+    let _ = write!(text, "\nwordpress   {} of {} replicas ready", replicas.ready, replicas.wanted);
+    match seen.hpa {
+        Some(hpa) => {
+            let cpu = hpa.cpu.map_or_else(|| "no metric yet".to_owned(), |cpu| format!("{cpu} %"));
+            let _ =
+                write!(text, "\nautoscaler  {} to {} replicas, CPU {cpu} (target {} %)", hpa.min, hpa.max, hpa.target);
+        }
+        None => text += "\nautoscaler  not there",
+    }
+    match &seen.volume {
+        Some(volume) => {
+            let nodes = if volume.nodes.is_empty() { "no node".to_owned() } else { volume.nodes.join(", ") };
+            let _ =
+                write!(text, "\nvolume      {} ({}) {}, mounted on {nodes}", volume.claim, volume.size, volume.phase);
+        }
+        None => text += "\nvolume      not there",
+    }
+    text + "\n"
+}
+
+/// What `up` would do and use.
+pub(crate) fn plan(planned: &PlanReport, paint: Paint) -> String {
+    let mut text = format!("up {} would\n", paint.bold(planned.name.as_str()));
+    for step in &planned.steps {
+        let mark = if step.changes { paint.warning("+") } else { paint.good("=") };
+        let _ = writeln!(text, "  {mark} {:<10} {}", step.step.name(), step.what);
+    }
+    let size = |size: Option<u64>| size.map_or_else(|| "-".to_owned(), bytes);
+    let images: Vec<_> =
+        planned.images.iter().map(|image| [role(image.role), size(image.size), image.action.clone()]).collect();
+    let _ = write!(text, "\n{}", table(["IMAGE", "SIZE", "ACTION"], &images));
+    let uses = &planned.uses;
+    let ports = uses.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(", ");
+    let _ =
+        writeln!(text, "\nuses about {} of memory and {} of disk; ports {ports}", bytes(uses.memory), bytes(uses.disk));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use wplab::{
+        down::Removed,
+        spec::LabName,
+        status::{HpaStatus, NodeStatus, ReplicaStatus, VolumeStatus},
+    };
+
+    use super::*;
+
+    fn seen() -> StatusReport {
+        let member = |name: &str, role: &str, lag| MemberSummary {
+            name: name.into(),
+            node: "wplab-worker".into(),
+            role: role.into(),
+            lag,
+            state: "serving".into(),
+            healthy: true,
+        };
+        StatusReport {
+            name: LabName::default(),
+            url: "http://127.0.0.1:8080".into(),
+            nodes: vec![NodeStatus { name: "wplab-worker".into(), ready: true, detail: "v1.36.3".into() }],
+            members: vec![member("db-0", "writer", None), member("db-1", "reader", Some(0.0))],
+            replicas: ReplicaStatus { ready: 3, wanted: 3 },
+            hpa: Some(HpaStatus { min: 3, max: 6, cpu: Some(4), target: 70 }),
+            volume: Some(VolumeStatus {
+                claim: "wp-content".into(),
+                size: "1Gi".into(),
+                phase: "Bound".into(),
+                nodes: vec!["wplab-worker".into()],
+            }),
+        }
+    }
+
+    #[test]
+    fn a_status_fits_a_narrow_screen() {
+        let text = status(&seen(), Paint::off());
+        assert!(text.starts_with("√ wplab  http://127.0.0.1:8080\n"), "{text}");
+        assert!(text.contains("db-1    wplab-worker  reader  0.0 s  serving\n"), "{text}");
+        assert!(text.contains("autoscaler  3 to 6 replicas, CPU 4 % (target 70 %)\n"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
+
+    #[test]
+    fn a_lab_without_a_writer_is_not_healthy() {
+        let mut without = seen();
+        assert!(without.healthy());
+        without.members[0].role = String::new();
+        assert!(!without.healthy() && status(&without, Paint::off()).starts_with('×'));
+    }
+
+    #[test]
+    fn down_says_what_it_removed_or_that_nothing_was_there() {
+        let mut gone = DownReport { name: LabName::default(), removed: Vec::new() };
+        assert_eq!(down(&gone), "there is nothing of a lab wplab on this machine\n");
+        gone.removed.push(Removed { kind: "container", name: "wplab-worker".into() });
+        assert_eq!(down(&gone), "removed container wplab-worker\n");
+    }
+}

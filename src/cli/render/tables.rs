@@ -1,0 +1,221 @@
+//! Lists of things for people: columns as wide as they need, marks that can be read without colours.
+
+use std::fmt::Write;
+
+use wplab::{
+    event::Outcome,
+    host::doctor::{Finding, Level},
+    images::ImageRow,
+    list::LabSummary,
+    parts::images::Role,
+    run::StepTiming,
+    smoke::{CheckResult, SmokeReport, Verdict},
+};
+
+use super::paint::{Paint, span, tame};
+
+/// Rows below a head; nothing is said of no rows.
+pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let wide = |column: usize| {
+        rows.iter().map(|row| row[column].chars().count()).fold(head[column].chars().count(), usize::max)
+    };
+    let widths: [usize; N] = std::array::from_fn(wide);
+    let line = |cells: [&str; N]| {
+        let cells = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    let body = rows.iter().map(|row| line(std::array::from_fn(|column| row[column].as_str())));
+    line(head) + &body.collect::<String>()
+}
+
+/// Bytes with a unit: `512 B`, `1.0 KiB`, `1.3 GiB`.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+    let mut value = count as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1023.95 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// A role's name as in the catalogue.
+pub(crate) fn role(role: Role) -> String {
+    serde_json::to_value(role).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// Every check below its subject, and how many passed.
+pub(crate) fn checks(proof: &SmokeReport, paint: Paint) -> String {
+    let mut text = String::new();
+    let width = proof.checks.iter().map(|check| check.sentence.chars().count()).max().unwrap_or_default();
+    let mut subject = "";
+    for check in &proof.checks {
+        if check.subject != subject {
+            subject = check.subject;
+            let _ = writeln!(text, "{}", paint.bold(subject));
+        }
+        text += &one_check(check, width, paint);
+    }
+    let count = |wanted: fn(&Verdict) -> bool| proof.checks.iter().filter(|check| wanted(&check.verdict)).count();
+    let (all, failed) = (proof.checks.len(), count(|verdict| matches!(verdict, Verdict::Failed { .. })));
+    let skipped = count(|verdict| matches!(verdict, Verdict::Skipped { .. }));
+    let sum = match (failed, skipped) {
+        (0, 0) => paint.good(&format!("all {all} checks passed")),
+        (_, 0) => paint.bad(&format!("{failed} of {all} checks failed")),
+        _ => paint.bad(&format!("{failed} of {all} checks failed, {skipped} could not be looked at")),
+    };
+    text + &sum + "\n"
+}
+
+fn one_check(check: &CheckResult, width: usize, paint: Paint) -> String {
+    let CheckResult { sentence, verdict, took, .. } = check;
+    let took = format!("{:>6}", span(took.as_secs_f64()));
+    match verdict {
+        Verdict::Passed { seen } => {
+            format!("  {} {sentence:<width$} {} {}\n", paint.good("√"), paint.dim(&took), paint.dim(&tame(seen)))
+        }
+        Verdict::Failed { reason, hint } => {
+            let mut text = format!(
+                "  {} {sentence:<width$} {}\n      {}\n",
+                paint.bad("×"),
+                paint.dim(&took),
+                reason.replace('\n', "\n      ")
+            );
+            if !hint.is_empty() {
+                let _ = writeln!(text, "      {} {hint}", paint.bold("hint:"));
+            }
+            text
+        }
+        Verdict::Skipped { reason } => {
+            format!("  {} {sentence}\n      not looked at: {}\n", paint.warning("-"), tame(reason))
+        }
+    }
+}
+
+/// What `doctor` found, with the cures below.
+pub(crate) fn findings(findings: &[Finding], paint: Paint) -> String {
+    let mut text = String::new();
+    for Finding { title, level, detail, cure, .. } in findings {
+        let mark = match level {
+            Level::Ok => paint.good("√"),
+            Level::Warning => paint.warning("!"),
+            Level::Blocking => paint.bad("×"),
+        };
+        let _ = writeln!(text, "{mark} {title}");
+        if *level != Level::Ok && !detail.is_empty() {
+            let _ = writeln!(text, "    {}", detail.replace('\n', "\n    "));
+        }
+        if let Some(cure) = cure.as_ref().filter(|_| *level != Level::Ok) {
+            let by = if cure.fixable { ", or let --fix do it" } else { "" };
+            let _ = writeln!(text, "    {} {}{by}", paint.bold("cure:"), cure.command);
+        }
+    }
+    let count = |wanted: Level| findings.iter().filter(|finding| finding.level == wanted).count();
+    let sum = match (count(Level::Blocking), count(Level::Warning)) {
+        (0, 0) => paint.good("this machine is ready for a lab"),
+        (0, 1) => paint.good("this machine is ready for a lab, with 1 warning"),
+        (0, warnings) => paint.good(&format!("this machine is ready for a lab, with {warnings} warnings")),
+        (1, _) => paint.bad("1 thing is missing"),
+        (missing, _) => paint.bad(&format!("{missing} things are missing")),
+    };
+    text + &sum + "\n"
+}
+
+/// How long each step took.
+pub(crate) fn timings(timings: &[StepTiming]) -> String {
+    let row = |timing: &StepTiming| {
+        let outcome = if timing.outcome == Outcome::Done { "done" } else { "already there" };
+        [
+            timing.step.name().to_owned(),
+            format!("{:.1}", timing.started),
+            format!("{:.1}", timing.took),
+            outcome.to_owned(),
+        ]
+    };
+    let rows: Vec<_> = timings.iter().map(row).collect();
+    table(["STEP", "FROM", "SECONDS", "OUTCOME"], &rows).trim_end().to_owned()
+}
+
+/// The labs on this machine.
+pub(crate) fn labs(labs: &[LabSummary]) -> String {
+    let row = |lab: &LabSummary| {
+        let nodes = format!("{} of {} running", lab.running, lab.nodes);
+        [lab.name.clone(), nodes, lab.url.clone().unwrap_or_else(|| "-".to_owned())]
+    };
+    table(["NAME", "NODES", "URL"], &labs.iter().map(row).collect::<Vec<_>>())
+}
+
+/// The catalogue.
+pub(crate) fn images(rows: &[ImageRow]) -> String {
+    let or_dash = |text: Option<&String>| text.map_or_else(|| "-".to_owned(), Clone::clone);
+    let row = |image: &ImageRow| {
+        let size = image.size.map_or_else(|| "-".to_owned(), bytes);
+        [
+            role(image.role),
+            or_dash(image.present.as_ref()),
+            or_dash(image.origin.as_ref()),
+            size,
+            or_dash(image.public.as_ref()),
+        ]
+    };
+    table(["ROLE", "HERE", "FROM", "SIZE", "PUBLIC"], &rows.iter().map(row).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_they_need() {
+        let rows = [["a".to_owned(), "long one".to_owned()], ["bcd".to_owned(), "x".to_owned()]];
+        assert_eq!(table(["N", "WHAT"], &rows), "N    WHAT\na    long one\nbcd  x\n");
+        assert_eq!(table(["N"], &[]), "");
+    }
+
+    #[test]
+    fn bytes_have_few_digits() {
+        assert_eq!(
+            [0, 1023, 1024, 1024 * 1024 - 1, 5 << 30].map(bytes),
+            ["0 B", "1023 B", "1.0 KiB", "1.0 MiB", "5.0 GiB"]
+        );
+    }
+
+    #[test]
+    fn checks_can_be_read_without_colours() {
+        let check = |subject, sentence: &str, verdict| CheckResult {
+            subject,
+            sentence: sentence.into(),
+            verdict,
+            took: Duration::from_millis(240),
+        };
+        let proof = SmokeReport {
+            checks: vec![
+                check("nodes", "every node is ready", Verdict::Passed { seen: "4 nodes".into() }),
+                check(
+                    "frontend",
+                    "the front page answers",
+                    Verdict::Failed { reason: "status 503".into(), hint: "`wplab logs`".into() },
+                ),
+                check(
+                    "frontend",
+                    "a post can be read",
+                    Verdict::Skipped { reason: "the front page does not answer".into() },
+                ),
+            ],
+        };
+        assert_eq!(
+            checks(&proof, Paint::off()),
+            "nodes\n  √ every node is ready      0.2s 4 nodes\nfrontend\n  × the front page answers   0.2s\n      status 503\n      hint: `wplab logs`\n  - a post can be read\n      not looked at: the front page does not answer\n1 of 3 checks failed, 1 could not be looked at\n"
+        );
+    }
+}

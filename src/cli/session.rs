@@ -1,0 +1,92 @@
+//! Runs a command's work beside the renderer: interrupted by a signal or the user's timeout, and never ended before the
+//! last line is shown.
+
+use std::{fmt, future::Future, time::Duration};
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{SignalKind, signal};
+use wplab::{run::Run, wait::TimedOut};
+
+use super::render::{self, Terminal};
+
+/// How long the renderer may take after the work, in case something that was left behind still holds the run.
+const LAST_LINES: Duration = Duration::from_secs(1);
+/// The waits inside the work end with the user's timeout and say what they waited for; this much later the work is cut
+/// off whatever it does.
+const AFTER_TIMEOUT: Duration = Duration::from_secs(5);
+/// What was waited for when the user's timeout ends the work.
+pub(super) const WHOLE: &str = "the whole command";
+
+/// The user pressed Ctrl-C, or somebody asked this process to end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Interrupted(&'static str);
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "interrupted by {}", self.0)
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// One run of the command line.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) terminal: Terminal,
+    pub(super) timeout: Option<Duration>,
+}
+
+impl Session {
+    /// Does the work, showing its events.
+    ///
+    /// # Errors
+    /// The work's own, [`Interrupted`] or [`TimedOut`]; in the latter two cases the work was dropped where it was.
+    pub(super) async fn perform<T, F>(&self, work: impl FnOnce(Run) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let (run, events) = Run::new(self.timeout);
+        let show = render::show(&self.terminal, events);
+        tokio::pin!(show);
+        // The run moves into the work, so that the end of the work is also the end of the events.
+        let work = self.bounded(work(run));
+        tokio::pin!(work);
+        let result = tokio::select! {
+            result = &mut work => result,
+            // Work that has given its run away may go on in silence.
+            () = &mut show => return work.await,
+        };
+        let _ = tokio::time::timeout(LAST_LINES, show).await;
+        result
+    }
+
+    async fn bounded<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            result = self.in_time(work) => result,
+            interrupted = interrupted() => Err(interrupted?.into()),
+        }
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let Some(limit) = self.timeout else { return work.await };
+        match tokio::time::timeout(limit + AFTER_TIMEOUT, work).await {
+            Ok(result) => result,
+            Err(_) => {
+                let last = "it was still at work".to_owned();
+                Err(TimedOut { what: WHOLE.to_owned(), after: limit, last }.into())
+            }
+        }
+    }
+}
+
+/// Waits for a signal that asks this process to end.
+async fn interrupted() -> Result<Interrupted> {
+    let listen = |kind| signal(kind).context("cannot listen for signals");
+    let (mut int, mut term, mut hup) =
+        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
+    Ok(tokio::select! {
+        _ = int.recv() => Interrupted("Ctrl-C"),
+        _ = term.recv() => Interrupted("SIGTERM"),
+        _ = hup.recv() => Interrupted("SIGHUP"),
+    })
+}

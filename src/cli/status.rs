@@ -1,0 +1,58 @@
+//! `wplab status`: a lab as it is now, once or again and again.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+use wplab::status;
+
+use super::{
+    args::Lab,
+    failure::{Ending, command},
+    render::report,
+    session::Session,
+};
+
+/// How often `--watch` looks.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// Show a lab: nodes, database members, replicas, autoscaler, volume, URL
+#[derive(Debug, Args)]
+#[command(after_help = "Exit code 1 when something of the lab does not serve.\n\n\
+    Examples:\n  wplab status\n  wplab status demo --watch\n  wplab status -o json")]
+pub(super) struct Status {
+    #[command(flatten)]
+    lab: Lab,
+    /// Look again every two seconds until Ctrl-C
+    #[arg(short, long)]
+    watch: bool,
+}
+
+impl Status {
+    pub(super) async fn run(self, session: &Session) -> Result<Ending> {
+        let name = self.lab.name();
+        let terminal = &session.terminal;
+        if self.watch {
+            return session
+                .perform(|_run| async {
+                    let mut beat = tokio::time::interval(EVERY);
+                    loop {
+                        beat.tick().await;
+                        let seen = status::status(&name).await?;
+                        terminal.again(&seen, |paint| report::status(&seen, paint));
+                    }
+                })
+                .await;
+        }
+        let seen = session.perform(|_run| status::status(&name)).await?;
+        terminal.result(&seen, |paint| report::status(&seen, paint));
+        let healthy = seen.healthy();
+        if healthy {
+            terminal.next(&[(command("smoke", &name), "prove it"), (command("credentials", &name), "log in")]);
+        } else {
+            terminal
+                .next(&[(command("up", &name), "repair it"), (command("diagnose", &name), "see what went on in it")]);
+        }
+        Ok(Ending::checked(healthy))
+    }
+}

@@ -1,0 +1,62 @@
+//! Removes a lab: everything that carries its labels, with no need of a cluster that answers.
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::{
+    event::StepId,
+    host::{docker::Docker, labs, lock::LabLock},
+    run::{Run, Stepped},
+    spec::LabName,
+};
+
+/// What `down` did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DownReport {
+    /// Which lab.
+    pub name: LabName,
+    /// Everything that was removed.
+    pub removed: labs::Removed,
+}
+
+/// Removes what carries the lab's labels. A lab that is half deleted or was never there is no error.
+///
+/// # Errors
+/// The Docker engine does not answer; the cluster of that name is not ours ([`crate::host::kind::NotOurs`]); or something
+/// of ours cannot be removed.
+pub async fn down(run: &Run, lab: &LabName) -> Result<DownReport> {
+    let removed = run
+        .step(StepId::Remove, async |cx| {
+            let docker = Docker::connect().await?;
+            let lock = LabLock::take(&cx, lab).await?;
+            let removed = labs::remove(&docker, &lock).await?;
+            let (what, gone) = (summary(lab, &removed), removed.is_empty());
+            Ok(Stepped::changed(!gone, removed, what))
+        })
+        .await?;
+    Ok(DownReport { name: lab.clone(), removed })
+}
+
+fn summary(lab: &LabName, removed: &labs::Removed) -> String {
+    if removed.is_empty() {
+        return format!("there was no lab {lab}");
+    }
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    [count(removed.containers.len(), "node container"), count(removed.networks.len(), "network"), count(removed.images.len(), "image")]
+        .join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_removed_is_told_in_a_sentence() {
+        let lab = LabName::default();
+        let none = labs::Removed::default();
+        assert_eq!(summary(&lab, &none), "there was no lab wplab");
+        let some = labs::Removed { containers: vec!["a".into(), "b".into()], networks: vec!["n".into()], ..none };
+        assert_eq!(summary(&lab, &some), "2 node containers, 1 network, 0 images");
+    }
+}

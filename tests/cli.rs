@@ -1,0 +1,184 @@
+//! The executable as a user meets it: help, wrong usage, wrong lab files. Nothing here needs Docker.
+
+mod support;
+
+use std::{
+    fs,
+    io::Write,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use support::golden;
+
+fn wplab(args: &[&str], folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wplab"));
+    command.args(args).current_dir(folder).stdin(Stdio::null()).env("COLUMNS", "100");
+    command.env_remove("NO_COLOR").env("XDG_DATA_HOME", folder).env("XDG_CACHE_HOME", folder).env("HOME", folder);
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    let folder = tempfile::tempdir().expect("a folder");
+    wplab(args, folder.path()).output().expect("wplab runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("text")
+}
+
+/// Runs with a lab file of this text; returns the exit code and standard error.
+fn with_file(text: &[u8], args: &[&str]) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("lab.yaml"), text).expect("a lab file");
+    let output = wplab(args, folder.path()).output().expect("wplab runs");
+    assert_eq!(stdout(&output), "", "nothing on standard output");
+    (output.status.code(), stderr(&output))
+}
+
+#[test]
+fn help_is_data_and_has_examples() {
+    for (name, args) in
+        [("help", &["--help"][..]), ("help-up", &["up", "--help"]), ("help-images", &["images", "--help"])]
+    {
+        let output = run(args);
+        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+        golden(&format!("cli/{name}.txt"), &stdout(&output));
+    }
+}
+
+#[test]
+fn every_command_explains_itself() {
+    let commands = [
+        "up",
+        "down",
+        "list",
+        "status",
+        "smoke",
+        "url",
+        "credentials",
+        "kubeconfig",
+        "logs",
+        "doctor",
+        "plan",
+        "render",
+        "images",
+        "diagnose",
+        "completions",
+        "install",
+        "member",
+    ];
+    for command in commands {
+        let output = run(&[command, "--help"]);
+        assert_eq!(output.status.code(), Some(0), "{command}");
+        assert!(stdout(&output).contains("Usage: wplab"), "{command}");
+    }
+    let top = stdout(&run(&["--help"]));
+    assert!(
+        !top.contains("runc-shim") && !top.contains("\n  member") && !top.contains("\n  install"),
+        "what runs inside a cluster is hidden"
+    );
+}
+
+#[test]
+fn no_command_is_wrong_usage_and_shows_the_help() {
+    let output = run(&[]);
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(2), ""));
+    assert!(stderr(&output).contains("Usage: wplab"));
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2_and_one_message() {
+    let cases: &[(&str, &[&str])] = &[
+        ("unknown-command", &["stauts"]),
+        ("unknown-flag", &["up", "--worker", "3"]),
+        ("workers", &["up", "--workers", "1"]),
+        ("name", &["down", "My_Lab"]),
+        ("images", &["up", "--images", "docker"]),
+        ("topology", &["up", "--topology", "galera"]),
+        ("timeout", &["up", "--timeout", "10"]),
+        ("mirror", &["up", "--registry-mirror", "https://mirror.example/path"]),
+        ("yes-without-fix", &["up", "--yes"]),
+        ("output", &["list", "-o", "yaml"]),
+        ("quiet-and-verbose", &["list", "-q", "-v"]),
+        ("bundle", &["images", "save", "bundle.zip"]),
+        ("shell", &["completions", "csh"]),
+    ];
+    let mut all = String::new();
+    for (name, args) in cases {
+        let output = run(args);
+        assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(2), ""), "{name}");
+        all += &format!("$ wplab {}\n{}\n", args.join(" "), stderr(&output));
+    }
+    golden("cli/wrong-usage.txt", &all);
+}
+
+#[test]
+fn a_wrong_lab_file_is_exit_code_2_and_tells_every_problem() {
+    let text = b"nam: demo\ncluster:\n  workers: 99\ndatabase:\n  topology: galera\n  settings:\n    port: 3307\n";
+    let (code, told) = with_file(text, &["up", "-f", "lab.yaml"]);
+    assert_eq!(code, Some(2));
+    golden("cli/wrong-lab-file.txt", &told);
+    for command in ["plan", "render", "doctor"] {
+        assert_eq!(with_file(text, &[command, "-f", "lab.yaml"]), (Some(2), told.clone()), "{command}");
+    }
+    assert_eq!(with_file(b"\x7fELF\0", &["up", "-f", "lab.yaml"]).0, Some(2));
+    assert_eq!(with_file(b"", &["up", "-f", "missing.yaml"]).0, Some(2));
+    assert_eq!(with_file(b"", &["up", "-f", "."]).0, Some(2));
+}
+
+#[test]
+fn a_lab_file_can_come_from_standard_input() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut child = wplab(&["plan", "-f", "-"], folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("wplab runs");
+    child.stdin.take().expect("a pipe").write_all(b"cluster:\n  workers: 1\n").expect("written");
+    let output = child.wait_with_output().expect("an end");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("standard input:2:12: cluster.workers: 1 is out of range"), "{}", stderr(&output));
+}
+
+#[test]
+fn there_are_no_colours_without_a_terminal() {
+    for args in [&["up", "--no-such-flag"][..], &["up", "-f", "missing.yaml"], &["--help"]] {
+        let output = run(args);
+        assert!(!output.stdout.contains(&0x1b) && !output.stderr.contains(&0x1b), "{args:?}");
+    }
+}
+
+#[test]
+fn every_shell_gets_its_completions() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = run(&["completions", shell]);
+        assert_eq!(output.status.code(), Some(0), "{shell}");
+        let script = stdout(&output);
+        assert!(script.contains("kubeconfig") && script.contains("registry-mirror"), "{shell}");
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_nobodys_problem() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut child = wplab(&["completions", "bash"], folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("wplab runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("an end");
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+}
+
+#[test]
+fn the_version_is_told() {
+    let output = run(&["--version"]);
+    assert_eq!(stdout(&output), format!("wplab {}\n", env!("CARGO_PKG_VERSION")));
+}
