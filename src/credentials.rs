@@ -66,7 +66,8 @@ mod tests {
         let site = values(&[("admin-user", "admin"), ("admin-password", "one"), ("auth-key", "never told")]);
         let database =
             values(&[("root-password", "two"), ("wordpress-password", "three"), ("replication-password", "four")]);
-        let found = from_secrets("http://127.0.0.1:8080", site.clone(), database).ok().expect("complete");
+        let found =
+            from_secrets("http://127.0.0.1:8080", site.clone(), database).unwrap_or_else(|_| panic!("complete"));
         let told = serde_json::to_value(&found).expect("JSON");
         assert_eq!(told["login-url"], "http://127.0.0.1:8080/wp-login.php");
         assert_eq!((&told["admin-password"], &told["database-root-password"]), (&"one".into(), &"two".into()));

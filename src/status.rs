@@ -19,7 +19,8 @@ use crate::{
     },
     labels::{COMPONENT, Component, of_lab},
     list,
-    smoke::database::{Member, members},
+    parts::database::{MEMBERS, Member, members},
+    smoke::database::{lag, trouble},
     spec::LabName,
     wait::Look,
 };
@@ -256,20 +257,20 @@ fn node(container: &Container, seen: Option<&[Node]>) -> NodeStatus {
 }
 
 async fn member_summaries(cluster: &Cluster) -> Result<Vec<MemberSummary>> {
-    let set = cluster.get::<StatefulSet>("db").await?.context("there is no StatefulSet db")?;
+    let set = cluster.get::<StatefulSet>(MEMBERS).await?.context("there is no StatefulSet db")?;
     let wanted = set.spec.and_then(|spec| spec.replicas).unwrap_or(1);
     Ok(all_members(members(cluster).await?.iter().map(member).collect(), wanted))
 }
 
 fn member(member: &Member) -> MemberSummary {
-    let trouble = member.trouble();
+    let trouble = trouble(member);
     let doing = || member.status.as_ref().map_or("unknown", |status| status.state.name()).to_owned();
     MemberSummary {
-        name: member.pod.clone(),
-        node: member.node.clone(),
-        role: member.role.clone(),
+        name: member.name.clone(),
+        node: member.node.clone().unwrap_or_default(),
+        role: member.role.clone().unwrap_or_default(),
         // Whole seconds, and few: nothing is lost.
-        lag: member.lag().and_then(|lag| u32::try_from(lag).ok()).map(f64::from),
+        lag: lag(member).and_then(|lag| u32::try_from(lag).ok()).map(f64::from),
         healthy: trouble.is_none(),
         state: trouble.unwrap_or_else(doing),
     }

@@ -6,26 +6,22 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use futures_util::future::join_all;
 use kube::ResourceExt;
 
 use crate::{
-    agent::member::status::{MemberStatus, ServerFacts},
-    cluster::{Cluster, forward::Forward, ready},
+    agent::member::status::ServerFacts,
+    cluster::Cluster,
     labels::{COMPONENT, Component, ROLE},
-    smoke::{
-        check::{Check, Hopeless},
-        marker::Marker,
+    parts::database::{
+        Member, connect, members,
+        roles::{READER, WRITER},
     },
+    smoke::{check::Check, marker::Marker},
     spec::LabSpec,
-    sql::{Session, Way, literal},
+    sql::literal,
 };
 
 const SUBJECT: &str = "database";
-const PORT: u16 = 3306;
-/// Where a member's supervisor answers.
-const STATUS_PORT: u16 = 8081;
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The checks' own table, which exists only while somebody checks.
 const TABLE: &str = "wplab_smoke";
@@ -63,7 +59,8 @@ impl<'a> Rows<'a> {
             return Ok(0);
         }
         let (writer, _) = self.pods().await?;
-        let (_forward, mut session) = self.connect(&writer).await?;
+        let mut at = connect(self.cluster, &writer).await?;
+        let session = &mut at.sql;
         if session.value(&format!("SHOW TABLES LIKE {}", literal(TABLE))).await?.is_none() {
             return Ok(0);
         }
@@ -89,14 +86,16 @@ impl<'a> Rows<'a> {
     }
 
     async fn write(&self, pod: &str) -> Result<()> {
-        let (_forward, mut session) = self.connect(pod).await?;
+        let mut at = connect(self.cluster, pod).await?;
+        let session = &mut at.sql;
         self.wrote.store(true, Ordering::Relaxed);
         session.run(&format!("CREATE TABLE IF NOT EXISTS {TABLE} (marker VARCHAR(64) NOT NULL PRIMARY KEY)")).await?;
         session.run(&format!("INSERT IGNORE INTO {TABLE} VALUES ({})", literal(self.marker.as_str()))).await
     }
 
     async fn read(&self, pod: &str) -> Result<bool> {
-        let (_forward, mut session) = self.connect(pod).await?;
+        let mut at = connect(self.cluster, pod).await?;
+        let session = &mut at.sql;
         let row = session
             .value(&format!("SELECT marker FROM {TABLE} WHERE marker = {}", literal(self.marker.as_str())))
             .await?;
@@ -110,25 +109,9 @@ impl<'a> Rows<'a> {
             let pods = self.cluster.pods(&selector).await?;
             anyhow::Ok(pods.iter().map(ResourceExt::name_any).collect::<Vec<_>>())
         };
-        let (writers, readers) = (with("writer").await?, with("reader").await?);
+        let (writers, readers) = (with(WRITER).await?, with(READER).await?);
         ensure!(writers.len() <= 1, "{} members have the role of the writer: {}", writers.len(), writers.join(", "));
         Ok((writers.into_iter().next().context("no member has the role of the writer")?, readers))
-    }
-
-    /// Logs in at a member as the site does; the forward must live as long as the session.
-    async fn connect(&self, pod: &str) -> Result<(Forward, Session)> {
-        let absent = |what: &str| Hopeless(format!("there is no {what}"));
-        let mut credentials =
-            self.cluster.secret("db-credentials").await?.ok_or_else(|| absent("Secret db-credentials"))?;
-        let password = credentials
-            .remove("wordpress-password")
-            .ok_or_else(|| absent("wordpress-password in Secret db-credentials"))?;
-        let mut tls = self.cluster.secret("db-tls").await?.ok_or_else(|| absent("Secret db-tls"))?;
-        let ca = tls.remove("ca.crt").ok_or_else(|| absent("ca.crt in Secret db-tls"))?;
-        let forward = self.cluster.forward(pod, PORT).await?;
-        let way = Way::Forward { addr: forward.addr, ca };
-        let session = Session::connect(&way, "wordpress", &password, Some("wordpress"), PATIENCE).await?;
-        Ok((forward, session))
     }
 
     async fn healthy(&self, wanted: usize) -> Result<String> {
@@ -136,81 +119,53 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// A member as its pod and its supervisor tell it.
-pub(crate) struct Member {
-    /// Its pod's name.
-    pub(crate) pod: String,
-    /// The node that it runs on; empty while there is none.
-    pub(crate) node: String,
-    /// `writer`, `reader`, or empty while it has no role.
-    pub(crate) role: String,
-    /// What its supervisor says, or why that is unknown.
-    pub(crate) status: Result<MemberStatus>,
+/// Why a member does not serve its role; `None` when it does.
+pub(crate) fn trouble(member: &Member) -> Option<String> {
+    if let Some(reason) = member.unready() {
+        // The name stands beside it in every table.
+        return Some(reason.strip_prefix(&format!("{}: ", member.name)).unwrap_or(&reason).to_owned());
+    }
+    let source = facts(member).is_some_and(ServerFacts::serves_as_source);
+    match (member.role.as_deref(), source) {
+        (Some(WRITER), true) | (Some(READER), false) => None,
+        (Some(WRITER), false) => Some("has the role of the writer but is not open for writes".to_owned()),
+        (_, true) => Some("is open for writes without the role of the writer".to_owned()),
+        _ => Some("has no role yet".to_owned()),
+    }
 }
 
-/// Every member whose pod exists, by name. Members that do not answer are among them, with the reason.
-///
-/// # Errors
-/// The API server does not answer.
-pub(crate) async fn members(cluster: &Cluster) -> Result<Vec<Member>> {
-    let pods = cluster.pods(&format!("{COMPONENT}={}", Component::Database.as_str())).await?;
-    let asked = pods.into_iter().filter(|pod| pod.name_any().starts_with("db-")).map(|pod| async move {
-        let name = pod.name_any();
-        let answer = cluster.pod_get(&name, STATUS_PORT, "/status").await;
-        let status =
-            answer.and_then(|json| MemberStatus::parse(&json).context("its supervisor answers with no status"));
-        let role = pod.labels().get(ROLE).cloned().unwrap_or_default();
-        // A pod that cannot be asked mostly has a complaint of its own, which says more than a refused connection.
-        let status = status.map_err(|error| ready::complaint(&pod).map_or(error, anyhow::Error::msg));
-        Member { pod: name, node: pod.spec.and_then(|spec| spec.node_name).unwrap_or_default(), role, status }
-    });
-    Ok(join_all(asked).await)
+/// Seconds behind the source; `None` for the source itself, and while it is unknown.
+pub(crate) fn lag(member: &Member) -> Option<u64> {
+    facts(member).filter(|facts| !facts.serves_as_source())?.lag_seconds
 }
 
-impl Member {
-    /// Why it does not serve its role; `None` when it does.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        let status = match &self.status {
-            Ok(status) => status,
-            Err(error) => return Some(format!("{error:#}")),
-        };
-        status.unready().or_else(|| {
-            let source = status.server.as_ref().is_some_and(ServerFacts::serves_as_source);
-            match (self.role.as_str(), source) {
-                ("writer", true) | ("reader", false) => None,
-                ("writer", false) => Some("has the role of the writer but is not open for writes".to_owned()),
-                (_, true) => Some("is open for writes without the role of the writer".to_owned()),
-                _ => Some("has no role yet".to_owned()),
-            }
-        })
-    }
-
-    /// Seconds behind the source; `None` for the source itself, and while it is unknown.
-    pub(crate) fn lag(&self) -> Option<u64> {
-        let facts = self.status.as_ref().ok()?.server.as_ref()?;
-        if facts.serves_as_source() { None } else { facts.lag_seconds }
-    }
+fn facts(member: &Member) -> Option<&ServerFacts> {
+    member.status.as_ref()?.server.as_ref()
 }
 
 fn judge(members: &[Member], wanted: usize) -> Result<String> {
-    let troubled = members.iter().filter_map(|member| Some(format!("{}: {}", member.pod, member.trouble()?)));
+    let troubled = members.iter().filter_map(|member| Some(format!("{}: {}", member.name, trouble(member)?)));
     let troubled: Vec<String> = troubled.collect();
     ensure!(troubled.is_empty(), "{}", troubled.join("; "));
     ensure!(members.len() >= wanted, "{} of {wanted} members exist", members.len());
-    let (writers, readers): (Vec<&Member>, Vec<&Member>) = members.iter().partition(|member| member.role == "writer");
+    let (writers, readers): (Vec<&Member>, Vec<&Member>) =
+        members.iter().partition(|member| member.role.as_deref() == Some(WRITER));
     ensure!(writers.len() == 1, "{} members are writers", writers.len());
-    let lag = |member: &Member| member.lag().map_or_else(|| "lag unknown".to_owned(), |lag| format!("{lag} s behind"));
-    let followers = readers.iter().map(|reader| format!("{} {}", reader.pod, lag(reader)));
-    Ok(format!("source {}; {}", writers[0].pod, followers.collect::<Vec<_>>().join(", ")))
+    let behind =
+        |member: &Member| lag(member).map_or_else(|| "lag unknown".to_owned(), |lag| format!("{lag} s behind"));
+    let followers = readers.iter().map(|reader| format!("{} {}", reader.name, behind(reader)));
+    Ok(format!("source {}; {}", writers[0].name, followers.collect::<Vec<_>>().join(", ")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::member::status::MemberStatus;
 
-    fn member(pod: &str, role: &str, server: ServerFacts) -> Member {
-        let status = MemberStatus { name: pod.into(), server: Some(server), ..MemberStatus::default() };
-        Member { pod: pod.into(), node: "n".into(), role: role.into(), status: Ok(status) }
+    fn member(name: &str, role: &str, server: ServerFacts) -> Member {
+        let status = MemberStatus { name: name.into(), server: Some(server), ..MemberStatus::default() };
+        let role = (!role.is_empty()).then(|| role.to_owned());
+        Member { name: name.into(), node: None, role, pod_waits: None, status: Some(status) }
     }
 
     fn source() -> ServerFacts {
@@ -238,12 +193,12 @@ mod tests {
         ];
         assert_eq!(judge(&members, 3).expect("healthy"), "source db-0; db-1 0 s behind, db-2 lag unknown");
         assert_eq!(judge(&members, 4).expect_err("too few").to_string(), "3 of 4 members exist");
-        assert_eq!((members[0].lag(), members[1].lag()), (None, Some(0)));
+        assert_eq!((lag(&members[0]), lag(&members[1])), (None, Some(0)));
     }
 
     #[test]
     fn roles_that_do_not_fit_what_the_server_does_are_told() {
-        let reason = |role, server| member("db-0", role, server).trouble().unwrap_or_default();
+        let reason = |role, server| trouble(&member("db-0", role, server)).unwrap_or_default();
         assert_eq!(reason("writer", replica(None)), "has the role of the writer but is not open for writes");
         assert_eq!(reason("reader", source()), "is open for writes without the role of the writer");
         assert_eq!(reason("", replica(None)), "has no role yet");
@@ -254,8 +209,8 @@ mod tests {
 
     #[test]
     fn a_member_that_does_not_answer_is_named_with_the_reason() {
-        let status = Err(anyhow::anyhow!("container mysql keeps ending"));
-        let silent = Member { pod: "db-1".into(), node: String::new(), role: "reader".into(), status };
+        let pod_waits = Some("container mysql keeps ending".to_owned());
+        let silent = Member { name: "db-1".into(), node: None, role: Some("reader".into()), pod_waits, status: None };
         let error = judge(&[member("db-0", "writer", source()), silent], 2).expect_err("one is silent");
         assert_eq!(error.to_string(), "db-1: container mysql keeps ending");
     }
