@@ -6,6 +6,7 @@ pub mod diagnose;
 pub mod exec;
 pub mod forward;
 pub mod manifests;
+pub mod pods;
 pub mod ready;
 pub mod secrets;
 
