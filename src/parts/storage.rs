@@ -81,18 +81,17 @@ pub fn objects(spec: &LabSpec, images: &ImageSet, server: &str) -> Result<Vec<Dy
     Ok(objects)
 }
 
-/// Makes sure that the namespace, the NFS server, its export and the claim are there. Nobody is let near the claim before
+/// Makes sure that the NFS server, its export and the claim are there. Nobody is let near the claim before
 /// the export answers: a mount that fails is tried again by the kubelet only after a growing pause.
 ///
 /// # Errors
 /// The API server refuses an object, or the export or the claim is not there in time.
 pub async fn ensure(cx: StepCx, cluster: &Cluster, spec: &LabSpec, images: &ImageSet) -> Result<Stepped<Storage>> {
     cx.say("the NFS server");
-    let mut changed = usize::from(cluster.ensure_namespace().await?);
     let is_volume = |object: &DynamicObject| name_of(object) == format!("PersistentVolume/{NAME}");
     let (mut claim, server): (Vec<_>, Vec<_>) =
         objects(spec, images, SERVER_PLACEHOLDER)?.into_iter().partition(|o| is_volume(o) || name_of(o).ends_with(&format!("/{NAME}")));
-    changed += cluster.apply(&server).await?;
+    let mut changed = cluster.apply(&server).await?;
     let address = server_address(cluster).await?;
 
     cluster.until_ready(&cx, &cluster.api::<StatefulSet>(), "nfs", SERVER_LIMIT, ready::stateful_set).await?;

@@ -97,7 +97,7 @@ impl fmt::Display for Origin {
 }
 
 /// An image that is in Docker.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
     /// The name that manifests use and that it has on every node: `docker.io/wplab/ROLE:ID12`. It changes with the content.
     pub reference: String,
@@ -110,7 +110,7 @@ pub struct Image {
 }
 
 /// The images of one lab.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageSet(pub BTreeMap<Role, Image>);
 
 impl ImageSet {
@@ -180,10 +180,49 @@ pub async fn save(cx: StepCx, host: &Host, source: &ImageSource, mirror: Option<
     Ok(Stepped::done(size, format!("{} images in {}, {} MB", images.0.len(), path.display(), size / 1_000_000)))
 }
 
+/// Builds the image of the recipe `kind`, whose `/kind` is the executable, and returns its reference.
+///
+/// # Errors
+/// [`crate::host::docker::BuildFailed`], or Docker's own.
+pub async fn kind_recipe(cx: &StepCx, docker: &Docker) -> Result<String> {
+    let catalogue = Catalogue::embedded()?;
+    let recipe = catalogue.tool("kind").context("the catalogue has no tool kind")?.recipe.clone();
+    build::build(cx, docker, &catalogue, &[recipe.as_str()], None).await?;
+    catalogue.tag(&recipe, docker.arch())
+}
+
+/// The images that Docker has for a lab, under the names that manifests use, without changing anything; where one is
+/// absent, its public reference stands for it.
+///
+/// # Errors
+/// Docker does not answer.
+pub async fn present(docker: &Docker) -> Result<ImageSet> {
+    let mut images = ImageSet::default();
+    for row in choose::list(docker).await? {
+        let image = match row.present {
+            Some(Present { id, size, origin }) => Image { reference: format!("docker.io/{}", name(row.role, &id)?), id, size, origin },
+            None => public(&row.public),
+        };
+        images.0.insert(row.role, image);
+    }
+    let tool = format!("docker.io/wplab/tool:{}", env!("CARGO_PKG_VERSION"));
+    images.0.insert(Role::Tool, Image { reference: tool, ..public("wplab/tool") });
+    Ok(images)
+}
+
+fn public(reference: &str) -> Image {
+    Image { reference: reference.to_owned(), id: String::new(), size: 0, origin: Origin::Registry(reference.to_owned()) }
+}
+
+/// `wplab/ROLE:ID12`.
+fn name(role: Role, id: &str) -> Result<String> {
+    let short = id.trim_start_matches("sha256:").get(..SHORT).context("an image has no id")?;
+    Ok(format!("wplab/{}:{short}", role.name()))
+}
+
 /// Gives an image the name that manifests use.
 async fn named(docker: &Docker, role: Role, image: &LocalImage, origin: Origin) -> Result<Image> {
-    let short = image.id.trim_start_matches("sha256:").get(..SHORT).context("an image has no id")?;
-    let name = format!("wplab/{}:{short}", role.name());
+    let name = name(role, &image.id)?;
     if !image.repo_tags.contains(&name) {
         docker.tag(&image.id, &name).await?;
     }
