@@ -90,3 +90,58 @@ async fn interrupted() -> Result<Interrupted> {
         _ = hup.recv() => Interrupted("SIGHUP"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    use rustix::process::{Signal, getpid, kill_process};
+    use wplab::event::Event;
+
+    use super::*;
+
+    fn session(timeout: Option<Duration>) -> Session {
+        Session { terminal: Terminal::plain(), timeout }
+    }
+
+    struct Dropped(Arc<AtomicBool>);
+
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_signal_drops_the_work_where_it_is() {
+        let gone = Arc::new(AtomicBool::new(false));
+        let child = Dropped(gone.clone());
+        let work = |run: Run| async move {
+            let (_run, _child) = (run, child);
+            // By then both sides have been polled, so that somebody listens for the signal.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            kill_process(getpid(), Signal::TERM)?;
+            std::future::pending::<Result<()>>().await
+        };
+        let error = session(None).perform(work).await.expect_err("interrupted");
+        assert_eq!(error.to_string(), "interrupted by SIGTERM");
+        assert!(error.is::<Interrupted>() && gone.load(Ordering::SeqCst));
+    }
+
+    #[tokio::test]
+    async fn work_that_is_left_behind_does_not_hold_the_end() {
+        let work = |run: Run| async move {
+            let kept = run.clone();
+            tokio::spawn(async move {
+                let _kept = kept;
+                std::future::pending::<()>().await;
+            });
+            run.send(Event::Warning { text: "shown".into() });
+            Ok(7)
+        };
+        assert_eq!(session(None).perform(work).await.ok(), Some(7));
+    }
+}

@@ -104,10 +104,15 @@ async fn demo() {
     let told = session
         .perform(|run| async move {
             if std::env::var_os("ASK").is_some() {
-                let answer = asker
-                    .ask("--fix would do this on this machine:\n  - apt-get install docker.io\nGo on?".into())
-                    .await;
-                run.warn(format!("the answer was {answer}"));
+                let asked = run.step(StepId::Fix, |cx| async move {
+                    image(&cx, "docker", 100 * MIB, 10, Duration::from_millis(100)).await;
+                    cx.say("asking");
+                    cx.task("kind", "waiting", None);
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    let question = "--fix would do this on this machine:\n  - apt-get install docker.io\nGo on?";
+                    Ok(Stepped::done((), format!("the answer was {}", asker.ask(question.into()).await)))
+                });
+                asked.await?;
             }
             story(run, Duration::from_millis(100)).await
         })
