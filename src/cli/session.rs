@@ -1,13 +1,16 @@
 //! Runs a command's work beside the renderer: interrupted by a signal or the user's timeout, and never ended before the
 //! last line is shown.
 
-use std::{fmt, future::Future, time::Duration};
+use std::{fmt, future::Future, sync::OnceLock, time::Duration};
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
-use wplab::{run::Run, wait::TimedOut};
+use wplab::{run::Run, spec::LabName, wait::TimedOut};
 
-use super::render::{self, Terminal};
+use super::{
+    failure::Plea,
+    render::{self, Terminal},
+};
 
 /// How long the renderer may take after the work, in case something that was left behind still holds the run.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -33,10 +36,29 @@ impl std::error::Error for Interrupted {}
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) terminal: Terminal,
-    pub(super) timeout: Option<Duration>,
+    timeout: Option<Duration>,
+    about: OnceLock<LabName>,
 }
 
 impl Session {
+    pub(super) fn new(terminal: Terminal, timeout: Option<Duration>) -> Session {
+        Session { terminal, timeout, about: OnceLock::new() }
+    }
+
+    /// Remembers the lab by the name that its file gives it, for what is said when the command does not end well.
+    pub(super) fn about(&self, lab: &LabName) {
+        // The first answer stays; a command is about one lab.
+        let _ = self.about.set(lab.clone());
+    }
+
+    /// A plea with the remembered name.
+    pub(super) fn plea(&self, plea: Plea) -> Plea {
+        match (plea, self.about.get()) {
+            (Plea::Up { again, .. }, Some(name)) => Plea::Up { again, name: name.clone() },
+            (plea, _) => plea,
+        }
+    }
+
     /// Does the work, showing its events.
     ///
     /// # Errors
@@ -104,7 +126,7 @@ mod tests {
     use super::*;
 
     fn session(timeout: Option<Duration>) -> Session {
-        Session { terminal: Terminal::plain(), timeout }
+        Session::new(Terminal::plain(), timeout)
     }
 
     struct Dropped(Arc<AtomicBool>);

@@ -10,7 +10,7 @@ use wplab::{
 };
 
 use super::{Paint, Terminal, Volume, lines::Lines, show};
-use crate::cli::{Format, session::Session};
+use crate::cli::{Format, failure::Plea, session::Session};
 
 const MIB: u64 = 1 << 20;
 const FAST: Duration = Duration::from_millis(1);
@@ -99,7 +99,7 @@ async fn demo() {
     let mut terminal = Terminal::plain();
     terminal.live = std::io::IsTerminal::is_terminal(&std::io::stderr());
     terminal.err = Paint::of(&std::io::stderr(), false);
-    let session = Session { terminal, timeout: None };
+    let session = Session::new(terminal, None);
     let asker = session.terminal.asker();
     let told = session
         .perform(|run| async move {
@@ -118,7 +118,8 @@ async fn demo() {
         })
         .await;
     let error = told.expect_err("the story ends badly");
-    let _ = session.terminal.fail(&error, &crate::cli::failure::Plea::Up(wplab::spec::LabName::default()));
+    let _ =
+        session.terminal.fail(&error, &Plea::Up { again: "wplab up".into(), name: wplab::spec::LabName::default() });
 }
 
 #[tokio::test]
