@@ -11,13 +11,26 @@ use crate::{
         apply::labelled,
         manifests::{part, to_yaml, untyped},
     },
+    host::docker::Docker,
     labels::{COMPONENT, Component, NAMESPACE},
-    parts::{autoscale, database, frontend, images::ImageSet, storage},
+    parts::{autoscale, database, frontend, images::{self, ImageSet}, storage},
     spec::LabSpec,
 };
 
 /// Stands for every value of a Secret; `up` generates the real ones inside the cluster.
 pub const SECRET_PLACEHOLDER: &str = "generated-by-wplab-up";
+
+/// What `up` would apply, with the images that Docker has here; without an engine, with the public ones.
+///
+/// # Errors
+/// As [`objects`].
+pub async fn local(spec: &LabSpec) -> Result<String> {
+    let images = match Docker::connect().await {
+        Ok(docker) => images::present(&docker).await?,
+        Err(_) => images::public_set()?,
+    };
+    render(spec, &images)
+}
 
 /// [`objects`] as YAML documents that `kubectl apply` accepts.
 ///

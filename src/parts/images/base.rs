@@ -29,6 +29,10 @@ async fn bootstrap(cx: &StepCx, docker: &Docker, name: &str, base: &Base, tag: &
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let file = folder.path().join("root.tar");
     let mut command = Cmd::new("mmdebstrap").args(["--variant=minbase", "--format=tar"]);
+    // As in the public slim images: nobody reads manuals inside a container.
+    let unread = ["doc", "man", "locale", "info", "groff", "lintian", "linda"];
+    command = command.args(unread.map(|folder| format!("--dpkgopt=path-exclude=/usr/share/{folder}/*")));
+    command = command.arg(r#"--aptopt=Apt::Install-Recommends "false""#);
     // The index of an unreleased suite may be older than its own expiry date on a mirror or a snapshot.
     command = command.arg(r#"--aptopt=Acquire::Check-Valid-Until "false""#).arg(&base.suite).arg(&file);
     let mut throttle = Throttle::default();

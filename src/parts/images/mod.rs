@@ -197,16 +197,25 @@ pub async fn kind_recipe(cx: &StepCx, docker: &Docker) -> Result<String> {
 /// # Errors
 /// Docker does not answer.
 pub async fn present(docker: &Docker) -> Result<ImageSet> {
-    let mut images = ImageSet::default();
+    let mut images = public_set()?;
     for row in choose::list(docker).await? {
-        let image = match row.present {
-            Some(Present { id, size, origin }) => Image { reference: format!("docker.io/{}", name(row.role, &id)?), id, size, origin },
-            None => public(&row.public),
-        };
-        images.0.insert(row.role, image);
+        if let Some(Present { id, size, origin }) = row.present {
+            let reference = format!("docker.io/{}", name(row.role, &id)?);
+            images.0.insert(row.role, Image { reference, id, size, origin });
+        }
     }
-    let tool = format!("docker.io/wplab/tool:{}", env!("CARGO_PKG_VERSION"));
-    images.0.insert(Role::Tool, Image { reference: tool, ..public("wplab/tool") });
+    Ok(images)
+}
+
+/// The public references of the catalogue, for who has no engine at hand.
+///
+/// # Errors
+/// The catalogue is broken, which the tests rule out.
+pub fn public_set() -> Result<ImageSet> {
+    let catalogue = Catalogue::embedded()?;
+    let of = |role| Some((role, public(&catalogue.role(role)?.public)));
+    let mut images = ImageSet(Role::ALL.into_iter().filter_map(of).collect());
+    images.0.insert(Role::Tool, public(concat!("wplab/tool:", env!("CARGO_PKG_VERSION"))));
     Ok(images)
 }
 
