@@ -48,7 +48,8 @@ impl Pulled {
 
     async fn success(self) -> LocalImage {
         let image = self.result.expect("pulled");
-        for name in image.repo_tags.iter().chain(&image.repo_digests) {
+        let now = self.docker.image(&image.id).await.expect("an answer").expect("an image");
+        for name in now.repo_digests.iter().chain(&now.repo_tags) {
             self.docker.remove_image(name).await.expect("removed");
         }
         image

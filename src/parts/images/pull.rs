@@ -130,7 +130,7 @@ pub async fn pull(cx: &StepCx, docker: &Docker, task: &str, public: &str, mirror
     }
     docker.tag(&pulled.id, &wanted.tagged()).await?;
     cx.task_done(task, "pulled");
-    Ok(pulled)
+    docker.image(&pulled.id).await?.context("the image that was pulled is gone again")
 }
 
 /// Asks the registry before the engine does. Only the engine's own failure tells that a registry cannot be reached: it
