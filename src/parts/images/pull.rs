@@ -12,7 +12,7 @@ use super::stream::Throttle;
 use crate::{
     event::Amount,
     host::{
-        docker::{Docker, LocalImage},
+        docker::{Docker, LocalImage, PullProgress},
         registry::{self, Answer, Reference},
     },
     run::StepCx,
@@ -105,9 +105,11 @@ pub async fn pull(cx: &StepCx, docker: &Docker, task: &str, public: &str, mirror
     question(cx, task, &at).await?;
     let mut broken = 0;
     loop {
-        let mut throttle = Throttle::default();
-        let progress = |now: crate::host::docker::PullProgress| {
-            if throttle.due() {
+        let (mut throttle, mut last) = (Throttle::default(), String::new());
+        let progress = |now: PullProgress| {
+            let news = now.note != last;
+            if throttle.due() || news {
+                last.clone_from(&now.note);
                 cx.task(task, now.note, Some(Amount::Bytes { done: now.done, total: now.total }));
             }
         };
@@ -128,7 +130,7 @@ pub async fn pull(cx: &StepCx, docker: &Docker, task: &str, public: &str, mirror
     }
     docker.tag(&pulled.id, &wanted.tagged()).await?;
     cx.task_done(task, "pulled");
-    Ok(pulled)
+    docker.image(&pulled.id).await?.context("the image that was pulled is gone again")
 }
 
 /// Asks the registry before the engine does. Only the engine's own failure tells that a registry cannot be reached: it
