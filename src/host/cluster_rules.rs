@@ -55,14 +55,23 @@ pub async fn ensure() -> Result<bool> {
 pub async fn remove() -> Result<bool> {
     let ours = ours(&chain().await?);
     for rule in &ours {
-        iptables().args(["-D", CHAIN]).args(rule.clone()).run().await.context("cannot remove a rule from DOCKER-USER")?;
+        iptables()
+            .args(["-D", CHAIN])
+            .args(rule.clone())
+            .run()
+            .await
+            .context("cannot remove a rule from DOCKER-USER")?;
     }
     Ok(!ours.is_empty())
 }
 
 /// What an administrator can type where we cannot do it ourselves.
 pub fn by_hand() -> String {
-    let line = |net: &str| format!("sudo iptables -I {CHAIN} -o \"$(ip route show default | awk '{{print $5; exit}}')\" -d {net} -j REJECT");
+    let line = |net: &str| {
+        format!(
+            "sudo iptables -I {CHAIN} -o \"$(ip route show default | awk '{{print $5; exit}}')\" -d {net} -j REJECT"
+        )
+    };
     format!("{}; {}", line(PODS), line(SERVICES))
 }
 
@@ -129,9 +138,10 @@ fn network(text: &str) -> Option<(u32, u32)> {
 fn ours(chain: &str) -> Vec<Vec<String>> {
     let mark = format!("--comment {COMMENT} ");
     let rules = chain.lines().filter(|line| line.replace('"', "").contains(&mark));
-    rules.filter_map(|line| line.strip_prefix("-A ")?.strip_prefix(CHAIN)).map(|rule| {
-        rule.split_whitespace().map(|word| word.trim_matches('"').to_owned()).collect()
-    }).collect()
+    rules
+        .filter_map(|line| line.strip_prefix("-A ")?.strip_prefix(CHAIN))
+        .map(|rule| rule.split_whitespace().map(|word| word.trim_matches('"').to_owned()).collect())
+        .collect()
 }
 
 /// The interface of the default route in /proc/net/route.
@@ -157,7 +167,10 @@ mod tests {
     fn an_empty_chain_needs_four_rules_and_a_wider_one_none() {
         let rules = wanted("-N DOCKER-USER\n-A DOCKER-USER -j RETURN\n", "eth0");
         assert_eq!(rules.len(), 4);
-        assert_eq!(rules[1].join(" "), "-d 10.244.0.0/16 -o eth0 -p tcp -m comment --comment wplab -j REJECT --reject-with tcp-reset");
+        assert_eq!(
+            rules[1].join(" "),
+            "-d 10.244.0.0/16 -o eth0 -p tcp -m comment --comment wplab -j REJECT --reject-with tcp-reset"
+        );
         assert_eq!(wanted(WIDER, "eth0"), Vec::<Vec<String>>::new());
         assert_eq!(wanted(WIDER, "wlan0").len(), 4);
     }
@@ -173,10 +186,15 @@ mod tests {
     #[test]
     fn only_our_own_rules_are_removed() {
         assert!(ours(WIDER).is_empty());
-        let mixed = format!("{WIDER}-A DOCKER-USER -d 10.96.0.0/16 -o eth0 -m comment --comment wplab -j REJECT --reject-with icmp-port-unreachable\n-A DOCKER-USER -m comment --comment wplab-other -j RETURN\n");
+        let mixed = format!(
+            "{WIDER}-A DOCKER-USER -d 10.96.0.0/16 -o eth0 -m comment --comment wplab -j REJECT --reject-with icmp-port-unreachable\n-A DOCKER-USER -m comment --comment wplab-other -j RETURN\n"
+        );
         let rules = ours(&mixed);
         assert_eq!(rules.len(), 1);
-        assert_eq!(rules[0].join(" "), "-d 10.96.0.0/16 -o eth0 -m comment --comment wplab -j REJECT --reject-with icmp-port-unreachable");
+        assert_eq!(
+            rules[0].join(" "),
+            "-d 10.96.0.0/16 -o eth0 -m comment --comment wplab -j REJECT --reject-with icmp-port-unreachable"
+        );
     }
 
     #[test]

@@ -113,7 +113,12 @@ pub async fn examine(spec: &LabSpec, mirror: Option<&str>) -> Diagnosis {
 ///
 /// # Errors
 /// [`Missing`] with every blocking finding; or an installation failed.
-pub async fn preflight(cx: StepCx, spec: &LabSpec, mirror: Option<&str>, fixer: Option<&Fixer<'_>>) -> Result<Stepped<Host>> {
+pub async fn preflight(
+    cx: StepCx,
+    spec: &LabSpec,
+    mirror: Option<&str>,
+    fixer: Option<&Fixer<'_>>,
+) -> Result<Stepped<Host>> {
     cx.say("looking at this machine");
     let (mut observed, mut docker) = observe(spec, mirror).await;
     let mut changed = false;
@@ -158,7 +163,8 @@ pub async fn engine(mirror: Option<&str>) -> Result<Host> {
 }
 
 fn diagnose(spec: &LabSpec, observed: &Observed) -> Diagnosis {
-    let mut facts = HostFacts { kernel_nfs: observed.kernel_nfs, registry: observed.registry.is_ok(), ..HostFacts::default() };
+    let mut facts =
+        HostFacts { kernel_nfs: observed.kernel_nfs, registry: observed.registry.is_ok(), ..HostFacts::default() };
     if let EngineSeen::Answers(info) = &observed.engine {
         facts = HostFacts { cgroup_version: info.cgroup_version, cpus: info.cpus, memory: info.memory, ..facts };
     }
@@ -179,7 +185,9 @@ mod tests {
             cure,
         };
         let cure = |fixable| Some(Cure { command: "apt-get install x".into(), fixable });
-        let missing = Missing { findings: vec![finding("There is no x", "a lab needs it", cure(true)), finding("No y", "", None)] };
+        let missing = Missing {
+            findings: vec![finding("There is no x", "a lab needs it", cure(true)), finding("No y", "", None)],
+        };
         assert_eq!(
             missing.to_string(),
             "this machine is not ready for a lab:\n- There is no x: a lab needs it\n  cure: apt-get install x (or run again with --fix)\n- No y"

@@ -53,7 +53,8 @@ fn write_new(path: &Path, text: &str) -> Result<()> {
 /// apt's own words.
 pub(crate) async fn install_packages(cx: &StepCx, names: &[&str], optional: &[&str]) -> Result<()> {
     // Another apt at work (a desktop's own, at boot) is waited for.
-    let apt = || Cmd::new("apt-get").args(["-q", "-o", "DPkg::Lock::Timeout=300"]).env("DEBIAN_FRONTEND", "noninteractive");
+    let apt =
+        || Cmd::new("apt-get").args(["-q", "-o", "DPkg::Lock::Timeout=300"]).env("DEBIAN_FRONTEND", "noninteractive");
     cx.say("asking for Debian's package lists");
     apt().arg("update").run_within(INSTALL_LIMIT).await?;
     let mut all = names.to_vec();
@@ -89,7 +90,11 @@ pub(crate) async fn start(cx: &StepCx, systemd: bool) -> Result<()> {
         })
     });
     answers.await.with_context(|| {
-        let said = if systemd { "`journalctl -u docker` says why".into() } else { process::tail(&std::fs::read_to_string(log).unwrap_or_default(), 8) };
+        let said = if systemd {
+            "`journalctl -u docker` says why".into()
+        } else {
+            process::tail(&std::fs::read_to_string(log).unwrap_or_default(), 8)
+        };
         format!("the Docker engine was started but does not answer; {said}")
     })
 }

@@ -23,7 +23,8 @@ const OPEN_FILES_MIN: u64 = 1024;
 pub(crate) fn packages_needed(spec: &LabSpec, seen: &Observed) -> bool {
     match spec.images {
         ImageSource::Packages => !seen.images,
-        ImageSource::Auto => !seen.images && seen.registry.is_err(),
+        // Where the kernel has no NFS client, only the package-built node image can mount the lab's volume.
+        ImageSource::Auto => !seen.images && (seen.registry.is_err() || !seen.kernel_nfs),
         ImageSource::Registry | ImageSource::Bundle(_) => false,
     }
 }
@@ -43,7 +44,7 @@ pub(crate) fn judge(spec: &LabSpec, seen: &Observed) -> Vec<Finding> {
     findings.push(arch(seen));
     findings.push(memory(spec, seen));
     findings.push(disk(spec, seen));
-    findings.extend(inotify(seen, can(|a| matches!(a, fix::Action::RaiseInotify))));
+    findings.extend(inotify(spec, seen, can(|a| matches!(a, fix::Action::RaiseInotify { .. }))));
     findings.extend(open_files(seen));
     findings.push(kind(seen, can(|a| matches!(a, fix::Action::Kind { .. }))));
     findings.push(docker_client(seen, can(|a| a.brings_docker_client())));
@@ -85,7 +86,11 @@ fn engine(seen: &Observed, fixable: bool) -> Finding {
                 (false, true, false) => ("The Docker engine does not run", "sudo setsid --fork dockerd"),
                 (false, false, _) => ("There is no Docker engine", "sudo apt-get install docker.io iptables"),
             };
-            let command = if seen.apt || seen.dockerd || seen.elsewhere { command } else { "install Docker: https://docs.docker.com/engine/install/" };
+            let command = if seen.apt || seen.dockerd || seen.elsewhere {
+                command
+            } else {
+                "install Docker: https://docs.docker.com/engine/install/"
+            };
             fine(ID, title, why.clone()).at(Level::Blocking).cured_by(command, fixable)
         }
     }
@@ -94,9 +99,11 @@ fn engine(seen: &Observed, fixable: bool) -> Finding {
 fn version(info: &EngineInfo) -> Finding {
     let title = format!("The Docker engine is version {}", info.version);
     match Version::find(&info.version) {
-        Some(version) if version < ENGINE_MIN => fine("docker-version", title, format!("{ENGINE_MIN} or newer is needed"))
-            .at(Level::Blocking)
-            .cured_by("upgrade Docker: https://docs.docker.com/engine/install/", false),
+        Some(version) if version < ENGINE_MIN => {
+            fine("docker-version", title, format!("{ENGINE_MIN} or newer is needed"))
+                .at(Level::Blocking)
+                .cured_by("upgrade Docker: https://docs.docker.com/engine/install/", false)
+        }
         _ => fine("docker-version", title, format!("API {}", info.api_version)),
     }
 }
@@ -118,10 +125,16 @@ fn privileged(seen: &Observed) -> Finding {
             .at(Level::Blocking)
             .cured_by("use an engine that allows `docker run --privileged`", false),
         // We never reconfigure an engine that answers, so this is for the administrator.
-        Privileged::Fails(why) => fine(ID, "Privileged containers do not run", format!("processes here never have CAP_SYS_RESOURCE, and the engine's runtime asks for it: {why}"))
-            .at(Level::Blocking)
-            .cured_by("stop the engine, move /etc/docker/daemon.json away, and run `wplab up --fix`", false),
-        Privileged::Untried if seen.sys_resource => fine(ID, "Privileged containers should run", "no image is here to try it with"),
+        Privileged::Fails(why) => fine(
+            ID,
+            "Privileged containers do not run",
+            format!("processes here never have CAP_SYS_RESOURCE, and the engine's runtime asks for it: {why}"),
+        )
+        .at(Level::Blocking)
+        .cured_by("stop the engine, move /etc/docker/daemon.json away, and run `wplab up --fix`", false),
+        Privileged::Untried if seen.sys_resource => {
+            fine(ID, "Privileged containers should run", "no image is here to try it with")
+        }
         Privileged::Untried => {
             let detail = "processes here never have CAP_SYS_RESOURCE, and no image is here to try it with; an engine that `--fix` started can";
             fine(ID, "Privileged containers may not run", detail).at(Level::Warning)
@@ -137,7 +150,9 @@ fn cgroup(spec: &LabSpec, info: &EngineInfo) -> Finding {
     let means = "Kubernetes from 1.35 on needs `failCgroupV1: false`, which the lab sets";
     let finding = fine(ID, "The engine uses cgroup v1", means);
     if spec.images == ImageSource::Registry {
-        let detail = format!("{means}; the published node image's systemd may refuse to boot on it, the package-built one does not");
+        let detail = format!(
+            "{means}; the published node image's systemd may refuse to boot on it, the package-built one does not"
+        );
         return Finding { detail, ..finding }.at(Level::Warning).cured_by("wplab up --images packages", false);
     }
     finding
@@ -152,14 +167,18 @@ fn storage_driver(info: &EngineInfo) -> Finding {
         "vfs" => "it copies every image layer as a whole: slow, and many times the disk space",
         _ => "labs are tried on overlay2 and containerd's overlayfs",
     };
-    Finding { detail: detail.into(), ..finding }.at(Level::Warning).cured_by("https://docs.docker.com/engine/storage/drivers/overlayfs-driver/", false)
+    Finding { detail: detail.into(), ..finding }
+        .at(Level::Warning)
+        .cured_by("https://docs.docker.com/engine/storage/drivers/overlayfs-driver/", false)
 }
 
 fn arch(seen: &Observed) -> Finding {
     match seen.arch {
         "x86_64" => fine("architecture", "The processor is amd64", ""),
         "aarch64" => fine("architecture", "The processor is arm64", ""),
-        other => fine("architecture", format!("The processor is {other}"), "labs run on amd64 and arm64").at(Level::Blocking),
+        other => {
+            fine("architecture", format!("The processor is {other}"), "labs run on amd64 and arm64").at(Level::Blocking)
+        }
     }
 }
 
@@ -178,10 +197,18 @@ fn memory(spec: &LabSpec, seen: &Observed) -> Finding {
     let engine = if let EngineSeen::Answers(info) = &seen.engine { Some(info.memory) } else { None };
     match seen.memory.or(engine) {
         None => fine("memory", "Free memory is not known", detail),
-        Some(have) if seen.lab.is_some() => fine("memory", format!("{} of memory are free", needs::shown(have)), "the lab runs already"),
+        Some(have) if seen.lab.is_some() => {
+            fine("memory", format!("{} of memory are free", needs::shown(have)), "the lab runs already")
+        }
         Some(have) => {
-            let finding = fine("memory", format!("{} of memory are free", needs::shown(have)), detail).at(enough(have, need));
-            if finding.level == Level::Ok { finding } else { finding.cured_by("stop what else runs here, or ask for fewer workers and members in the lab file", false) }
+            let finding =
+                fine("memory", format!("{} of memory are free", needs::shown(have)), detail).at(enough(have, need));
+            if finding.level == Level::Ok {
+                finding
+            } else {
+                finding
+                    .cured_by("stop what else runs here, or ask for fewer workers and members in the lab file", false)
+            }
         }
     }
 }
@@ -191,24 +218,48 @@ fn disk(spec: &LabSpec, seen: &Observed) -> Finding {
     let detail = format!("this lab needs about {} where Docker keeps its data", needs::shown(need));
     match seen.disk {
         None => fine("disk", "Free disk space is not known", detail),
-        Some(have) if seen.lab.is_some() => fine("disk", format!("{} of disk are free", needs::shown(have)), "the lab runs already"),
+        Some(have) if seen.lab.is_some() => {
+            fine("disk", format!("{} of disk are free", needs::shown(have)), "the lab runs already")
+        }
         Some(have) => {
-            let finding = fine("disk", format!("{} of disk are free", needs::shown(have)), detail).at(enough(have, need));
-            if finding.level == Level::Ok { finding } else { finding.cured_by("docker system df shows what takes the space", false) }
+            let finding =
+                fine("disk", format!("{} of disk are free", needs::shown(have)), detail).at(enough(have, need));
+            if finding.level == Level::Ok {
+                finding
+            } else {
+                finding.cured_by("docker system df shows what takes the space", false)
+            }
         }
     }
 }
 
-fn inotify(seen: &Observed, fixable: bool) -> Option<Finding> {
+fn inotify(spec: &LabSpec, seen: &Observed, fixable: bool) -> Option<Finding> {
     let Inotify { instances, watches } = seen.inotify?;
     let finding = fine("inotify", format!("inotify allows {instances} instances and {watches} watches"), "");
-    if instances >= INOTIFY_MIN.instances && watches >= INOTIFY_MIN.watches {
+    let need = needs::of(spec, false).inotify;
+    let short = seen.lab.is_none() && seen.inotify_room.is_some_and(|room| room < need);
+    if !short && instances >= INOTIFY_MIN.instances && watches >= INOTIFY_MIN.watches {
         return Some(finding);
     }
-    let (i, w) = (INOTIFY_MIN.instances.max(instances), INOTIFY_MIN.watches.max(watches));
-    let detail = "all nodes of all labs share them; with too few a node does not boot".to_owned();
+    let (i, w) = (inotify_target(instances, INOTIFY_MIN.instances, short), INOTIFY_MIN.watches.max(watches));
     let command = format!("sudo sysctl fs.inotify.max_user_instances={i} fs.inotify.max_user_watches={w}");
-    Some(Finding { detail, ..finding }.at(Level::Warning).cured_by(command, fixable))
+    let (level, detail) = if short {
+        let left = seen.inotify_room.unwrap_or_default();
+        (
+            Level::Blocking,
+            format!(
+                "only {left} instances are left and this lab needs about {need}; without them its nodes hang while they boot"
+            ),
+        )
+    } else {
+        (Level::Warning, "all nodes of all labs share them; with too few a node does not boot".to_owned())
+    };
+    Some(Finding { detail, ..finding }.at(level).cured_by(command, fixable))
+}
+
+/// What a limit has to become: at least `least`, and more than what is used up already.
+pub(crate) fn inotify_target(now: u64, least: u64, short: bool) -> u64 {
+    if short { least.max(now * 2) } else { least.max(now) }
 }
 
 fn open_files(seen: &Observed) -> Option<Finding> {
@@ -225,7 +276,9 @@ fn kind(seen: &Observed, fixable: bool) -> Finding {
     const CURE: &str = "go install sigs.k8s.io/kind@latest";
     match &seen.kind {
         None => fine("kind", "There is no kind", "it makes the nodes").at(Level::Blocking).cured_by(CURE, fixable),
-        Some((path, Some(version))) if *version >= KIND_MIN => fine("kind", format!("kind is version {version}"), path.display().to_string()),
+        Some((path, Some(version))) if *version >= KIND_MIN => {
+            fine("kind", format!("kind is version {version}"), path.display().to_string())
+        }
         Some((path, version)) => {
             let version = version.map_or_else(|| "of an unknown version".into(), |v| format!("version {v}"));
             let detail = format!("{}; {KIND_MIN} or newer is needed", path.display());
@@ -238,7 +291,9 @@ fn docker_client(seen: &Observed, fixable: bool) -> Finding {
     if seen.docker_client {
         return fine("docker-client", "There is a docker client", "kind uses it");
     }
-    fine("docker-client", "There is no docker client", "kind uses it").at(Level::Blocking).cured_by("sudo apt-get install docker-cli", fixable)
+    fine("docker-client", "There is no docker client", "kind uses it")
+        .at(Level::Blocking)
+        .cured_by("sudo apt-get install docker-cli", fixable)
 }
 
 fn port(spec: &LabSpec, seen: &Observed) -> Finding {
@@ -261,7 +316,9 @@ fn nfs(spec: &LabSpec, seen: &Observed) -> Finding {
     let finding = fine(ID, "The kernel cannot mount NFS", "the package-built node image does it over FUSE");
     if !seen.fuse {
         let detail = "there is no /dev/fuse either, over which the package-built node image could".to_owned();
-        return Finding { detail, ..finding }.at(Level::Blocking).cured_by("sudo modprobe nfsv4 || sudo modprobe fuse", false);
+        return Finding { detail, ..finding }
+            .at(Level::Blocking)
+            .cured_by("sudo modprobe nfsv4 || sudo modprobe fuse", false);
     }
     if spec.images == ImageSource::Registry {
         let detail = "the published node image needs that; the package-built one mounts over FUSE".to_owned();
@@ -274,11 +331,17 @@ fn registry(spec: &LabSpec, seen: &Observed) -> Finding {
     const ID: &str = "registry";
     match (&seen.registry, &spec.images) {
         (Ok(()), _) => fine(ID, "A container registry answers", ""),
-        (Err(why), ImageSource::Registry) => fine(ID, "No container registry answers", format!("{why}; only images that are here already can be used"))
-            .at(Level::Warning)
-            .cured_by("wplab up --images packages, or --registry-mirror HOST", false),
-        (Err(why), ImageSource::Auto) if seen.images => fine(ID, "No container registry answers", format!("{why}; package-built images are here")),
-        (Err(why), ImageSource::Auto) => fine(ID, "No container registry answers", format!("{why}; images are built from packages")),
+        (Err(why), ImageSource::Registry) => {
+            fine(ID, "No container registry answers", format!("{why}; only images that are here already can be used"))
+                .at(Level::Warning)
+                .cured_by("wplab up --images packages, or --registry-mirror HOST", false)
+        }
+        (Err(why), ImageSource::Auto) if seen.images => {
+            fine(ID, "No container registry answers", format!("{why}; package-built images are here"))
+        }
+        (Err(why), ImageSource::Auto) => {
+            fine(ID, "No container registry answers", format!("{why}; images are built from packages"))
+        }
         (Err(why), _) => fine(ID, "No container registry answers", format!("{why}; none is needed")),
     }
 }
@@ -290,7 +353,8 @@ fn mmdebstrap(spec: &LabSpec, seen: &Observed, fixable: bool) -> Option<Finding>
     if seen.mmdebstrap {
         return Some(fine("mmdebstrap", "mmdebstrap is there", "the images are built with it"));
     }
-    let finding = fine("mmdebstrap", "There is no mmdebstrap", "the images have to be built, and their base is made with it");
+    let finding =
+        fine("mmdebstrap", "There is no mmdebstrap", "the images have to be built, and their base is made with it");
     Some(finding.at(Level::Blocking).cured_by("sudo apt-get install mmdebstrap", fixable))
 }
 
@@ -298,11 +362,19 @@ fn cluster_addresses(seen: &Observed) -> Finding {
     const ID: &str = "cluster-addresses";
     match &seen.leak {
         Leak::Closed => fine(ID, "Cluster addresses stay on this machine", ""),
-        Leak::Open => fine(ID, "Nothing keeps cluster addresses on this machine yet", "`up` adds rules to DOCKER-USER, `down` of the last lab removes them"),
+        Leak::Open => fine(
+            ID,
+            "Nothing keeps cluster addresses on this machine yet",
+            "`up` adds rules to DOCKER-USER, `down` of the last lab removes them",
+        ),
         // A laptop behind an ordinary router loses nothing by it; so this is no warning at every `up`.
         Leak::Unknown(why) => Finding {
             cure: Some(Cure { command: cluster_rules::by_hand(), fixable: false }),
-            ..fine(ID, "Cluster addresses may leave this machine", format!("{why}; on some networks something out there answers them, and a Service may misbehave"))
+            ..fine(
+                ID,
+                "Cluster addresses may leave this machine",
+                format!("{why}; on some networks something out there answers them, and a Service may misbehave"),
+            )
         },
     }
 }

@@ -19,6 +19,7 @@ pub(crate) fn healthy() -> Observed {
         disk: Some(200 << 30),
         memory: Some(32 << 30),
         inotify: Some(INOTIFY_MIN),
+        inotify_room: Some(1000),
         open_files: Some(20_000),
         kind: Some(("/usr/bin/kind".into(), Some(Version(0, 33, 0)))),
         kind_package: false,
@@ -106,7 +107,7 @@ fn the_engines_own_findings() {
 #[test]
 fn the_machines_findings() {
     type Case = (&'static str, fn(&mut LabSpec, &mut Observed), Level);
-    let cases: [Case; 27] = [
+    let cases: [Case; 28] = [
         ("docker-engine", |_, s| s.engine = EngineSeen::Denied, Level::Blocking),
         ("docker-engine", |_, s| s.engine = EngineSeen::Silent("refused".into()), Level::Blocking),
         ("privileged", |_, s| s.privileged = Privileged::Fails("unable to apply caps".into()), Level::Blocking),
@@ -121,6 +122,7 @@ fn the_machines_findings() {
         ("disk", |_, s| s.disk = Some(5 << 30), Level::Blocking),
         ("disk", |_, s| s.disk = None, Level::Ok),
         ("inotify", |_, s| s.inotify = Some(Inotify { instances: 128, watches: 192_536 }), Level::Warning),
+        ("inotify", |_, s| s.inotify_room = Some(20), Level::Blocking),
         ("open-files", |_, s| s.open_files = Some(256), Level::Warning),
         ("kind", |_, s| s.kind = None, Level::Blocking),
         ("kind", |_, s| s.kind = Some(("/usr/bin/kind".into(), Some(Version(0, 30, 9)))), Level::Blocking),
@@ -154,7 +156,10 @@ fn mmdebstrap_matters_only_when_images_have_to_be_built() {
 #[test]
 fn a_taken_port_is_answered_by_the_next_and_a_running_lab_keeps_its_own() {
     assert_eq!(found("port", |_, s| s.free_port = Some(8083)).detail, "a new lab gets 8083");
-    assert_eq!(found("port", |_, s| (s.lab, s.free_port) = (Some(Some(8080)), Some(8081))).title, "The lab answers on port 8080");
+    assert_eq!(
+        found("port", |_, s| (s.lab, s.free_port) = (Some(Some(8080)), Some(8081))).title,
+        "The lab answers on port 8080"
+    );
 }
 
 #[test]

@@ -11,7 +11,8 @@ use crate::{
     host::{
         docker::Docker,
         engine,
-        findings::{INOTIFY_MIN, packages_needed},
+        findings::{INOTIFY_MIN, inotify_target, packages_needed},
+        needs,
         observe::{self, EngineSeen, KIND_MIN, Observed},
         process::{self, Cmd},
     },
@@ -78,7 +79,12 @@ pub enum Action {
         systemd: bool,
     },
     /// Raise the kernel's inotify limits until the next boot.
-    RaiseInotify,
+    RaiseInotify {
+        /// Instances per user.
+        instances: u64,
+        /// Watches per user.
+        watches: u64,
+    },
     /// Put a docker client into our own folder.
     DockerClient,
     /// Get `kind`.
@@ -108,21 +114,36 @@ impl fmt::Display for Action {
                 engine::DAEMON_JSON,
                 engine::SHIM
             ),
-            Action::Packages { names, optional } if optional.is_empty() => write!(f, "install the Debian packages {}", names.join(", ")),
+            Action::Packages { names, optional } if optional.is_empty() => {
+                write!(f, "install the Debian packages {}", names.join(", "))
+            }
             Action::Packages { names, optional } => {
-                write!(f, "install the Debian packages {} (and {}, if there is such a package)", names.join(", "), optional.join(", "))
+                write!(
+                    f,
+                    "install the Debian packages {} (and {}, if there is such a package)",
+                    names.join(", "),
+                    optional.join(", ")
+                )
             }
-            Action::StartEngine { systemd: true } => write!(f, "start the Docker engine now and at every boot (systemctl enable --now docker)"),
-            Action::StartEngine { systemd: false } => write!(f, "start the Docker engine (dockerd), which writes {}", engine::LOG),
-            Action::RaiseInotify => {
-                write!(f, "raise inotify's limits to {} instances and {} watches until the next boot", INOTIFY_MIN.instances, INOTIFY_MIN.watches)
+            Action::StartEngine { systemd: true } => {
+                write!(f, "start the Docker engine now and at every boot (systemctl enable --now docker)")
             }
-            Action::DockerClient => write!(f, "unpack the docker client from its Debian package into {}", process::bin_home().display()),
+            Action::StartEngine { systemd: false } => {
+                write!(f, "start the Docker engine (dockerd), which writes {}", engine::LOG)
+            }
+            Action::RaiseInotify { instances, watches } => {
+                write!(f, "raise inotify's limits to {instances} instances and {watches} watches until the next boot")
+            }
+            Action::DockerClient => {
+                write!(f, "unpack the docker client from its Debian package into {}", process::bin_home().display())
+            }
             Action::Kind { sources } => {
                 let source = |source: &KindSource| match source {
                     KindSource::Package => "its Debian package".to_owned(),
                     KindSource::Go => format!("the Go module {KIND_MODULE} (into {})", process::bin_home().display()),
-                    KindSource::Recipe => format!("the Go module, built in a container (into {})", process::bin_home().display()),
+                    KindSource::Recipe => {
+                        format!("the Go module, built in a container (into {})", process::bin_home().display())
+                    }
                 };
                 write!(f, "get kind from {}", sources.iter().map(source).collect::<Vec<_>>().join(", else "))
             }
@@ -156,10 +177,7 @@ pub(crate) fn plan(spec: &LabSpec, seen: &Observed) -> Vec<Action> {
     if engine {
         actions.push(Action::StartEngine { systemd: seen.systemd });
     }
-    let low = seen.inotify.is_some_and(|i| i.instances < INOTIFY_MIN.instances || i.watches < INOTIFY_MIN.watches);
-    if low && seen.root {
-        actions.push(Action::RaiseInotify);
-    }
+    actions.extend(raised_inotify(spec, seen));
     if !seen.docker_client && !client_comes && seen.apt {
         actions.push(Action::DockerClient);
     }
@@ -187,7 +205,9 @@ pub(crate) async fn carry_out(cx: &StepCx, fixer: &Fixer<'_>, actions: &[Action]
             Action::ConfigureRuntime => engine::configure_runtime(),
             Action::Packages { names, optional } => engine::install_packages(cx, names, optional).await,
             Action::StartEngine { systemd } => engine::start(cx, *systemd).await,
-            Action::RaiseInotify => raise_inotify(Path::new("/proc/sys/fs/inotify")),
+            Action::RaiseInotify { instances, watches } => {
+                raise_inotify(Path::new("/proc/sys/fs/inotify"), *instances, *watches)
+            }
             Action::DockerClient => docker_client().await,
             Action::Kind { sources } => kind(cx, fixer, sources).await,
         };
@@ -196,8 +216,16 @@ pub(crate) async fn carry_out(cx: &StepCx, fixer: &Fixer<'_>, actions: &[Action]
     Ok(())
 }
 
-fn raise_inotify(folder: &Path) -> Result<()> {
-    for (name, least) in [("max_user_instances", INOTIFY_MIN.instances), ("max_user_watches", INOTIFY_MIN.watches)] {
+fn raised_inotify(spec: &LabSpec, seen: &Observed) -> Option<Action> {
+    let now = seen.inotify.filter(|_| seen.root)?;
+    let short = seen.lab.is_none() && seen.inotify_room.is_some_and(|room| room < needs::of(spec, false).inotify);
+    let instances = inotify_target(now.instances, INOTIFY_MIN.instances, short);
+    let watches = inotify_target(now.watches, INOTIFY_MIN.watches, false);
+    ((instances, watches) != (now.instances, now.watches)).then_some(Action::RaiseInotify { instances, watches })
+}
+
+fn raise_inotify(folder: &Path, instances: u64, watches: u64) -> Result<()> {
+    for (name, least) in [("max_user_instances", instances), ("max_user_watches", watches)] {
         let path = folder.join(name);
         let shown = path.display();
         let now = std::fs::read_to_string(&path).with_context(|| format!("cannot read {shown}"))?;
@@ -213,9 +241,12 @@ async fn docker_client() -> Result<()> {
     let package = if observe::candidate("docker-cli").await.is_some() { "docker-cli" } else { "docker.io" };
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let path = folder.path().to_string_lossy().into_owned();
-    Cmd::new("sh").args(["-c", "cd \"$1\" && apt-get download -q \"$2\" && dpkg-deb -x ./*.deb tree", "sh", &path, package])
-        .run_within(BUILD_LIMIT).await?;
-    let client = std::fs::read(folder.path().join("tree/usr/bin/docker")).with_context(|| format!("the package {package} has no docker client"))?;
+    Cmd::new("sh")
+        .args(["-c", "cd \"$1\" && apt-get download -q \"$2\" && dpkg-deb -x ./*.deb tree", "sh", &path, package])
+        .run_within(BUILD_LIMIT)
+        .await?;
+    let client = std::fs::read(folder.path().join("tree/usr/bin/docker"))
+        .with_context(|| format!("the package {package} has no docker client"))?;
     keep_executable("docker", &client)
 }
 
@@ -241,7 +272,12 @@ async fn kind_from_go() -> Result<()> {
     // Go needs a home for its caches even where the user has none.
     let bin = process::bin_home();
     std::fs::create_dir_all(&bin).with_context(|| format!("cannot make {}", bin.display()))?;
-    Cmd::new(go).args(["install", KIND_MODULE]).env("GOBIN", bin).env("CGO_ENABLED", "0").run_within(BUILD_LIMIT).await?;
+    Cmd::new(go)
+        .args(["install", KIND_MODULE])
+        .env("GOBIN", bin)
+        .env("CGO_ENABLED", "0")
+        .run_within(BUILD_LIMIT)
+        .await?;
     Ok(())
 }
 
@@ -262,7 +298,8 @@ pub(crate) fn install(path: &Path, content: &[u8]) -> Result<()> {
     let shown = path.display();
     let folder = path.parent().with_context(|| format!("{shown} is no file in a folder"))?;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(|| format!("cannot write into {}", folder.display()))?;
+    let mut file =
+        tempfile::NamedTempFile::new_in(folder).with_context(|| format!("cannot write into {}", folder.display()))?;
     std::io::Write::write_all(&mut file, content).with_context(|| format!("cannot write {shown}"))?;
     let mode = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(file.path(), mode).with_context(|| format!("cannot make {shown} executable"))?;

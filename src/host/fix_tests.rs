@@ -11,7 +11,8 @@ fn planned(change: impl FnOnce(&mut Observed)) -> Vec<Action> {
 
 fn bare(seen: &mut Observed) {
     seen.engine = EngineSeen::Silent("there is no such socket".into());
-    (seen.dockerd, seen.docker_client, seen.kind, seen.mmdebstrap, seen.images, seen.go, seen.daemon_json) = (false, false, None, false, false, false, false);
+    (seen.dockerd, seen.docker_client, seen.kind, seen.mmdebstrap, seen.images, seen.go, seen.daemon_json) =
+        (false, false, None, false, false, false, false);
     seen.registry = Err("no answer".into());
 }
 
@@ -79,12 +80,16 @@ fn an_old_kind_is_replaced_from_the_best_source() {
 #[test]
 fn limits_are_raised_and_never_lowered() {
     let low = Inotify { instances: 128, watches: 1_000_000 };
-    assert_eq!(planned(|seen| seen.inotify = Some(low)), [Action::RaiseInotify]);
+    let raised = |instances, watches| [Action::RaiseInotify { instances, watches }];
+    assert_eq!(planned(|seen| seen.inotify = Some(low)), raised(512, 1_000_000));
+    // Enough for one lab, and used up by others.
+    assert_eq!(planned(|seen| seen.inotify_room = Some(3)), raised(1024, 131_072));
+    assert_eq!(planned(|seen| (seen.inotify_room, seen.lab) = (Some(3), Some(None))), []);
     let folder = tempfile::tempdir().expect("a folder");
     let file = |name: &str| folder.path().join(name);
     std::fs::write(file("max_user_instances"), "128\n").expect("written");
     std::fs::write(file("max_user_watches"), "1000000\n").expect("written");
-    raise_inotify(folder.path()).expect("raised");
+    raise_inotify(folder.path(), 512, 131_072).expect("raised");
     assert_eq!(std::fs::read_to_string(file("max_user_instances")).expect("read"), "512");
     assert_eq!(std::fs::read_to_string(file("max_user_watches")).expect("read"), "1000000\n");
 }
@@ -92,9 +97,15 @@ fn limits_are_raised_and_never_lowered() {
 #[test]
 fn actions_are_sentences() {
     let packages = Action::Packages { names: vec!["docker.io", "iptables"], optional: vec!["docker-cli"] };
-    assert_eq!(packages.to_string(), "install the Debian packages docker.io, iptables (and docker-cli, if there is such a package)");
+    assert_eq!(
+        packages.to_string(),
+        "install the Debian packages docker.io, iptables (and docker-cli, if there is such a package)"
+    );
     let kind = Action::Kind { sources: vec![KindSource::Package, KindSource::Go] };
-    assert!(kind.to_string().starts_with("get kind from its Debian package, else the Go module sigs.k8s.io/kind@"), "{kind}");
+    assert!(
+        kind.to_string().starts_with("get kind from its Debian package, else the Go module sigs.k8s.io/kind@"),
+        "{kind}"
+    );
 }
 
 #[test]

@@ -41,6 +41,8 @@ const API_PATIENCE: Duration = Duration::from_mins(3);
 /// The same for one that may never have been finished.
 const DOUBTFUL_PATIENCE: Duration = Duration::from_secs(20);
 const EVERY: Duration = Duration::from_secs(1);
+/// How long `kind` may take for all nodes; on two cores four of them take less than one minute.
+const CREATE_LIMIT: Duration = Duration::from_mins(15);
 
 /// The `kind` executable.
 #[derive(Clone, Debug, Serialize)]
@@ -91,7 +93,10 @@ pub struct NotOurs {
 impl fmt::Display for NotOurs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (lab, containers) = (&self.lab, self.containers.join(", "));
-        write!(f, "the kind cluster {lab} was not made by wplab and is left alone ({containers}); choose another lab name")
+        write!(
+            f,
+            "the kind cluster {lab} was not made by wplab and is left alone ({containers}); choose another lab name"
+        )
     }
 }
 
@@ -158,16 +163,21 @@ where
             let detail = format!("{} nodes", nodes.all.len());
             return Ok(Stepped::changed(started, nodes, detail));
         }
-        for container in &left {
-            cx.say(format!("removing {}, left by an interrupted creation", container.name));
-            docker.remove_container(&container.name).await.with_context(|| format!("cannot remove {}", container.name))?;
-        }
+        remove_leftovers(&cx, docker, &left).await?;
         // Of the cluster that is gone; were it there, the next run would take the new one for finished.
         let _ = std::fs::remove_file(kubeconfig_path(&spec.name));
     }
     let nodes = create(&cx, host, spec, lock, node_image).await?;
     let detail = format!("{} nodes on Docker network {}", nodes.all.len(), network(&spec.name));
     Ok(Stepped::done(nodes, detail))
+}
+
+async fn remove_leftovers(cx: &StepCx, docker: &Docker, left: &[Container]) -> Result<()> {
+    for container in left {
+        cx.say(format!("removing {}, left by an interrupted creation", container.name));
+        docker.remove_container(&container.name).await.with_context(|| format!("cannot remove {}", container.name))?;
+    }
+    Ok(())
 }
 
 /// Starts stopped nodes and lists the containers again: only a running one shows its port.
@@ -177,7 +187,8 @@ async fn start_stopped(cx: &StepCx, docker: &Docker, there: Vec<Container>) -> R
         return Ok((false, there));
     }
     // The control plane first: workers look for it when they boot.
-    let (first, rest): (Vec<&Container>, Vec<&Container>) = stopped.into_iter().partition(|c| c.name.ends_with("-control-plane"));
+    let (first, rest): (Vec<&Container>, Vec<&Container>) =
+        stopped.into_iter().partition(|c| c.name.ends_with("-control-plane"));
     let mut seen = Vec::new();
     for container in first.into_iter().chain(rest) {
         cx.say(format!("starting {}, which was stopped", container.name));
@@ -258,10 +269,12 @@ where
     let seen = cx
         .until("the API server", patience, EVERY, || {
             let seen = look(kubeconfig.clone());
-            async { Ok(match seen.await {
-                ClusterLook::Silent(why) => Look::NotYet(why),
-                other => Look::Ready(other),
-            }) }
+            async {
+                Ok(match seen.await {
+                    ClusterLook::Silent(why) => Look::NotYet(why),
+                    other => Look::Ready(other),
+                })
+            }
         })
         .await;
     match seen {
@@ -277,7 +290,9 @@ where
             return Ok(None);
         }
         Err(error) => {
-            return Err(error.context(damage.map_or_else(|| "the nodes run, but Kubernetes does not answer".into(), |how| lost(&how))));
+            return Err(error.context(
+                damage.map_or_else(|| "the nodes run, but Kubernetes does not answer".into(), |how| lost(&how)),
+            ));
         }
     }
     let all = node_names(lab, spec.cluster.workers);
@@ -297,27 +312,66 @@ async fn create(cx: &StepCx, host: &Host, spec: &LabSpec, lock: &LabLock, node_i
         cx.warn(format!("port {} is taken; lab {lab} gets 127.0.0.1:{port}", spec.cluster.port));
     }
     let config = kind_config::yaml(spec.cluster.workers, port, host.facts.cgroup_version)?;
-    let mut file = tempfile::Builder::new().prefix("wplab-kind-").suffix(".yaml").tempfile().context("cannot make a temporary file")?;
-    file.write_all(config.as_bytes()).context("cannot write kind's configuration")?;
-    let kubeconfig = kubeconfig_path(lab);
-    let command = kind(host, lab, "create", "cluster")
-        .args(["--image", &image, "--retain", "--config"])
-        .arg(file.path())
-        .arg("--kubeconfig")
-        .arg(&kubeconfig)
-        .stdin(lock.share()?);
-    let told = |line: &str| {
-        if let Some(note) = note(line) {
-            cx.say(note);
+    if let Err(error) = run_kind(cx, host, lab, lock, &image, &config).await {
+        // A killed run's `docker` children may bring a container up after we have looked.
+        let late = error
+            .downcast_ref::<CommandFailed>()
+            .is_some_and(|failed| failed.said.contains("already exist for a cluster"));
+        if !late {
+            return Err(explained(error));
         }
-    };
-    command.watch(told).await.map_err(|error| {
-        let meaning = error.downcast_ref::<CommandFailed>().and_then(|failed| meaning(&failed.said));
-        let context = meaning.map_or_else(|| "kind could not make the nodes".into(), |m| format!("kind could not make the nodes: {m}"));
-        error.context(context)
-    })?;
+        let left = containers(docker, lab).await?;
+        NotOurs::check(lab, &left)?;
+        remove_leftovers(cx, docker, &left).await?;
+        run_kind(cx, host, lab, lock, &image, &config).await.map_err(explained)?;
+    }
+    let kubeconfig = kubeconfig_path(lab);
     let all = node_names(lab, spec.cluster.workers);
     Ok(Nodes { kubeconfig, control_plane: all[0].clone(), all, port, created: true })
+}
+
+async fn run_kind(cx: &StepCx, host: &Host, lab: &LabName, lock: &LabLock, image: &str, config: &str) -> Result<()> {
+    let mut file = tempfile::Builder::new()
+        .prefix("wplab-kind-")
+        .suffix(".yaml")
+        .tempfile()
+        .context("cannot make a temporary file")?;
+    file.write_all(config.as_bytes()).context("cannot write kind's configuration")?;
+    let command = kind(host, lab, "create", "cluster")
+        .args(["--image", image, "--retain", "--config"])
+        .arg(file.path())
+        .arg("--kubeconfig")
+        .arg(kubeconfig_path(lab))
+        .stdin(lock.share()?)
+        .ends_with_us();
+    let mut last = String::from("it has not said anything");
+    let told = |line: &str| {
+        if let Some(note) = note(line) {
+            cx.say(note.clone());
+            last = note;
+        }
+    };
+    let limit = cx.run().patience(CREATE_LIMIT);
+    let created = tokio::time::timeout(limit, command.watch(told)).await;
+    created.map_err(|_| TimedOut {
+        what: "kind to make the nodes".into(),
+        after: limit,
+        last: format!("it got as far as: {last}"),
+    })??;
+    Ok(())
+}
+
+/// An error of kind's with what it usually means.
+fn explained(error: anyhow::Error) -> anyhow::Error {
+    let meaning = match error.downcast_ref::<CommandFailed>() {
+        Some(failed) => meaning(&failed.said),
+        None if error.is::<TimedOut>() => Some("a node hangs; `docker logs` of the node containers may say why"),
+        None => None,
+    };
+    error.context(
+        meaning
+            .map_or_else(|| "kind could not make the nodes".into(), |m| format!("kind could not make the nodes: {m}")),
+    )
 }
 
 /// The node image with our labels on top: containers inherit them, and that is how we know our nodes again.
@@ -383,11 +437,15 @@ fn meaning(said: &str) -> Option<&'static str> {
     } else if has("too many open files") || has("inotify") {
         Some("the machine's inotify limits are too low; see `wplab doctor`")
     } else if has("could not find a log line that matches") {
-        Some("a node did not boot; `docker logs` of the node container says why, and the usual reasons are low inotify limits and a node image that does not want this machine's cgroup version")
+        Some(
+            "a node did not boot; `docker logs` of the node container says why, and the usual reasons are low inotify limits and a node image that does not want this machine's cgroup version",
+        )
     } else if has("unable to apply caps") || has("operation not permitted") {
         Some("this engine cannot run privileged containers; see `wplab doctor`")
     } else if has("failed to init node with kubeadm") {
-        Some("Kubernetes did not start on the control plane; the usual reasons are a slow or full disk and too little memory")
+        Some(
+            "Kubernetes did not start on the control plane; the usual reasons are a slow or full disk and too little memory",
+        )
     } else if has("failed to join node with kubeadm") {
         Some("a worker could not join the control plane; the usual reason is too little memory")
     } else if has("Cannot connect to the Docker daemon") {
@@ -436,7 +494,13 @@ mod tests {
 
     #[test]
     fn a_cluster_without_our_labels_is_not_ours() {
-        let container = |labels| Container { name: "zoo-control-plane".into(), running: true, image: String::new(), labels, ports: Vec::new() };
+        let container = |labels| Container {
+            name: "zoo-control-plane".into(),
+            running: true,
+            image: String::new(),
+            labels,
+            ports: Vec::new(),
+        };
         assert!(NotOurs::check(&lab(), &[container(labels::of_lab(&lab()))]).is_ok());
         let other = LabName::new("ark").expect("a name");
         for foreign in [BTreeMap::new(), labels::of_lab(&other)] {
@@ -447,7 +511,10 @@ mod tests {
 
     #[test]
     fn kinds_lines_become_notes() {
-        assert_eq!(note(" • Ensuring node image (wplab/node-of-zoo:latest) 🖼  ..."), Some("Ensuring node image (wplab/node-of-zoo:latest)".into()));
+        assert_eq!(
+            note(" • Ensuring node image (wplab/node-of-zoo:latest) 🖼  ..."),
+            Some("Ensuring node image (wplab/node-of-zoo:latest)".into())
+        );
         assert_eq!(note(" • Starting control-plane 🕹️  ...").as_deref(), Some("Starting control-plane"));
         assert_eq!(note(" ✓ Starting control-plane 🕹️"), None);
         assert_eq!(note("Set kubectl context to \"kind-zoo\""), None);
@@ -455,7 +522,10 @@ mod tests {
 
     #[test]
     fn last_words_get_their_usual_meaning() {
-        assert!(meaning("Bind for 127.0.0.1:8080 failed: port is already allocated").is_some_and(|m| m.contains("next free")));
+        assert!(
+            meaning("Bind for 127.0.0.1:8080 failed: port is already allocated")
+                .is_some_and(|m| m.contains("next free"))
+        );
         assert!(meaning("write /x: no space left on device").is_some_and(|m| m.contains("full")));
         assert_eq!(meaning("something new"), None);
     }

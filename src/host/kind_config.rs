@@ -44,8 +44,7 @@ pub(crate) const PODS: &str = "10.244.0.0/16";
 pub(crate) const SERVICES: &str = "10.96.0.0/16";
 
 /// From 1.35 on the kubelet refuses to start on cgroup v1 unless it is told.
-const CGROUP_V1: &str =
-    "kind: KubeletConfiguration\napiVersion: kubelet.config.k8s.io/v1beta1\nfailCgroupV1: false\n";
+const CGROUP_V1: &str = "kind: KubeletConfiguration\napiVersion: kubelet.config.k8s.io/v1beta1\nfailCgroupV1: false\n";
 
 /// The configuration as YAML.
 ///

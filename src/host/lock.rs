@@ -1,5 +1,5 @@
 //! One command at a time works on a lab: an exclusive lock on a file in the lab's folder. The open file is also handed
-//! to `kind` as its standard input, so that a `kind` whose parent was killed keeps the lock until it ends.
+//! to `kind` as its standard input: a `kind` whose parent was killed keeps the lock for the moment until it ends, too.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},

@@ -20,13 +20,16 @@ const BUILDING: u64 = 8 * GIB;
 /// What a fresh volume really takes, however large it may grow.
 const VOLUME: u64 = GIB;
 
-/// Bytes that a lab needs.
+/// What a lab needs; memory and disk in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Needs {
     /// Memory.
     pub(crate) memory: u64,
     /// Room on the disk that holds Docker's data.
     pub(crate) disk: u64,
+    /// inotify instances of root, as counted in running nodes: 27 on the control plane and 14 on a worker, with systemd,
+    /// kubelet and containerd; and a few for pods that run as root.
+    pub(crate) inotify: u64,
 }
 
 /// What this lab needs; `build` when its images have to be built first.
@@ -35,9 +38,11 @@ pub(crate) fn of(spec: &LabSpec, build: bool) -> Needs {
     let workers = u64::from(spec.cluster.workers);
     let pods = members * bytes(spec.database.resources.memory.value())
         + u64::from(spec.wordpress.replicas) * bytes(spec.wordpress.resources.memory.value());
-    let volumes = members * VOLUME.min(bytes(spec.database.volume.value())) + VOLUME.min(bytes(spec.storage.size.value()));
+    let volumes =
+        members * VOLUME.min(bytes(spec.database.volume.value())) + VOLUME.min(bytes(spec.storage.size.value()));
     Needs {
         memory: CONTROL_PLANE + workers * WORKER + SERVANTS + pods,
+        inotify: 27 + workers * 14 + 16,
         disk: IMAGES + (workers + 1) * NODE_DISK + volumes + if build { BUILDING } else { 0 },
     }
 }
@@ -60,7 +65,8 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::spec::{
-        AutoscaleSpec, ClusterSpec, DatabaseSpec, ImageSource, LabName, Quantity, Resources, StorageSpec, Topology, WordpressSpec,
+        AutoscaleSpec, ClusterSpec, DatabaseSpec, ImageSource, LabName, Quantity, Resources, StorageSpec, Topology,
+        WordpressSpec,
     };
 
     /// A lab for this room's tests.
@@ -89,6 +95,7 @@ pub(crate) mod tests {
         let all = of(&spec(), false);
         assert_eq!(all.memory, (900 + 3 * 200 + 400 + 3 * 768 + 3 * 256) * MIB);
         assert_eq!(all.disk, 4 * GIB + 4 * 3 * GIB + 3 * 512 * MIB + GIB);
+        assert_eq!(all.inotify, 85);
         assert_eq!(of(&spec(), true).disk - all.disk, BUILDING);
         let mut small = spec();
         small.cluster.workers = 1;

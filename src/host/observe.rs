@@ -10,7 +10,7 @@ use crate::{
         cluster_rules::{self, Leak},
         docker::{Docker, EngineInfo},
         kind::{self, Kind},
-        labs, ports, process, registry,
+        labs, needs, ports, process, registry,
         version::Version,
     },
     labels,
@@ -41,6 +41,8 @@ pub(crate) struct Observed {
     /// Bytes of memory that programs could still take.
     pub(crate) memory: Option<u64>,
     pub(crate) inotify: Option<Inotify>,
+    /// inotify instances that could be had now, counted up to what this lab needs; only root's are the nodes'.
+    pub(crate) inotify_room: Option<u64>,
     pub(crate) open_files: Option<u64>,
     pub(crate) kind: Option<(PathBuf, Option<Version>)>,
     pub(crate) kind_package: bool,
@@ -98,7 +100,9 @@ pub(crate) async fn observe(spec: &LabSpec, mirror: Option<&str>) -> (Observed, 
         };
         let docker = docker.ok();
         let (images, privileged, lab, published) = match &docker {
-            Some(docker) => tokio::join!(images(docker), privileged(docker), lab(docker, spec), docker.published_ports()),
+            Some(docker) => {
+                tokio::join!(images(docker), privileged(docker), lab(docker, spec), docker.published_ports())
+            }
             None => (false, Privileged::Untried, None, Ok(Vec::new())),
         };
         (docker, seen, images, privileged, lab, published.unwrap_or_default())
@@ -108,12 +112,13 @@ pub(crate) async fn observe(spec: &LabSpec, mirror: Option<&str>) -> (Observed, 
     let (engine_side, registry, kind, kind_package, leak) =
         tokio::join!(engine_side, registry(mirror), find_kind(), package, cluster_rules::look());
     let (docker, engine, images, privileged, lab, published) = engine_side;
+    let root = rustix::process::geteuid().is_root();
     let systemd = Path::new("/run/systemd/system").is_dir();
     let root_dir = if let EngineSeen::Answers(info) = &engine { info.root_dir.clone() } else { "/var/lib".into() };
     let elsewhere = std::env::var("DOCKER_HOST").is_ok_and(|host| !host.is_empty() && !host.starts_with("unix://"));
     let observed = Observed {
         arch: std::env::consts::ARCH,
-        root: rustix::process::geteuid().is_root(),
+        root,
         apt,
         systemd,
         engine,
@@ -125,6 +130,7 @@ pub(crate) async fn observe(spec: &LabSpec, mirror: Option<&str>) -> (Observed, 
         disk: if elsewhere { None } else { free_disk(Path::new(&root_dir)) },
         memory: if elsewhere { None } else { available_memory(&read("/proc/meminfo")) },
         inotify: inotify(),
+        inotify_room: (root && !elsewhere).then(|| inotify_room(needs::of(spec, false).inotify)),
         open_files: open_files(&read("/proc/self/limits")),
         kind,
         kind_package,
@@ -177,7 +183,8 @@ async fn kind_package() -> bool {
 
 /// The version of a package that apt would install.
 pub(crate) async fn candidate(package: &str) -> Option<Version> {
-    let policy = process::Cmd::new("apt-cache").args(["policy", package]).run_within(Duration::from_secs(20)).await.ok()?;
+    let policy =
+        process::Cmd::new("apt-cache").args(["policy", package]).run_within(Duration::from_secs(20)).await.ok()?;
     candidate_of(&policy.stdout)
 }
 
@@ -250,6 +257,13 @@ fn inotify() -> Option<Inotify> {
     Some(Inotify { instances: number("max_user_instances")?, watches: number("max_user_watches")? })
 }
 
+/// Tries how many instances there are left, up to `most`, and gives them back at once.
+fn inotify_room(most: u64) -> u64 {
+    let open = || rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::CLOEXEC).ok();
+    let held: Vec<_> = (0..most).map_while(|_| open()).collect();
+    held.len() as u64
+}
+
 fn open_files(limits: &str) -> Option<u64> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     let hard = line.split_whitespace().nth(1)?;
@@ -262,7 +276,8 @@ fn kernel_nfs() -> bool {
         return true;
     }
     let modules = PathBuf::from("/lib/modules").join(rustix::system::uname().release().to_string_lossy().as_ref());
-    let lists = ["modules.dep", "modules.builtin"].map(|name| std::fs::read_to_string(modules.join(name)).unwrap_or_default());
+    let lists =
+        ["modules.dep", "modules.builtin"].map(|name| std::fs::read_to_string(modules.join(name)).unwrap_or_default());
     lists.iter().any(|list| list.contains("/nfsv4.ko"))
 }
 
@@ -276,8 +291,14 @@ mod tests {
         assert!(sys_resource("CapBnd:\t000001ffffffffff\n"));
         assert!(sys_resource(""));
         assert_eq!(available_memory("MemTotal: 100 kB\nMemAvailable:   2048 kB\n"), Some(2 << 20));
-        assert_eq!(open_files("Max open files            1024                 20000                files\n"), Some(20_000));
-        assert_eq!(open_files("Max open files            1024                 unlimited            files\n"), Some(u64::MAX));
+        assert_eq!(
+            open_files("Max open files            1024                 20000                files\n"),
+            Some(20_000)
+        );
+        assert_eq!(
+            open_files("Max open files            1024                 unlimited            files\n"),
+            Some(u64::MAX)
+        );
     }
 
     #[test]
@@ -287,6 +308,12 @@ mod tests {
         assert_eq!(candidate_of("x:\n  Candidate: 5:28.2.2-1\n"), Some(Version(28, 2, 2)));
         assert_eq!(candidate_of("kind:\n  Candidate: (none)\n"), None);
         assert_eq!(candidate_of(""), None);
+    }
+
+    #[test]
+    fn inotify_instances_are_given_back() {
+        let first = inotify_room(5);
+        assert_eq!(inotify_room(5), first);
     }
 
     #[test]

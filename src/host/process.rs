@@ -25,6 +25,7 @@ pub struct Cmd {
     args: Vec<OsString>,
     envs: Vec<(OsString, OsString)>,
     stdin: Option<File>,
+    with_us: bool,
 }
 
 /// What a command printed; it ended with status 0.
@@ -62,7 +63,7 @@ impl std::error::Error for CommandFailed {}
 impl Cmd {
     /// A command by name (looked up in PATH) or path.
     pub fn new(program: impl Into<OsString>) -> Cmd {
-        Cmd { program: program.into(), args: Vec::new(), envs: Vec::new(), stdin: None }
+        Cmd { program: program.into(), args: Vec::new(), envs: Vec::new(), stdin: None, with_us: false }
     }
 
     /// One more argument. Never a secret: arguments can be read by every user of the machine.
@@ -93,6 +94,14 @@ impl Cmd {
         self
     }
 
+    /// The command is ended even when we are killed outright (where `setpriv` can do that); otherwise it would go on
+    /// alone, and might hang for ever with a lock in its hands.
+    #[must_use]
+    pub fn ends_with_us(mut self) -> Cmd {
+        self.with_us = true;
+        self
+    }
+
     /// Runs to the end.
     ///
     /// # Errors
@@ -107,7 +116,13 @@ impl Cmd {
     /// The program cannot be started, or [`CommandFailed`].
     pub async fn watch(self, told: impl FnMut(&str)) -> Result<Output> {
         let shown = self.to_string();
-        let mut command = Command::new(&self.program);
+        let mut command = if self.with_us && can_end_with_us().await {
+            let mut bound = Command::new("setpriv");
+            bound.args(ENDS_WITH_US).arg(&self.program);
+            bound
+        } else {
+            Command::new(&self.program)
+        };
         command.args(&self.args).envs(self.envs).process_group(0).kill_on_drop(true);
         command.stdin(self.stdin.map_or_else(Stdio::null, Stdio::from)).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("cannot start `{shown}`"))?;
@@ -143,7 +158,8 @@ impl Cmd {
         let shown = self.to_string();
         let open = || OpenOptions::new().create(true).append(true).open(log);
         let (out, err) = (open(), open());
-        let (out, err) = out.and_then(|out| Ok((out, err?))).with_context(|| format!("cannot write {}", log.display()))?;
+        let (out, err) =
+            out.and_then(|out| Ok((out, err?))).with_context(|| format!("cannot write {}", log.display()))?;
         let mut setsid = Command::new("setsid");
         setsid.arg("--fork").arg(&self.program).args(&self.args).envs(self.envs);
         setsid.stdin(self.stdin.map_or_else(Stdio::null, Stdio::from)).stdout(out).stderr(err);
@@ -151,7 +167,8 @@ impl Cmd {
         if status.success() {
             return Ok(());
         }
-        Err(CommandFailed { command: format!("setsid --fork {shown}"), code: status.code(), said: String::new() }.into())
+        Err(CommandFailed { command: format!("setsid --fork {shown}"), code: status.code(), said: String::new() }
+            .into())
     }
 }
 
@@ -160,6 +177,17 @@ impl fmt::Display for Cmd {
         f.write_str(&quoted(&self.program))?;
         self.args.iter().try_for_each(|arg| write!(f, " {}", quoted(arg)))
     }
+}
+
+/// `setpriv` with these arguments has the kernel end a program when the thread that started it is gone. Ours are the
+/// runtime's own and live as long as the process.
+const ENDS_WITH_US: [&str; 3] = ["--pdeathsig", "TERM", "--"];
+
+/// There is a `setpriv` that knows how; not every one does.
+async fn can_end_with_us() -> bool {
+    let mut probe = Command::new("setpriv");
+    probe.args(ENDS_WITH_US).arg("true").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    probe.status().await.is_ok_and(|status| status.success())
 }
 
 /// Ends the whole process group when dropped; a group that has ended already is no error.
@@ -174,7 +202,11 @@ impl Drop for Group {
 fn quoted(word: &OsString) -> String {
     let word = word.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.into_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.into_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }
 
 /// The last lines of a text.
@@ -248,9 +280,20 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_carries_the_command_its_code_and_its_last_words() {
-        let error = Cmd::new("sh").args(["-c", "echo out; echo no such thing >&2; exit 3"]).run().await.expect_err("fails");
+        let error =
+            Cmd::new("sh").args(["-c", "echo out; echo no such thing >&2; exit 3"]).run().await.expect_err("fails");
         let failed = error.downcast_ref::<CommandFailed>().expect("typed");
         assert_eq!((failed.code, failed.said.as_str()), (Some(3), "no such thing"));
+    }
+
+    #[tokio::test]
+    async fn what_ends_with_us_is_the_same_command_otherwise() {
+        let cmd = Cmd::new("sh").args(["-c", "echo $0 $1", "a", "b c"]).ends_with_us();
+        assert_eq!(cmd.to_string(), "sh -c 'echo $0 $1' a 'b c'");
+        assert_eq!(cmd.run().await.expect("runs").stdout, "a b c\n");
+        let error = Cmd::new("sh").args(["-c", "exit 3"]).ends_with_us().run().await.expect_err("fails");
+        let failed = error.downcast_ref::<CommandFailed>().expect("typed");
+        assert_eq!((failed.command.as_str(), failed.code), ("sh -c 'exit 3'", Some(3)));
     }
 
     #[tokio::test]
@@ -258,11 +301,18 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let log = folder.path().join("log");
         Cmd::new("sh").args(["-c", "echo up; echo worse >&2"]).detached(&log).await.expect("starts");
-        let written = crate::wait::until("the log", Duration::from_secs(5), Duration::from_millis(20), |_| {}, || {
-            let text = std::fs::read_to_string(&log).unwrap_or_default();
-            let look = if text == "up\nworse\n" { crate::wait::Look::Ready(()) } else { crate::wait::Look::NotYet(text) };
-            async move { Ok(look) }
-        });
+        let written = crate::wait::until(
+            "the log",
+            Duration::from_secs(5),
+            Duration::from_millis(20),
+            |_| {},
+            || {
+                let text = std::fs::read_to_string(&log).unwrap_or_default();
+                let look =
+                    if text == "up\nworse\n" { crate::wait::Look::Ready(()) } else { crate::wait::Look::NotYet(text) };
+                async move { Ok(look) }
+            },
+        );
         written.await.expect("both lines");
     }
 
@@ -284,11 +334,19 @@ mod tests {
         let task = tokio::spawn(run.watch(move |line| drop(send.send(line.to_owned()))));
         let pid = tokio::task::spawn_blocking(move || receive.recv()).await.expect("joined").expect("a pid");
         task.abort();
-        let gone = crate::wait::until("the child", Duration::from_secs(5), Duration::from_millis(20), |_| {}, || {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            let gone = stat.is_empty() || stat.contains(") Z ");
-            async move { Ok(if gone { crate::wait::Look::Ready(()) } else { crate::wait::Look::NotYet("alive".into()) }) }
-        });
+        let gone = crate::wait::until(
+            "the child",
+            Duration::from_secs(5),
+            Duration::from_millis(20),
+            |_| {},
+            || {
+                let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+                let gone = stat.is_empty() || stat.contains(") Z ");
+                async move {
+                    Ok(if gone { crate::wait::Look::Ready(()) } else { crate::wait::Look::NotYet("alive".into()) })
+                }
+            },
+        );
         gone.await.expect("the sleep ends");
     }
 }

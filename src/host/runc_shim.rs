@@ -112,7 +112,10 @@ mod tests {
     #[test]
     fn the_document_of_each_call() {
         let cases = [
-            ("--root /run/create --log /l --log-format json create --bundle /b --pid-file /p abc", Some(("/b/config.json", Place::Bundle))),
+            (
+                "--root /run/create --log /l --log-format json create --bundle /b --pid-file /p abc",
+                Some(("/b/config.json", Place::Bundle)),
+            ),
             ("--systemd-cgroup --log=/l run -b /b abc", Some(("/b/config.json", Place::Bundle))),
             ("create abc", Some(("./config.json", Place::Bundle))),
             ("--root /r exec --process /tmp/p.json --detach abc", Some(("/tmp/p.json", Place::Process))),
