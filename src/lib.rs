@@ -21,4 +21,6 @@ pub mod render;
 pub mod run;
 pub mod smoke;
 pub mod spec;
+pub mod sql;
+pub mod tls;
 pub mod wait;

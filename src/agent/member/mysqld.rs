@@ -1,0 +1,165 @@
+//! The mysqld process: initialised, started, watched, stopped. The only file that starts a child inside a pod: unlike
+//! `host::process`, the child's log goes straight to ours, and it is told to end, never dropped.
+//!
+//! What is relied on, of the public image `mysql:9.7` and of the package-built one alike:
+//! - `mysqld` in PATH, version 9.7, which accepts `--initialize-insecure --init-file` and exits with status 16 on RESTART
+//!   when `MYSQLD_PARENT_PID` is its parent's;
+//! - user and group 999 may run it with nothing but `/var/lib/mysql`, `/var/run/mysqld` and `/tmp` writable;
+//! - its plugin directory has `mysql_clone.so`, `semisync_source.so` and `semisync_replica.so`;
+//! - nothing of the image's own entrypoint, configuration, shell or client programs is used.
+
+use std::{io::ErrorKind, path::Path, process::Stdio, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use tokio::process::{Child, Command};
+
+use super::config::{Config, MY_CNF};
+
+/// mysqld's exit status when it wants to be started again.
+const RESTART: i32 = 16;
+
+/// A running mysqld.
+#[derive(Debug)]
+pub(super) struct Mysqld {
+    child: Child,
+}
+
+/// How mysqld ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// It asked for a new start; a finished copy does.
+    Restart,
+    /// In any other way, with its exit status if it had one.
+    Otherwise(Option<i32>),
+}
+
+/// Creates a data directory offline: no port, no socket, no binary log.
+///
+/// # Errors
+/// mysqld cannot be started or refuses; its log says why.
+pub(super) async fn initialise(datadir: &Path, init_file: &Path) -> Result<()> {
+    let mut command = Command::new("mysqld");
+    command
+        .arg(format!("--defaults-file={MY_CNF}"))
+        .arg("--initialize-insecure")
+        .arg(with_path("--datadir=", datadir))
+        .arg(with_path("--init-file=", init_file))
+        .args(["--skip-log-bin", "--super-read-only=OFF", "--read-only=OFF"]);
+    let status = quiet(&mut command).kill_on_drop(true).status().await.context("cannot start mysqld")?;
+    ensure!(status.success(), "mysqld could not initialise the data directory ({status})");
+    Ok(())
+}
+
+impl Mysqld {
+    /// Starts the server on an existing data directory: read-only, following nobody, whatever it was before.
+    ///
+    /// # Errors
+    /// mysqld cannot be started.
+    pub(super) fn start(config: &Config, datadir: &Path) -> Result<Mysqld> {
+        let mut command = Command::new("mysqld");
+        command
+            .arg(format!("--defaults-file={MY_CNF}"))
+            .arg(with_path("--datadir=", datadir))
+            .arg(format!("--server-id={}", config.ordinal + 1))
+            .arg(format!("--report-host={}", config.host(config.ordinal)))
+            .args(["--super-read-only=ON", "--skip-replica-start=ON"])
+            .env("MYSQLD_PARENT_PID", std::process::id().to_string());
+        let child = quiet(&mut command).spawn().context("cannot start mysqld")?;
+        Ok(Mysqld { child })
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// The operating system does not tell.
+    pub(super) fn ended(&mut self) -> Result<Option<Ended>> {
+        Ok(self.child.try_wait().context("cannot ask for mysqld's status")?.map(|status| ended(status.code())))
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    /// The operating system does not tell.
+    pub(super) async fn wait(&mut self) -> Result<Ended> {
+        Ok(ended(self.child.wait().await.context("cannot wait for mysqld")?.code()))
+    }
+
+    /// Asks it to end, and ends it by force after `patience`: a source that waits for a replica's answer may not end.
+    ///
+    /// # Errors
+    /// The operating system does not tell.
+    pub(super) async fn stop(&mut self, patience: Duration) -> Result<()> {
+        if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
+            kill_process(pid, Signal::TERM).context("cannot signal mysqld")?;
+        }
+        if let Ok(ended) = tokio::time::timeout(patience, self.wait()).await {
+            return ended.map(drop);
+        }
+        crate::agent::log("mysqld did not end in time and is ended by force");
+        self.child.kill().await.context("cannot end mysqld")
+    }
+
+    /// Its process id, while it runs.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+}
+
+fn ended(code: Option<i32>) -> Ended {
+    if code == Some(RESTART) { Ended::Restart } else { Ended::Otherwise(code) }
+}
+
+/// A group of its own, so that a terminal's Ctrl-C reaches only us; the log goes where ours goes.
+fn quiet(command: &mut Command) -> &mut Command {
+    command.stdin(Stdio::null()).stdout(Stdio::inherit()).stderr(Stdio::inherit()).process_group(0)
+}
+
+fn with_path(option: &str, path: &Path) -> std::ffi::OsString {
+    let mut arg = std::ffi::OsString::from(option);
+    arg.push(path);
+    arg
+}
+
+/// As PID 1, collects processes that somebody else left behind. `ours` are awaited where they were started.
+pub(super) fn reap_orphans(ours: Option<u32>) {
+    if std::process::id() != 1 {
+        return;
+    }
+    let Ok(entries) = std::fs::read_dir("/proc") else { return };
+    for pid in entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
+        let zombie = std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| orphaned_zombie(&stat));
+        if let (true, true, Some(pid)) = (zombie, ours != Some(pid.cast_unsigned()), Pid::from_raw(pid)) {
+            let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+        }
+    }
+}
+
+/// Whether a line of `/proc/PID/stat` is that of an ended child of PID 1. The command's name may hold anything.
+fn orphaned_zombie(stat: &str) -> bool {
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with("Z 1 "))
+}
+
+/// Whether starting failed because the image has no mysqld, which waiting does not cure.
+pub(super) fn missing(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == ErrorKind::NotFound))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_restart_status_means_a_restart() {
+        assert_eq!(ended(Some(16)), Ended::Restart);
+        assert_eq!(ended(Some(0)), Ended::Otherwise(Some(0)));
+        assert_eq!(ended(None), Ended::Otherwise(None));
+    }
+
+    #[test]
+    fn an_orphan_is_a_zombie_of_pid_1_whatever_it_is_called() {
+        assert!(orphaned_zombie("42 (a) Z 7 b) Z 1 42 42 0 -1"));
+        assert!(!orphaned_zombie("42 (mysqld) Z 17 42 42 0 -1"));
+        assert!(!orphaned_zombie("42 (mysqld) S 1 42 42 0 -1"));
+    }
+}

@@ -1,0 +1,123 @@
+//! The members as they are now: what Kubernetes knows of each pod and what its supervisor says; and SQL from this machine.
+
+use anyhow::{Context, Result};
+use futures_util::future::join_all;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use serde::Serialize;
+
+use super::{CREDENTIALS, TLS, WORDPRESS};
+use crate::{
+    agent::member::status::MemberStatus,
+    cluster::{Cluster, forward::Forward, ready},
+    labels::{COMPONENT, Component, ROLE},
+    sql::{Session, Way},
+    wait::Look,
+};
+
+/// The supervisor's HTTP port.
+const STATUS_PORT: u16 = 8081;
+/// MySQL's port.
+const MYSQL_PORT: u16 = 3306;
+/// How long a connection or a statement from this machine may take.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// One member.
+#[derive(Clone, Debug, Serialize)]
+pub struct Member {
+    /// The pod's name.
+    pub name: String,
+    /// The node it is on, once it is on one.
+    pub node: Option<String>,
+    /// `writer` or `reader`; none on a pod that has just been made.
+    pub role: Option<String>,
+    /// What keeps the pod itself from being ready, as Kubernetes sees it.
+    pub pod_waits: Option<String>,
+    /// What its supervisor says; none while it does not answer.
+    pub status: Option<MemberStatus>,
+}
+
+impl Member {
+    /// Why this member is not healthy, with its name; `None` when it is.
+    pub fn unready(&self) -> Option<String> {
+        let own = match &self.status {
+            Some(status) => status.unready().or_else(|| self.pod_waits.clone()),
+            None => Some(self.pod_waits.clone().unwrap_or_else(|| "its supervisor does not answer".to_owned())),
+        };
+        own.map(|reason| format!("{}: {reason}", self.name))
+    }
+}
+
+/// Every member's pod that exists, by name; each supervisor is asked, all at once.
+///
+/// # Errors
+/// The API server does not answer. A supervisor that does not is no error.
+pub async fn members(cluster: &Cluster) -> Result<Vec<Member>> {
+    let pods = cluster.pods(&format!("{COMPONENT}={}", Component::Database.as_str())).await?;
+    Ok(join_all(pods.iter().map(|pod| member(cluster, pod))).await)
+}
+
+async fn member(cluster: &Cluster, pod: &Pod) -> Member {
+    let name = pod.name_any();
+    let running = pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
+    let answer = if running { cluster.pod_get(&name, STATUS_PORT, "/status").await.ok() } else { None };
+    Member {
+        node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        role: pod.labels().get(ROLE).cloned(),
+        pod_waits: match ready::pod(Some(pod)) {
+            Look::Ready(()) => None,
+            Look::NotYet(reason) => Some(reason),
+        },
+        status: answer.and_then(|json| MemberStatus::parse(&json).ok()),
+        name,
+    }
+}
+
+/// SQL to one member from this machine; the way through the API server ends with it.
+#[derive(Debug)]
+pub struct Connection {
+    /// The session, logged in as the site's account in the site's database.
+    pub sql: Session,
+    _forward: Forward,
+}
+
+/// Connects to one member as the site does: the account `wordpress`, TLS under the lab's authority.
+///
+/// # Errors
+/// There is no such pod or Secret, or the server does not let us in.
+pub async fn connect(cluster: &Cluster, pod: &str) -> Result<Connection> {
+    let value = async |secret: &str, key: &str| {
+        let values = cluster.secret(secret).await?.with_context(|| format!("there is no Secret {secret}"))?;
+        values.get(key).cloned().with_context(|| format!("Secret {secret} has no {key}"))
+    };
+    let (password, ca) = (value(CREDENTIALS, "wordpress-password").await?, value(TLS, "ca.crt").await?);
+    let forward = cluster.forward(pod, MYSQL_PORT).await?;
+    let way = Way::Forward { addr: forward.addr, ca };
+    let sql = Session::connect(&way, WORDPRESS, &password, Some(WORDPRESS), PATIENCE).await;
+    Ok(Connection { sql: sql.with_context(|| format!("cannot log in to {pod}"))?, _forward: forward })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::member::status::{ServerFacts, State};
+
+    #[test]
+    fn an_unhealthy_member_is_named_with_the_reason_that_is_nearest_to_the_cause() {
+        let server = ServerFacts { semi_sync: true, ..ServerFacts::default() };
+        let healthy = MemberStatus { state: State::Source, server: Some(server), ..MemberStatus::default() };
+        let waiting = MemberStatus { state: State::Waiting, note: "nobody to copy from".into(), ..MemberStatus::default() };
+        let table = [
+            (None, None, Some("db-1: its supervisor does not answer")),
+            (Some("no node"), None, Some("db-1: no node")),
+            (Some("not ready"), Some(waiting), Some("db-1: waiting: nobody to copy from")),
+            (Some("not ready"), Some(healthy.clone()), Some("db-1: not ready")),
+            (None, Some(healthy), None),
+        ];
+        for (pod_waits, status, wanted) in table {
+            let pod_waits = pod_waits.map(str::to_owned);
+            let member = Member { name: "db-1".into(), node: None, role: None, pod_waits, status };
+            assert_eq!(member.unready().as_deref(), wanted);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What is applied: `manifests/database` with the values of the lab file.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::{
+    api::{
+        apps::v1::StatefulSet,
+        core::v1::{ConfigMap, Container, ResourceRequirements},
+    },
+    apimachinery::pkg::api::resource::Quantity,
+};
+use kube::core::DynamicObject;
+use sha2::{Digest, Sha256};
+
+use super::{CONTAINER, MEMBERS};
+use crate::{
+    cluster::manifests::{edit, part},
+    parts::images::{ImageSet, Role},
+    spec::{LabSpec, Resources},
+};
+
+/// The ConfigMap with the server's settings.
+const CONFIG: &str = "db-config";
+/// On the pods: what their settings hash to, so that members are restarted one by one when a setting changes.
+const CONFIG_HASH: &str = "wplab.dev/config";
+
+/// The database's objects for this lab, in the order in which they are applied.
+///
+/// # Errors
+/// An image is missing from the set, or a setting cannot be written into an option file.
+pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> {
+    let database = &spec.database;
+    let mut objects = part("database")?;
+    let mut hash = String::new();
+    edit(&mut objects, CONFIG, |config: &mut ConfigMap| {
+        let files = config.data.get_or_insert_default();
+        files.insert("lab.cnf".to_owned(), lab_cnf(&database.settings)?);
+        hash = hash_of(files);
+        Ok(())
+    })?;
+    edit(&mut objects, MEMBERS, |set: &mut StatefulSet| {
+        let spec = set.spec.as_mut().context("it has no spec")?;
+        spec.replicas = Some(i32::from(database.members));
+        let annotations = spec.template.metadata.get_or_insert_default().annotations.get_or_insert_default();
+        annotations.insert(CONFIG_HASH.to_owned(), hash);
+        let pod = spec.template.spec.as_mut().context("its pods have no spec")?;
+        let tools = find(pod.init_containers.as_deref_mut().unwrap_or_default(), "tools")?;
+        tools.image = Some(reference(images, Role::Tool)?);
+        let mysql = find(&mut pod.containers, CONTAINER)?;
+        mysql.image = Some(reference(images, Role::Database)?);
+        mysql.resources = Some(requirements(&database.resources));
+        let members = mysql.env.iter_mut().flatten().find(|var| var.name == "MEMBERS").context("it has no MEMBERS")?;
+        members.value = Some(database.members.to_string());
+        let claim = spec.volume_claim_templates.iter_mut().flatten().next().context("it has no volume")?;
+        let claim = claim.spec.get_or_insert_default().resources.get_or_insert_default();
+        let size = Quantity(database.volume.as_str().to_owned());
+        claim.requests = Some(BTreeMap::from([("storage".to_owned(), size)]));
+        Ok(())
+    })?;
+    Ok(objects)
+}
+
+/// The lab file's settings as an option file. They stand between our defaults and what the lab relies on, which wins.
+fn lab_cnf(settings: &BTreeMap<String, String>) -> Result<String> {
+    let mut text = String::from("[mysqld]\n");
+    for (name, value) in settings {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+        ensure!(!name.is_empty() && name.chars().all(plain), "{name:?} is not the name of a MySQL option");
+        ensure!(!value.contains(['\n', '\r', '\0']), "the value of {name} has more than one line");
+        // Quoted, because an option file takes # for a comment and drops blanks at the ends.
+        let quoted = value.replace('\\', "\\\\").replace('"', "\\\"");
+        text.push_str(&format!("{name}=\"{quoted}\"\n"));
+    }
+    Ok(text)
+}
+
+fn hash_of(files: &BTreeMap<String, String>) -> String {
+    let mut hash = Sha256::new();
+    for (name, text) in files {
+        hash.update(name.as_bytes());
+        hash.update([0]);
+        hash.update(text.as_bytes());
+        hash.update([0]);
+    }
+    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn reference(images: &ImageSet, role: Role) -> Result<String> {
+    let image = images.0.get(&role).with_context(|| format!("there is no image for {role:?}"))?;
+    Ok(image.reference.clone())
+}
+
+fn find<'a>(containers: &'a mut [Container], name: &str) -> Result<&'a mut Container> {
+    containers.iter_mut().find(|container| container.name == name).with_context(|| format!("it has no container {name}"))
+}
+
+fn requirements(wanted: &Resources) -> ResourceRequirements {
+    let (cpu, memory) = (Quantity(wanted.cpu.as_str().to_owned()), Quantity(wanted.memory.as_str().to_owned()));
+    ResourceRequirements {
+        requests: Some(BTreeMap::from([("cpu".to_owned(), cpu), ("memory".to_owned(), memory.clone())])),
+        limits: Some(BTreeMap::from([("memory".to_owned(), memory)])),
+        claims: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cluster::manifests::{name_of, typed},
+        parts::images::{Image, Origin},
+        spec,
+    };
+
+    fn lab() -> LabSpec {
+        let quantity = |text: &str| spec::Quantity::new(text).expect("a quantity");
+        let resources = |cpu, memory| Resources { cpu: quantity(cpu), memory: quantity(memory) };
+        LabSpec {
+            name: spec::LabName::default(),
+            cluster: spec::ClusterSpec { workers: 5, port: 8080 },
+            images: spec::ImageSource::Auto,
+            storage: spec::StorageSpec { size: quantity("1Gi") },
+            database: spec::DatabaseSpec {
+                topology: spec::Topology::Replication,
+                members: 5,
+                volume: quantity("7Gi"),
+                resources: resources("300m", "768Mi"),
+                settings: BTreeMap::from([("max_connections".to_owned(), "42".to_owned())]),
+            },
+            wordpress: spec::WordpressSpec { title: "t".into(), replicas: 3, resources: resources("1", "1Gi") },
+            autoscale: spec::AutoscaleSpec { min: 1, max: 2, cpu: 50, scale_down_window: 1 },
+        }
+    }
+
+    fn images() -> ImageSet {
+        let image = |name: &str| Image {
+            reference: format!("docker.io/wplab/{name}:0123456789ab"),
+            id: "sha256:0".into(),
+            size: 1,
+            origin: Origin::Packages(name.into()),
+        };
+        ImageSet(BTreeMap::from([(Role::Database, image("database")), (Role::Tool, image("tool"))]))
+    }
+
+    #[test]
+    fn the_lab_files_values_reach_the_objects() {
+        let objects = objects(&lab(), &images()).expect("objects");
+        let set = objects.iter().find(|o| name_of(o) == "StatefulSet/db").expect("a StatefulSet");
+        let set: StatefulSet = typed(set).expect("typed");
+        let spec = set.spec.expect("a spec");
+        let pod = spec.template.spec.expect("a pod");
+        let mysql = &pod.containers[0];
+        assert_eq!(spec.replicas, Some(5));
+        assert_eq!(mysql.image.as_deref(), Some("docker.io/wplab/database:0123456789ab"));
+        assert_eq!(mysql.env.as_ref().expect("env")[1].value.as_deref(), Some("5"));
+        let resources = mysql.resources.as_ref().expect("resources");
+        assert_eq!(resources.limits.as_ref().expect("limits")["memory"].0, "768Mi");
+        assert_eq!(resources.requests.as_ref().expect("requests")["cpu"].0, "300m");
+        let tools = &pod.init_containers.as_ref().expect("init")[0];
+        assert_eq!(tools.image.as_deref(), Some("docker.io/wplab/tool:0123456789ab"));
+        let claim = spec.volume_claim_templates.expect("claims").remove(0).spec.expect("a claim").resources.expect("resources");
+        assert_eq!(claim.requests.expect("requests")["storage"].0, "7Gi");
+    }
+
+    #[test]
+    fn secret_files_are_for_the_group_only() {
+        let objects = objects(&lab(), &images()).expect("objects");
+        let set: StatefulSet = typed(objects.iter().find(|o| name_of(o) == "StatefulSet/db").expect("there")).expect("typed");
+        let volumes = set.spec.expect("spec").template.spec.expect("pod").volumes.expect("volumes");
+        let modes: Vec<_> = volumes.iter().filter_map(|v| v.secret.as_ref()).map(|s| s.default_mode).collect();
+        assert_eq!(modes, [Some(0o440), Some(0o440)]);
+    }
+
+    #[test]
+    fn a_changed_setting_changes_the_pods_and_nothing_else_does() {
+        let hash = |lab: &LabSpec| {
+            let objects = objects(lab, &images()).expect("objects");
+            let set = objects.iter().find(|o| name_of(o) == "StatefulSet/db").expect("there");
+            set.data["spec"]["template"]["metadata"]["annotations"][CONFIG_HASH].as_str().expect("a hash").to_owned()
+        };
+        let (one, mut two) = (lab(), lab());
+        assert_eq!(hash(&one), hash(&two));
+        two.database.settings.insert("max_connections".into(), "43".into());
+        assert_ne!(hash(&one), hash(&two));
+    }
+
+    #[test]
+    fn settings_are_quoted_and_cannot_add_lines() {
+        let settings = |name: &str, value: &str| lab_cnf(&BTreeMap::from([(name.to_owned(), value.to_owned())]));
+        let text = settings("init_connect", r#"SET @a="x#y" \"#).expect("valid");
+        assert_eq!(text, "[mysqld]\ninit_connect=\"SET @a=\\\"x#y\\\" \\\\\"\n");
+        assert!(settings("a", "1\ngtid_mode=OFF").is_err());
+        assert!(settings("a b", "1").is_err());
+    }
+
+    #[test]
+    fn what_the_lab_relies_on_is_read_last() {
+        let objects = objects(&lab(), &images()).expect("objects");
+        let config: ConfigMap = typed(objects.iter().find(|o| name_of(o) == "ConfigMap/db-config").expect("there")).expect("typed");
+        let files = config.data.expect("data");
+        let order: Vec<&str> = files["my.cnf"].lines().filter_map(|line| line.rsplit('/').next()).collect();
+        assert_eq!(order, ["defaults.cnf", "lab.cnf", "fixed.cnf"]);
+        assert_eq!(files["lab.cnf"], "[mysqld]\nmax_connections=\"42\"\n");
+        assert!(files["fixed.cnf"].contains("\nsuper_read_only=ON\n") && files["fixed.cnf"].contains("\ngtid_mode=ON\n"));
+    }
+}
