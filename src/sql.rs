@@ -6,6 +6,9 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 use anyhow::{Context, Result};
 use mysql_async::{Conn, Opts, OptsBuilder, SslOpts, Value, prelude::Queryable};
 
+/// A name that every member's certificate holds for.
+const CERTIFICATE_NAME: &str = "db";
+
 /// A row by column name; NULL is `None`.
 pub type Row = BTreeMap<String, Option<String>>;
 
@@ -14,8 +17,8 @@ pub type Row = BTreeMap<String, Option<String>>;
 pub enum Way {
     /// The server's unix socket, from inside its pod.
     Socket(PathBuf),
-    /// An address of our own (a port-forward), with TLS. The certificate must come from this authority (PEM); its name is
-    /// not compared, because it cannot be that of a forwarded local port.
+    /// An address of our own (a port-forward), with TLS. The certificate must come from this authority (PEM) and hold for
+    /// `db`, the name that every member's does; a forwarded local port has no name of its own.
     Forward {
         /// The local end.
         addr: SocketAddr,
@@ -44,7 +47,7 @@ impl Session {
                 let tls = SslOpts::default()
                     .with_root_certs(vec![ca.clone().into_bytes().into()])
                     .with_disable_built_in_roots(true)
-                    .with_danger_skip_domain_validation(true);
+                    .with_danger_tls_hostname_override(Some(CERTIFICATE_NAME));
                 let opts = opts.ip_or_hostname(addr.ip().to_string()).tcp_port(addr.port());
                 opts.prefer_socket(false).ssl_opts(tls).into()
             }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     cluster::{
-        Cluster,
+        Cluster, Refused,
         manifests::{edit, part},
         pods::{pod_of, set_image},
         ready,
@@ -79,7 +79,7 @@ pub async fn ensure(cx: StepCx, cluster: &Cluster, spec: &LabSpec, images: &Imag
     // The autoscaler first: it takes its time, and its first look may as well fail while metrics-server starts.
     let mut changed = cluster.apply(&hpa).await?;
     let apis = cluster.all::<APIService>();
-    let existing = apis.get_opt(API).await.with_context(|| format!("cannot read APIService {API}"))?;
+    let existing = apis.get_opt(API).await.map_err(Refused).with_context(|| format!("cannot read APIService {API}"))?;
     let foreign = existing.is_some_and(|api| of_lab(&cluster.lab).iter().any(|(key, value)| api.labels().get(key) != Some(value)));
     if foreign {
         cx.say("the cluster's own metrics are used");
@@ -94,7 +94,7 @@ pub async fn ensure(cx: StepCx, cluster: &Cluster, spec: &LabSpec, images: &Imag
 
     let hpas = cluster.api::<HorizontalPodAutoscaler>();
     cluster.until_ready(&cx, &hpas, "wordpress", VALUE_LIMIT, ready::autoscaler).await?;
-    let hpa = hpas.get("wordpress").await.context("cannot read the autoscaler")?;
+    let hpa = hpas.get("wordpress").await.map_err(Refused).context("cannot read the autoscaler")?;
     let value = match ready::cpu_value(Some(&hpa)) {
         Look::Ready(percent) => format!("CPU at {percent} % of the request"),
         Look::NotYet(reason) => reason,
@@ -108,7 +108,7 @@ async fn until_endpoints(cx: &StepCx, cluster: &Cluster) -> Result<()> {
     let slices = cluster.api_in::<EndpointSlice>(SYSTEM);
     let of_service = ListParams::default().labels("kubernetes.io/service-name=metrics-server");
     cx.until("Service metrics-server", SERVER_LIMIT, Duration::from_millis(500), || async {
-        let list = slices.list(&of_service).await.context("cannot list the endpoints of metrics-server")?;
+        let list = slices.list(&of_service).await.map_err(Refused).context("cannot list the endpoints of metrics-server")?;
         Ok(ready::endpoints(&list.items))
     })
     .await

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     cluster::{
-        Cluster,
+        Cluster, Refused,
         manifests::{edit, name_of, part},
         pods::{pod_of, set_env, set_image, set_resources},
         ready,
@@ -162,7 +162,7 @@ pub async fn ensure(
     let deployments = cluster.api::<Deployment>();
     cluster.until_ready(&cx, &deployments, "wordpress", ROLLOUT_LIMIT, ready::deployment).await?;
 
-    let deployment = deployments.get("wordpress").await.context("cannot read Deployment wordpress")?;
+    let deployment = deployments.get("wordpress").await.map_err(Refused).context("cannot read Deployment wordpress")?;
     let replicas = deployment.status.and_then(|s| s.ready_replicas).unwrap_or(0);
     let site = Site::new(spec, port);
     let detail = format!("{replicas} replicas behind {}", site.url);
@@ -174,10 +174,10 @@ pub async fn ensure(
 async fn clear_jobs(cx: &StepCx, cluster: &Cluster, wanted: &str) -> Result<()> {
     let jobs = cluster.api::<Job>();
     let list = ListParams::default().labels("app.kubernetes.io/name=wordpress-install");
-    let found = jobs.list(&list).await.context("cannot list the installers")?.items;
+    let found = jobs.list(&list).await.map_err(Refused).context("cannot list the installers")?.items;
     let useless = |job: &&Job| job.name_any() != wanted || ready::job_has_failed(job);
     for job in found.iter().filter(useless).map(ResourceExt::name_any) {
-        jobs.delete(&job, &DeleteParams::foreground()).await.with_context(|| format!("cannot delete Job {job}"))?;
+        jobs.delete(&job, &DeleteParams::foreground()).await.map_err(Refused).with_context(|| format!("cannot delete Job {job}"))?;
         let gone = |job: Option<&Job>| if job.is_none() { Look::Ready(()) } else { Look::NotYet("it is being deleted".to_owned()) };
         cluster.until_ready(cx, &jobs, &job, Duration::from_secs(60), gone).await?;
     }
@@ -191,13 +191,13 @@ async fn begin_replicas(cluster: &Cluster, replicas: u8) -> Result<bool> {
         return Ok(false);
     }
     let deployments = cluster.api::<Deployment>();
-    let now = deployments.get_scale("wordpress").await.context("cannot read the number of replicas")?;
+    let now = deployments.get_scale("wordpress").await.map_err(Refused).context("cannot read the number of replicas")?;
     if now.spec.and_then(|spec| spec.replicas) == Some(i32::from(replicas)) {
         return Ok(false);
     }
     let scale = Patch::Merge(json!({"spec": {"replicas": replicas}}));
     let scaled = deployments.patch_scale("wordpress", &PatchParams::default(), &scale).await;
-    scaled.context("cannot set the number of replicas").map(|_| true)
+    scaled.map_err(Refused).context("cannot set the number of replicas").map(|_| true)
 }
 
 /// The end of the log of an installer's newest pod, as part of an error. The installer never writes a secret.

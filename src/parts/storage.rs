@@ -20,7 +20,7 @@ use serde_json::json;
 use super::images::{ImageSet, Role};
 use crate::{
     cluster::{
-        Cluster,
+        Cluster, Refused,
         manifests::{edit, name_of, part},
         pods::{pod_of, set_image},
         ready,
@@ -120,11 +120,11 @@ async fn server_address(cluster: &Cluster) -> Result<String> {
 /// A volume whose claim was deleted remembers that claim and takes no other; the files in it are still the lab's.
 async fn release(cluster: &Cluster) -> Result<()> {
     let volumes = cluster.all::<PersistentVolume>();
-    let volume = volumes.get(NAME).await.with_context(|| format!("cannot read volume {NAME}"))?;
+    let volume = volumes.get(NAME).await.map_err(Refused).with_context(|| format!("cannot read volume {NAME}"))?;
     if volume.status.and_then(|s| s.phase).as_deref() == Some("Released") {
         let forget = Patch::Merge(json!({"spec": {"claimRef": {"uid": null, "resourceVersion": null}}}));
         let freed = volumes.patch(NAME, &PatchParams::default(), &forget).await;
-        freed.with_context(|| format!("cannot free volume {NAME} for its new claim"))?;
+        freed.map_err(Refused).with_context(|| format!("cannot free volume {NAME} for its new claim"))?;
     }
     Ok(())
 }

@@ -283,7 +283,8 @@ mod tests {
         let mut rival = starting.clone();
         rival.status.as_mut().expect("a status").was_writer = true;
         let empty = Peer { status: Some(MemberStatus { name: "db-2".into(), ..MemberStatus::default() }), ..silent(2) };
-        let table: [(&str, Vec<Peer>, fn(&Reopen) -> bool); 10] = [
+        type Wanted = fn(&Reopen) -> bool;
+        let table: [(&str, Vec<Peer>, Wanted); 10] = [
             ("both follow us", vec![follower(1, ME), follower(2, ME)], |v| *v == Reopen::Yes),
             ("one is a majority with us", vec![follower(1, ME), silent(2)], |v| *v == Reopen::Yes),
             ("a replica without data counts", vec![silent(1), empty], |v| *v == Reopen::Yes),

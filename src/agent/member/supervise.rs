@@ -25,6 +25,8 @@ use crate::{
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(1);
+/// How long the server may take to let go of its replicas before it is stopped.
+const RELEASING: Duration = Duration::from_secs(3);
 /// How long mysqld may take to stop; less than the pod's grace period.
 const STOPPING: Duration = Duration::from_secs(45);
 /// How long a server that has finished a copy may take to end itself.
@@ -205,7 +207,11 @@ impl Member {
     }
 
     fn start(&mut self) -> Result<()> {
-        self.board.enter(State::Starting, "");
+        let note = match self.falls {
+            0 => String::new(),
+            times => format!("mysqld ended by itself {times} times in a row; its log says why"),
+        };
+        self.board.enter(State::Starting, &note);
         if Instant::now() >= self.not_before {
             self.mysqld = Some(Mysqld::start(&self.config, &self.volume.datadir())?);
         }
@@ -236,7 +242,10 @@ impl Member {
 
     async fn stop(&mut self) -> Result<()> {
         self.board.enter(State::Stopping, "");
-        self.session = None;
+        if let Some(mut session) = self.session.take() {
+            // Only a courtesy: without it stopping takes longer.
+            let _ = timeout(RELEASING, local::release_replicas(&mut session)).await;
+        }
         match self.mysqld.take() {
             Some(mut mysqld) => mysqld.stop(STOPPING).await,
             None => Ok(()),
