@@ -9,13 +9,16 @@ use mysql_async::{Conn, Opts, OptsBuilder, SslOpts, Value, prelude::Queryable};
 /// A row by column name; NULL is `None`.
 pub type Row = BTreeMap<String, Option<String>>;
 
+/// A name that the certificate of every member carries.
+const CERTIFIED: &str = "db";
+
 /// Where a server is and how it is reached.
 #[derive(Clone, Debug)]
 pub enum Way {
     /// The server's unix socket, from inside its pod.
     Socket(PathBuf),
-    /// An address of our own (a port-forward), with TLS. The certificate must come from this authority (PEM); its name is
-    /// not compared, because it cannot be that of a forwarded local port.
+    /// An address of our own (a port-forward), with TLS. The certificate must come from this authority (PEM) and name the
+    /// Service `db`, as every member's does: it cannot name a forwarded local port.
     Forward {
         /// The local end.
         addr: SocketAddr,
@@ -44,7 +47,7 @@ impl Session {
                 let tls = SslOpts::default()
                     .with_root_certs(vec![ca.clone().into_bytes().into()])
                     .with_disable_built_in_roots(true)
-                    .with_danger_skip_domain_validation(true);
+                    .with_danger_tls_hostname_override(Some(CERTIFIED));
                 let opts = opts.ip_or_hostname(addr.ip().to_string()).tcp_port(addr.port());
                 opts.prefer_socket(false).ssl_opts(tls).into()
             }
