@@ -16,8 +16,18 @@ use crate::{
 pub struct DownReport {
     /// Which lab.
     pub name: LabName,
-    /// Everything that was removed.
-    pub removed: labs::Removed,
+    /// Everything that was removed; empty when nothing was there.
+    pub removed: Vec<Removed>,
+}
+
+/// Something that was removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Removed {
+    /// What kind of thing: `container`, `network`, `image`, `folder`, `rules`.
+    pub kind: &'static str,
+    /// Its name or path.
+    pub name: String,
 }
 
 /// Removes what carries the lab's labels. A lab that is half deleted or was never there is no error.
@@ -35,7 +45,20 @@ pub async fn down(run: &Run, lab: &LabName) -> Result<DownReport> {
             Ok(Stepped::changed(!gone, removed, what))
         })
         .await?;
-    Ok(DownReport { name: lab.clone(), removed })
+    Ok(DownReport { name: lab.clone(), removed: one_by_one(removed) })
+}
+
+fn one_by_one(removed: labs::Removed) -> Vec<Removed> {
+    let labs::Removed { containers, networks, images, folder, rules } = removed;
+    let of = |kind: &'static str, names: Vec<String>| names.into_iter().map(move |name| Removed { kind, name });
+    let folder = folder.map(|folder| folder.display().to_string());
+    let rules = rules.then(|| "that kept cluster addresses on this machine".to_owned());
+    of("container", containers)
+        .chain(of("network", networks))
+        .chain(of("image", images))
+        .chain(of("folder", folder.into_iter().collect()))
+        .chain(of("rules", rules.into_iter().collect()))
+        .collect()
 }
 
 fn summary(lab: &LabName, removed: &labs::Removed) -> String {

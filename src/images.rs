@@ -1,56 +1,49 @@
-//! The images by themselves: listed, built, pulled, or saved into one file. (Bodies: the images owner or the lead.)
+//! The images by themselves: listed, built, pulled, or saved into one file.
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
-use serde::Serialize;
+use anyhow::Result;
 
-use crate::{parts::images::Role, run::Run};
-
-/// An image of the catalogue as this machine has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct ImageRow {
-    /// What it is for.
-    pub role: Role,
-    /// The pinned public reference; the tool's own image has none.
-    pub public: Option<String>,
-    /// The name by which pods ask for it, if it is here.
-    pub present: Option<String>,
-    /// Where the present one came from: `registry` or `packages`.
-    pub origin: Option<String>,
-    /// Bytes of the present one.
-    pub size: Option<u64>,
-}
+use crate::{
+    event::StepId,
+    host::{docker::Docker, doctor},
+    parts::images::{self, ImageRow, ImageSet, Role},
+    run::Run,
+    spec::ImageSource,
+};
 
 /// The catalogue, and what of it is here.
 ///
 /// # Errors
 /// The Docker engine does not answer.
 pub async fn list() -> Result<Vec<ImageRow>> {
-    bail!("not built yet")
+    images::list(&Docker::connect().await?).await
 }
 
 /// Builds the images of these roles (all, when there are none) from packages.
 ///
 /// # Errors
 /// The first build that failed.
-pub async fn build(_run: &Run, _roles: &[Role]) -> Result<Vec<ImageRow>> {
-    bail!("not built yet")
+pub async fn build(run: &Run, roles: &[Role]) -> Result<ImageSet> {
+    let host = doctor::engine(None).await?;
+    run.step(StepId::Images, |cx| images::build(cx, &host, roles, None)).await
 }
 
 /// Pulls every image from its registry, or from a mirror.
 ///
 /// # Errors
 /// The first pull that failed.
-pub async fn pull(_run: &Run, _mirror: Option<&str>) -> Result<Vec<ImageRow>> {
-    bail!("not built yet")
+pub async fn pull(run: &Run, mirror: Option<&str>) -> Result<ImageSet> {
+    let host = doctor::engine(mirror).await?;
+    run.step(StepId::Images, |cx| images::pull(cx, &host, &[], mirror)).await
 }
 
-/// Writes every image that is here into one file, from which `up` works without any network; returns its size in bytes.
+/// Writes every image of a lab into one file, from which `up` works without any network; returns its size in bytes.
+/// What is not here yet is pulled or built first.
 ///
 /// # Errors
-/// An image is not here yet, or the file cannot be written.
-pub async fn save(_run: &Run, _file: &Path) -> Result<u64> {
-    bail!("not built yet")
+/// As `up`'s images step; or the file cannot be written.
+pub async fn save(run: &Run, file: &Path) -> Result<u64> {
+    let host = doctor::engine(None).await?;
+    run.step(StepId::Images, |cx| images::save(cx, &host, &ImageSource::Auto, None, file)).await
 }

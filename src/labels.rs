@@ -12,6 +12,10 @@ pub const PART_OF_VALUE: &str = "wplab";
 pub const COMPONENT: &str = "app.kubernetes.io/component";
 /// Which lab an object belongs to.
 pub const LAB: &str = "wplab.dev/lab";
+/// Annotation of the lab's namespace: the lab file, as one line of JSON.
+pub const LAB_FILE: &str = "wplab.dev/lab-file";
+/// Annotation of the lab's namespace: the images in use, as JSON.
+pub const IMAGES: &str = "wplab.dev/images";
 /// On a database member's pod: `writer` or `reader`.
 pub const ROLE: &str = "wplab.dev/role";
 /// The namespace of everything that is not cluster-wide.

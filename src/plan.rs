@@ -1,11 +1,12 @@
-//! Says what `up` would do, without doing it. (Body: the lead.)
+//! Says what `up` would do, without doing it.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde::Serialize;
 
 use crate::{
     event::StepId,
-    parts::images::Role,
+    host::{doctor, kind, labs, needs, ports},
+    parts::images::{self, Estimate, How, Role},
     spec::{LabName, LabSpec},
 };
 
@@ -29,7 +30,7 @@ pub struct PlanReport {
 pub struct PlannedStep {
     /// Which.
     pub step: StepId,
-    /// Whether it would change anything.
+    /// Whether it would change anything; of a lab that is there already, what is inside it is not looked at.
     pub changes: bool,
     /// What it would do, as a sentence fragment.
     pub what: String,
@@ -41,10 +42,8 @@ pub struct PlannedStep {
 pub struct PlannedImage {
     /// What it is for.
     pub role: Role,
-    /// `present`, `pull REFERENCE`, `build RECIPE` or `bundle FILE`.
+    /// `present`, `pull REFERENCE`, `build RECIPE`, `from the bundle`, or `made of this executable`.
     pub action: String,
-    /// Bytes, as far as they are known.
-    pub size: Option<u64>,
 }
 
 /// What a lab takes of the machine.
@@ -62,7 +61,112 @@ pub struct Uses {
 /// Looks at the machine and says what `up` would do.
 ///
 /// # Errors
-/// The Docker engine does not answer.
-pub async fn plan(_spec: &LabSpec) -> Result<PlanReport> {
-    bail!("not built yet")
+/// [`crate::host::doctor::Missing`] when no Docker engine answers; [`kind::NotOurs`].
+pub async fn plan(spec: &LabSpec, mirror: Option<&str>) -> Result<PlanReport> {
+    let host = doctor::engine(mirror).await?;
+    let there = kind::containers(&host.docker, &spec.name).await?;
+    kind::NotOurs::check(&spec.name, &there)?;
+    let lab = labs::labs(&host.docker).await?.into_iter().find(|lab| lab.name == spec.name.as_str());
+    let estimate = images::estimate(&host, &spec.images, mirror).await?;
+    let port = match lab.as_ref().and_then(|lab| lab.port) {
+        Some(port) => port,
+        None => ports::next_free(spec.cluster.port, &host.docker.published_ports().await?)?,
+    };
+    let needs = needs::of(spec, !estimate.builds.is_empty());
+    Ok(PlanReport {
+        name: spec.name.clone(),
+        steps: steps(spec, &estimate, lab.map(|lab| (lab.running, lab.nodes)), port),
+        images: estimate.roles.iter().map(|r| PlannedImage { role: r.role, action: action(&r.how) }).collect(),
+        uses: Uses { memory: needs.memory, disk: needs.disk, ports: vec![port] },
+    })
+}
+
+fn action(how: &How) -> String {
+    match how {
+        How::Present(origin) => format!("present ({origin})"),
+        How::Pull(reference) => format!("pull {reference}"),
+        How::Build(recipe) => format!("build {recipe}"),
+        How::Bundle => "from the bundle".to_owned(),
+        How::Tool => "made of this executable".to_owned(),
+    }
+}
+
+/// `lab`: how many nodes run, of how many, when there is a lab of that name.
+fn steps(spec: &LabSpec, estimate: &Estimate, lab: Option<(usize, usize)>, port: u16) -> Vec<PlannedStep> {
+    let absent = lab.is_none();
+    let wanted = usize::from(spec.cluster.workers) + 1;
+    let pulls = estimate.roles.iter().filter(|r| matches!(r.how, How::Pull(_))).count();
+    let images = match (pulls, estimate.builds.len()) {
+        (0, 0) => "every image is here".to_owned(),
+        (pulls, 0) => format!("pull {pulls}"),
+        (0, builds) => format!("build {builds}, about {} min on two cores", estimate.build_seconds.div_ceil(60)),
+        (pulls, builds) => {
+            format!("pull {pulls}, build {builds}, about {} min on two cores", estimate.build_seconds.div_ceil(60))
+        }
+    };
+    let cluster = match lab {
+        None => format!("create 1 control plane and {} workers, site on 127.0.0.1:{port}", spec.cluster.workers),
+        Some((running, nodes)) if running == nodes && nodes == wanted => format!("{nodes} nodes run"),
+        Some((running, nodes)) => format!("{running} of {nodes} nodes run, {wanted} are wanted"),
+    };
+    let whole = lab.is_some_and(|(running, nodes)| running == nodes && nodes == wanted);
+    let (database, wordpress, autoscale) = (&spec.database, &spec.wordpress, &spec.autoscale);
+    let inside = |what: String| if absent { what } else { format!("look, and repair if need be: {what}") };
+    StepId::UP
+        .into_iter()
+        .map(|step| {
+            let (changes, what) = match step {
+                StepId::Images => (pulls + estimate.builds.len() > 0, images.clone()),
+                StepId::Cluster => (!whole, cluster.clone()),
+                StepId::Load => (absent, inside(format!("{} images onto {wanted} nodes", estimate.roles.len() - 1))),
+                StepId::Storage => {
+                    (absent, inside(format!("NFS server with {}, claim wp-content", spec.storage.size.as_str())))
+                }
+                StepId::Database => {
+                    let what = format!("{} members with {} each", database.members, database.volume.as_str());
+                    (absent, inside(what))
+                }
+                StepId::Frontend => (absent, inside(format!("{} replicas of WordPress", wordpress.replicas))),
+                StepId::Autoscale => {
+                    let what = format!("{} to {} replicas at {} % CPU", autoscale.min, autoscale.max, autoscale.cpu);
+                    (absent, inside(what))
+                }
+                StepId::Smoke => (false, "every check".to_owned()),
+                _ => (false, "look at this machine".to_owned()),
+            };
+            PlannedStep { step, changes, what }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parts::images::{Origin, RoleEstimate};
+
+    fn estimate(how: How, builds: &[(&str, u64)]) -> Estimate {
+        Estimate {
+            roles: vec![RoleEstimate { role: Role::Node, how }, RoleEstimate { role: Role::Tool, how: How::Tool }],
+            builds: builds.iter().map(|(name, seconds)| ((*name).to_owned(), *seconds)).collect(),
+            build_seconds: builds.iter().map(|(_, seconds)| seconds).sum(),
+        }
+    }
+
+    #[test]
+    fn a_bare_machine_builds_and_creates() {
+        let steps = steps(&LabSpec::default(), &estimate(How::Build("node".into()), &[("node", 100)]), None, 8081);
+        assert_eq!(steps.len(), StepId::UP.len());
+        let find = |step| steps.iter().find(|s| s.step == step).expect("planned");
+        assert_eq!(find(StepId::Images).what, "build 1, about 2 min on two cores");
+        assert_eq!(find(StepId::Cluster).what, "create 1 control plane and 3 workers, site on 127.0.0.1:8081");
+        assert!(find(StepId::Database).changes && !find(StepId::Smoke).changes);
+    }
+
+    #[test]
+    fn a_lab_that_is_there_is_only_looked_at() {
+        let present = How::Present(Origin::Packages("node".into()));
+        let steps = steps(&LabSpec::default(), &estimate(present, &[]), Some((4, 4)), 8080);
+        assert!(steps.iter().all(|s| !s.changes), "{steps:?}");
+        assert_eq!(steps[2].what, "4 nodes run");
+    }
 }

@@ -1,13 +1,41 @@
-//! `wplab smoke`: finds a lab that runs already and proves it. (Body: the lead.)
+//! `wplab smoke`: finds a lab that runs already and proves it.
 
-use anyhow::{Result, bail};
+use std::path::Path;
 
-use crate::{run::Run, smoke::SmokeReport, spec::LabName};
+use anyhow::{Context, Result};
+
+use crate::{
+    event::StepId,
+    host::{doctor, kind},
+    labels, list,
+    parts::{
+        frontend::Site,
+        images::{self, ImageSet},
+    },
+    run::Run,
+    smoke::{self, SmokeReport},
+    spec::{
+        LabName,
+        load::{self, Overrides},
+    },
+};
 
 /// Runs every smoke check against a lab.
 ///
 /// # Errors
 /// [`crate::list::NoSuchLab`], or the cluster does not answer. A failed check is no error: it is in the report.
-pub async fn prove(_run: &Run, _lab: &LabName) -> Result<SmokeReport> {
-    bail!("not built yet")
+pub async fn prove(run: &Run, lab: &LabName) -> Result<SmokeReport> {
+    run.step(StepId::Smoke, async |cx| {
+        let host = doctor::engine(None).await?;
+        let port = list::port(&host.docker, lab).await?;
+        let cluster = list::connect(lab).await?;
+        let file = cluster.record(labels::LAB_FILE).await?;
+        let spec = load::parse("the lab's own record", Path::new(""), &file, &Overrides::default())?;
+        let images: ImageSet = serde_json::from_str(&cluster.record(labels::IMAGES).await?)
+            .context("the lab's record of its images cannot be read; this writes it anew: wplab up")?;
+        let nodes = kind::node_names(lab, spec.cluster.workers);
+        let on_nodes = images::on_nodes(&host, &nodes, &images);
+        smoke::run(cx, &cluster, &spec, &Site::new(&spec, port), on_nodes).await
+    })
+    .await
 }

@@ -54,6 +54,13 @@ impl Wanted {
         self.name.clone().unwrap_or_default()
     }
 
+    /// `wplab up` of the same lab once more.
+    pub(super) fn again(&self) -> String {
+        let name = self.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+        let file = self.file.as_ref().map(|file| format!(" -f {}", file.display())).unwrap_or_default();
+        format!("wplab up{name}{file}")
+    }
+
     pub(super) fn spec(&self) -> Result<LabSpec, SpecError> {
         let source = match &self.file {
             None => Source::Defaults,

@@ -52,7 +52,12 @@ impl Ending {
 #[derive(Debug)]
 pub(super) enum Plea {
     /// `up` of a lab: what is there is kept.
-    Up(LabName),
+    Up {
+        /// The command that goes on.
+        again: String,
+        /// The lab; what it is called is known once its file is read.
+        name: LabName,
+    },
     /// `down` of a lab.
     Down(LabName),
     /// Everything else leaves a lab as it is.
@@ -100,9 +105,7 @@ pub(super) fn tell(error: &Error, plea: &Plea) -> Told {
     }
     if let Some(missing) = find::<Missing>(error) {
         let fix = match plea {
-            Plea::Up(name) => {
-                format!("`{}` installs what it can; `wplab doctor` shows everything", command("up --fix", name))
-            }
+            Plea::Up { again, .. } => format!("`{again} --fix` installs what it can; `wplab doctor` shows everything"),
             _ => "`wplab doctor` shows everything that was looked at".to_owned(),
         };
         return alone(Ending::Missing, missing, vec![fix]);
@@ -125,8 +128,8 @@ pub(super) fn tell(error: &Error, plea: &Plea) -> Told {
 fn hints(error: &Error, plea: &Plea) -> Vec<String> {
     let mut hints = Vec::new();
     match plea {
-        Plea::Up(name) => {
-            let (again, down) = (command("up", name), command("down", name));
+        Plea::Up { again, name } => {
+            let down = command("down", name);
             hints.push(format!("what is there is kept: `{again}` continues, `{down}` removes it"));
         }
         Plea::Down(name) => hints.push(format!("`{}` again removes the rest", command("down", name))),
@@ -160,7 +163,7 @@ mod tests {
     }
 
     fn lab() -> Plea {
-        Plea::Up(LabName::new("demo").expect("a name"))
+        Plea::Up { again: "wplab up -f lab.yaml".into(), name: LabName::new("demo").expect("a name") }
     }
 
     #[test]
@@ -182,7 +185,10 @@ mod tests {
         let told = tell(&through_a_step(anyhow!("db-1 is not ready")), &lab());
         assert_eq!(told.error, "step preflight failed");
         assert_eq!(told.causes, ["looking at it", "db-1 is not ready"]);
-        assert_eq!(told.hints, ["what is there is kept: `wplab up demo` continues, `wplab down demo` removes it"]);
+        assert_eq!(
+            told.hints,
+            ["what is there is kept: `wplab up -f lab.yaml` continues, `wplab down demo` removes it"]
+        );
     }
 
     #[test]

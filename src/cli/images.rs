@@ -47,11 +47,13 @@ impl Images {
     pub(super) async fn run(self, session: &Session) -> Result<Ending> {
         let terminal = &session.terminal;
         let next = ("wplab up".to_owned(), "bring the lab up");
-        let rows = match self.what {
-            What::List => session.perform(|_run| images::list()).await?,
-            What::Build { roles } => session.perform(|run| async move { images::build(&run, &roles).await }).await?,
+        match self.what {
+            What::List => {}
+            What::Build { roles } => {
+                session.perform(|run| async move { images::build(&run, &roles).await }).await?;
+            }
             What::Pull { registry_mirror } => {
-                session.perform(|run| async move { images::pull(&run, registry_mirror.as_deref()).await }).await?
+                session.perform(|run| async move { images::pull(&run, registry_mirror.as_deref()).await }).await?;
             }
             What::Save { file } => {
                 let size = session
@@ -67,7 +69,8 @@ impl Images {
                 terminal.next(&[(format!("wplab up --images {shown}"), "works with no network")]);
                 return Ok(Ending::Done);
             }
-        };
+        }
+        let rows = session.perform(|_run| images::list()).await?;
         terminal.result(&rows, |_| tables::images(&rows));
         terminal.next(&[next]);
         Ok(Ending::Done)

@@ -17,7 +17,7 @@ pub(super) struct Render {
 impl Render {
     pub(super) async fn run(self, session: &Session) -> Result<Ending> {
         let spec = self.wanted.spec()?;
-        let objects = session.perform(|_run| render::render(&spec)).await?;
+        let objects = session.perform(|_run| render::local(&spec)).await?;
         // YAML in both formats: it is what the command is asked for.
         session.terminal.data(&objects);
         Ok(Ending::Done)

@@ -139,7 +139,7 @@ impl Command {
     /// What to say when this command does not end well.
     fn plea(&self) -> Plea {
         match self {
-            Command::Up(it) => Plea::Up(it.name()),
+            Command::Up(it) => it.plea(),
             Command::Down(it) => Plea::Down(it.lab.name()),
             _ => Plea::Other,
         }
@@ -167,11 +167,11 @@ pub(crate) fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return terminal.fail(&error.into(), &Plea::Other),
     };
-    let session = Session { terminal, timeout: cli.common.timeout };
+    let session = Session::new(terminal, cli.common.timeout);
     let plea = cli.command.plea();
     let code = match runtime.block_on(cli.command.run(&session)) {
         Ok(ending) => ending.code(),
-        Err(error) => session.terminal.fail(&error, &plea),
+        Err(error) => session.terminal.fail(&error, &session.plea(plea)),
     };
     // Whatever a blocking thread still does, nobody waits for it any more.
     runtime.shutdown_background();

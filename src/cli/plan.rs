@@ -22,7 +22,7 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) async fn run(self, session: &Session) -> Result<Ending> {
         let spec = self.wanted.spec()?;
-        let planned = session.perform(|_run| plan::plan(&spec)).await?;
+        let planned = session.perform(|_run| plan::plan(&spec, None)).await?;
         session.terminal.result(&planned, |paint| report::plan(&planned, paint));
         session.terminal.next(&[(command("up", &spec.name), "do it")]);
         Ok(Ending::Done)

@@ -1,13 +1,16 @@
 //! Runs a command's work beside the renderer: interrupted by a signal or the user's timeout, and never ended before the
 //! last line is shown.
 
-use std::{fmt, future::Future, time::Duration};
+use std::{fmt, future::Future, sync::OnceLock, time::Duration};
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
-use wplab::{run::Run, wait::TimedOut};
+use wplab::{run::Run, spec::LabName, wait::TimedOut};
 
-use super::render::{self, Terminal};
+use super::{
+    failure::Plea,
+    render::{self, Terminal},
+};
 
 /// How long the renderer may take after the work, in case something that was left behind still holds the run.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -33,10 +36,29 @@ impl std::error::Error for Interrupted {}
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) terminal: Terminal,
-    pub(super) timeout: Option<Duration>,
+    timeout: Option<Duration>,
+    about: OnceLock<LabName>,
 }
 
 impl Session {
+    pub(super) fn new(terminal: Terminal, timeout: Option<Duration>) -> Session {
+        Session { terminal, timeout, about: OnceLock::new() }
+    }
+
+    /// Remembers the lab by the name that its file gives it, for what is said when the command does not end well.
+    pub(super) fn about(&self, lab: &LabName) {
+        // The first answer stays; a command is about one lab.
+        let _ = self.about.set(lab.clone());
+    }
+
+    /// A plea with the remembered name.
+    pub(super) fn plea(&self, plea: Plea) -> Plea {
+        match (plea, self.about.get()) {
+            (Plea::Up { again, .. }, Some(name)) => Plea::Up { again, name: name.clone() },
+            (plea, _) => plea,
+        }
+    }
+
     /// Does the work, showing its events.
     ///
     /// # Errors
@@ -89,4 +111,59 @@ async fn interrupted() -> Result<Interrupted> {
         _ = term.recv() => Interrupted("SIGTERM"),
         _ = hup.recv() => Interrupted("SIGHUP"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    use rustix::process::{Signal, getpid, kill_process};
+    use wplab::event::Event;
+
+    use super::*;
+
+    fn session(timeout: Option<Duration>) -> Session {
+        Session::new(Terminal::plain(), timeout)
+    }
+
+    struct Dropped(Arc<AtomicBool>);
+
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_signal_drops_the_work_where_it_is() {
+        let gone = Arc::new(AtomicBool::new(false));
+        let child = Dropped(gone.clone());
+        let work = |run: Run| async move {
+            let (_run, _child) = (run, child);
+            // By then both sides have been polled, so that somebody listens for the signal.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            kill_process(getpid(), Signal::TERM)?;
+            std::future::pending::<Result<()>>().await
+        };
+        let error = session(None).perform(work).await.expect_err("interrupted");
+        assert_eq!(error.to_string(), "interrupted by SIGTERM");
+        assert!(error.is::<Interrupted>() && gone.load(Ordering::SeqCst));
+    }
+
+    #[tokio::test]
+    async fn work_that_is_left_behind_does_not_hold_the_end() {
+        let work = |run: Run| async move {
+            let kept = run.clone();
+            tokio::spawn(async move {
+                let _kept = kept;
+                std::future::pending::<()>().await;
+            });
+            run.send(Event::Warning { text: "shown".into() });
+            Ok(7)
+        };
+        assert_eq!(session(None).perform(work).await.ok(), Some(7));
+    }
 }

@@ -8,13 +8,12 @@ use futures_util::future::BoxFuture;
 use wplab::{
     down,
     host::fix::{Action, Consent},
-    spec::LabName,
     up::{UpOptions, up},
 };
 
 use super::{
     args::{self, Wanted},
-    failure::{Ending, command},
+    failure::{Ending, Plea, command},
     render::{Asker, Terminal, report, tables},
     session::Session,
 };
@@ -49,8 +48,8 @@ Examples:
   generate-lab | wplab up -f -        a lab file from standard input";
 
 impl Up {
-    pub(super) fn name(&self) -> LabName {
-        self.wanted.name()
+    pub(super) fn plea(&self) -> Plea {
+        Plea::Up { again: self.wanted.again(), name: self.wanted.name() }
     }
 
     pub(super) async fn run(self, session: &Session) -> Result<Ending> {
@@ -58,6 +57,7 @@ impl Up {
         let (spec, fix) = (self.wanted.spec()?, self.consent(terminal));
         let options = UpOptions { spec, fix, registry_mirror: self.registry_mirror };
         let name = options.spec.name.clone();
+        session.about(&name);
         let reached = session.perform(|run| async move { up(&run, &options).await }).await;
         if reached.is_err() && self.destroy_on_failure {
             terminal.say("removing the lab, as --destroy-on-failure asks");

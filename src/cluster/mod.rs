@@ -6,11 +6,13 @@ pub mod diagnose;
 pub mod exec;
 pub mod forward;
 pub mod manifests;
+pub mod pods;
 pub mod ready;
 pub mod secrets;
 
 use std::{fmt::Debug, path::Path, time::Duration};
 
+use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -103,12 +105,28 @@ impl Cluster {
         pods_of(&self.api(), selector).await
     }
 
-    /// Makes sure that the lab's namespace exists; returns whether it had to be made.
+    /// Makes sure that the lab's namespace exists and records on it what the lab was made from (annotations by name);
+    /// returns whether anything changed.
     ///
     /// # Errors
     /// The API server refuses, or the namespace exists and is not this lab's.
-    pub async fn ensure_namespace(&self) -> Result<bool> {
-        Ok(self.apply(&manifests::part("namespace")?).await? > 0)
+    pub async fn ensure_namespace(&self, records: BTreeMap<String, String>) -> Result<bool> {
+        let mut objects = manifests::part("namespace")?;
+        manifests::edit(&mut objects, NAMESPACE, |namespace: &mut Namespace| {
+            namespace.metadata.annotations = Some(records);
+            Ok(())
+        })?;
+        Ok(self.apply(&objects).await? > 0)
+    }
+
+    /// What [`Cluster::ensure_namespace`] recorded under a name.
+    ///
+    /// # Errors
+    /// The API server does not answer, or there is no such record: the lab is not complete.
+    pub async fn record(&self, name: &str) -> Result<String> {
+        let found = self.all::<Namespace>().get_opt(NAMESPACE).await.context("cannot read the lab's namespace")?;
+        let record = found.and_then(|n| n.annotations().get(name).cloned());
+        record.with_context(|| format!("lab {} is not complete; this continues it: wplab up", self.lab))
     }
 
     /// Whether the lab's namespace exists: whether anything of the lab can be in this cluster at all.

@@ -141,7 +141,20 @@ pub async fn preflight(cx: StepCx, spec: &LabSpec, mirror: Option<&str>, fixer: 
     let kind = observed.usable_kind().context("kind went away")?;
     let engine = if let EngineSeen::Answers(info) = &observed.engine { info.version.as_str() } else { "?" };
     let detail = format!("Docker {engine}, kind {}, {} cores", kind.version, diagnosis.facts.cpus);
-    Ok(Stepped::changed(changed, Host { docker, kind, facts: diagnosis.facts }, detail))
+    Ok(Stepped::changed(changed, Host { docker, kind: Some(kind), facts: diagnosis.facts }, detail))
+}
+
+/// The machine for work that needs the engine only, such as images.
+///
+/// # Errors
+/// [`Missing`] when there is no engine that answers.
+pub async fn engine(mirror: Option<&str>) -> Result<Host> {
+    let spec = LabSpec::default();
+    let (observed, docker) = observe(&spec, mirror).await;
+    let Diagnosis { mut findings, facts } = diagnose(&spec, &observed);
+    findings.retain(|f| f.level == Level::Blocking && f.id.starts_with("docker"));
+    let docker = docker.ok_or(Missing { findings })?;
+    Ok(Host { docker, kind: observed.usable_kind(), facts })
 }
 
 fn diagnose(spec: &LabSpec, observed: &Observed) -> Diagnosis {

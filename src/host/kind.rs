@@ -347,7 +347,8 @@ async fn export_kubeconfig(host: &Host, lab: &LabName, path: &Path) -> Result<()
 }
 
 fn kind(host: &Host, lab: &LabName, verb: &str, noun: &str) -> Cmd {
-    Cmd::new(&host.kind.path)
+    let kind = host.kind.as_ref().map_or(Path::new("kind"), |kind| kind.path.as_path());
+    Cmd::new(kind)
         .args([verb, noun, "--name", lab.as_str()])
         .env("PATH", process::child_path())
         .env("DOCKER_HOST", host.docker.host())

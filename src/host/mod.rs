@@ -14,7 +14,7 @@ pub mod kind;
 mod kind_config;
 pub mod labs;
 pub mod lock;
-mod needs;
+pub(crate) mod needs;
 mod observe;
 pub mod ports;
 pub mod process;
@@ -29,8 +29,8 @@ use crate::host::{docker::Docker, kind::Kind};
 pub struct Host {
     /// The engine.
     pub docker: Docker,
-    /// The `kind` executable.
-    pub kind: Kind,
+    /// The `kind` executable; only who makes nodes needs it.
+    pub kind: Option<Kind>,
     /// Facts that other rooms decide on.
     pub facts: HostFacts,
 }

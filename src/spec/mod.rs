@@ -2,6 +2,7 @@
 //! `validate`; whoever holds a [`LabSpec`] may rely on all rules.
 
 mod defaults;
+mod file;
 pub mod load;
 mod problem;
 mod settings;

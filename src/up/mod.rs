@@ -87,7 +87,7 @@ trait World {
     async fn images(&self, cx: StepCx, host: &Self::Host) -> Result<Stepped<Self::Images>>;
     async fn nodes(&self, cx: StepCx, host: &Self::Host, images: &Self::Images) -> Result<Stepped<Self::Nodes>>;
     async fn load(&self, cx: StepCx, host: &Self::Host, images: &Self::Images) -> Result<Stepped<()>>;
-    async fn connect(&self, nodes: &Self::Nodes) -> Result<Self::Cluster>;
+    async fn connect(&self, nodes: &Self::Nodes, images: &Self::Images) -> Result<Self::Cluster>;
     async fn storage(&self, cx: StepCx, cluster: &Self::Cluster, images: &Self::Images) -> Result<Stepped<Self::Storage>>;
     async fn database(&self, cx: StepCx, cluster: &Self::Cluster, images: &Self::Images) -> Result<Stepped<Self::Database>>;
     async fn frontend(
@@ -127,7 +127,7 @@ async fn recipe<W: World>(run: &Run, w: &W) -> Result<Reached<W>> {
         run.step(StepId::Cluster, |cx| w.nodes(cx, &host, &images)),
         run.step(StepId::Load, |cx| w.load(cx, &host, &images)),
     )?;
-    let cluster = w.connect(&nodes).await?;
+    let cluster = w.connect(&nodes, &images).await?;
     let (storage, database) = tokio::try_join!(
         run.step(StepId::Storage, |cx| w.storage(cx, &cluster, &images)),
         run.step(StepId::Database, |cx| w.database(cx, &cluster, &images)),
@@ -183,7 +183,7 @@ mod tests {
         async fn load(&self, _: StepCx, (): &(), (): &()) -> Result<Stepped<()>> {
             self.note("load").await
         }
-        async fn connect(&self, (): &()) -> Result<()> {
+        async fn connect(&self, (): &(), (): &()) -> Result<()> {
             Ok(())
         }
         async fn storage(&self, _: StepCx, (): &(), (): &()) -> Result<Stepped<()>> {

@@ -11,11 +11,14 @@ use super::{UpOptions, World};
 use crate::{
     cluster::Cluster,
     host::{
-        Host, doctor,
+        Host,
+        docker::Docker,
+        doctor,
         fix::Fixer,
         kind::{self, ClusterLook, Nodes, NotOurs},
         lock::LabLock,
     },
+    labels,
     parts::{
         autoscale,
         database::{self, Database},
@@ -61,7 +64,7 @@ impl World for Real<'_> {
     async fn preflight(&self, cx: StepCx) -> Result<Stepped<Host>> {
         let UpOptions { spec, fix, registry_mirror } = self.options;
         let recipe_cx = cx.clone();
-        let kind_recipe = |docker| -> BoxFuture<'_, Result<String>> { Box::pin(images::kind_recipe(recipe_cx.clone(), docker)) };
+        let kind_recipe = move |docker: Docker| -> BoxFuture<'_, Result<String>> { recipe(recipe_cx.clone(), docker) };
         let fixer = fix.as_deref().map(|consent| Fixer { consent, kind_recipe: Box::new(kind_recipe) });
         let host = doctor::preflight(cx, spec, registry_mirror.as_deref(), fixer.as_ref()).await?;
         // Before anything is built or pulled for a name that belongs to somebody else.
@@ -84,8 +87,13 @@ impl World for Real<'_> {
         images::load(cx, host, &self.options.spec, images).await
     }
 
-    async fn connect(&self, nodes: &Nodes) -> Result<Cluster> {
-        Cluster::connect(&nodes.kubeconfig, &self.options.spec.name).await
+    async fn connect(&self, nodes: &Nodes, images: &ImageSet) -> Result<Cluster> {
+        let spec = &self.options.spec;
+        let cluster = Cluster::connect(&nodes.kubeconfig, &spec.name).await?;
+        let images = serde_json::to_string(images).context("cannot write down the images")?;
+        let records = [(labels::LAB_FILE.to_owned(), spec.to_file()), (labels::IMAGES.to_owned(), images)];
+        cluster.ensure_namespace(records.into()).await?;
+        Ok(cluster)
     }
 
     async fn storage(&self, cx: StepCx, cluster: &Cluster, images: &ImageSet) -> Result<Stepped<Storage>> {
@@ -138,4 +146,9 @@ async fn look_at_cluster(spec: &LabSpec, kubeconfig: PathBuf) -> ClusterLook {
         Ok(if used { ClusterLook::InUse(lacking) } else { ClusterLook::Unfinished(lacking) })
     };
     look.await.unwrap_or_else(|error: anyhow::Error| ClusterLook::Silent(format!("{error:#}")))
+}
+
+/// `kind` itself, when nothing on the machine has it: built like an image.
+fn recipe<'a>(cx: StepCx, docker: Docker) -> BoxFuture<'a, Result<String>> {
+    Box::pin(async move { images::kind_recipe(&cx, &docker).await })
 }

@@ -23,10 +23,15 @@ const STEP: &str = "{spinner} {prefix:<10} {took:>6} {wide_msg}";
 /// The same for a task.
 const TASK: &str = "    {prefix:<20!} {amount}{wide_msg}";
 
+/// Below everything: the time of the whole run.
+const FOOT: &str = "  {took} in all";
+
 /// The running lines.
 #[derive(Debug)]
 pub(crate) struct Bars {
     all: MultiProgress,
+    foot: ProgressBar,
+    began: Instant,
     steps: BTreeMap<StepId, Step>,
     paint: Paint,
     volume: Volume,
@@ -35,7 +40,8 @@ pub(crate) struct Bars {
 #[derive(Debug)]
 struct Step {
     line: ProgressBar,
-    tasks: BTreeMap<String, Task>,
+    /// By name, in the order in which they began, which is also that on the screen.
+    tasks: Vec<(String, Task)>,
 }
 
 #[derive(Debug)]
@@ -49,7 +55,7 @@ impl Bars {
     /// Draws to standard error.
     pub(crate) fn new(paint: Paint, volume: Volume) -> Bars {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(15));
-        Bars { all, steps: BTreeMap::new(), paint, volume }
+        Bars { all, foot: ProgressBar::hidden(), began: Instant::now(), steps: BTreeMap::new(), paint, volume }
     }
 
     pub(crate) fn show(&mut self, event: &Event) {
@@ -62,7 +68,10 @@ impl Bars {
             }
             Event::Progress { step, task: Some(task), note, amount } => self.task(*step, task, note, amount.as_ref()),
             Event::TaskDone { step, task, note } => {
-                if let Some(done) = self.steps.get_mut(step).and_then(|step| step.tasks.remove(task)) {
+                if let Some(step) = self.steps.get_mut(step)
+                    && let Some(index) = step.tasks.iter().position(|(name, _)| name == task)
+                {
+                    let (_, done) = step.tasks.remove(index);
                     self.all.remove(&done.line);
                 }
                 if self.volume == Volume::Verbose {
@@ -89,8 +98,9 @@ impl Bars {
     pub(crate) fn tick(&self) {
         for step in self.steps.values() {
             step.line.tick();
-            step.tasks.values().for_each(|task| task.line.tick());
+            step.tasks.iter().for_each(|(_, task)| task.line.tick());
         }
+        self.foot.tick();
     }
 
     /// Takes the running lines off the screen; the next tick draws them again.
@@ -104,30 +114,32 @@ impl Bars {
     }
 
     fn start(&mut self, step: StepId) {
-        let line = self.all.add(ProgressBar::new_spinner());
-        line.set_style(style(STEP).with_key("took", |state: &ProgressState, to: &mut dyn Write| {
-            let _ = to.write_str(&span(state.elapsed().as_secs_f64()));
-        }));
+        if self.steps.is_empty() {
+            self.foot = self.all.add(ProgressBar::no_length());
+            self.foot.set_style(timed(FOOT, self.began));
+        }
+        let line = self.all.insert_before(&self.foot, ProgressBar::new_spinner());
+        line.set_style(timed(STEP, Instant::now()));
         line.set_prefix(step.name());
-        self.steps.insert(step, Step { line, tasks: BTreeMap::new() });
+        self.steps.insert(step, Step { line, tasks: Vec::new() });
     }
 
     fn task(&mut self, step: StepId, name: &str, note: &str, amount: Option<&Amount>) {
-        let all = &self.all;
         let Some(step) = self.steps.get_mut(&step) else { return };
-        let last = step.tasks.values().next_back().map_or(&step.line, |task| &task.line);
-        let line = match step.tasks.get(name) {
-            Some(task) => task.line.clone(),
-            None => {
-                let line = all.insert_after(last, ProgressBar::no_length());
-                line.set_prefix(tame(name));
-                line
-            }
-        };
         let kind = amount.map(std::mem::discriminant);
-        if step.tasks.get(name).is_none_or(|task| task.kind != kind) {
+        let index = step.tasks.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+            let last = step.tasks.last().map_or(&step.line, |(_, task)| &task.line);
+            let line = self.all.insert_after(last, ProgressBar::no_length());
+            line.set_prefix(tame(name));
+            line.set_style(task_style(amount));
+            step.tasks.push((name.to_owned(), Task { line, kind }));
+            step.tasks.len() - 1
+        });
+        let Some((_, Task { line, kind: before })) = step.tasks.get_mut(index) else { return };
+        if *before != kind {
             line.reset();
             line.set_style(task_style(amount));
+            *before = kind;
         }
         match amount {
             Some(Amount::Bytes { done, total }) => {
@@ -141,13 +153,15 @@ impl Bars {
             Some(Amount::Estimate { .. }) | None => {}
         }
         line.set_message(tame(note));
-        step.tasks.insert(name.to_owned(), Task { line, kind });
     }
 
     fn end(&mut self, step: StepId, said: &str) {
         if let Some(Step { line, tasks }) = self.steps.remove(&step) {
-            tasks.values().for_each(|task| self.all.remove(&task.line));
+            tasks.iter().for_each(|(_, task)| self.all.remove(&task.line));
             self.all.remove(&line);
+            if self.steps.is_empty() {
+                self.all.remove(&self.foot);
+            }
         }
         let (mark, rest) = said.split_once(' ').unwrap_or((said, ""));
         self.above(&format!("{mark} {:<10} {rest}", step.name()));
@@ -155,14 +169,26 @@ impl Bars {
 }
 
 impl Drop for Bars {
+    /// What still runs was interrupted, or gave way to the failure of a step beside it.
     fn drop(&mut self) {
-        self.clear();
+        for step in self.steps.keys().copied().collect::<Vec<_>>() {
+            let took = self.steps.get(&step).map(|step| step.line.elapsed()).unwrap_or_default();
+            let took = self.paint.dim(&format!("({})", span(took.as_secs_f64())));
+            self.end(step, &format!("{} not finished {took}", self.paint.warning("-")));
+        }
     }
 }
 
 fn style(template: &str) -> ProgressStyle {
     // Only a template with a mistake in it is refused; a test tries both.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+/// A template with the time since `began` as `{took}`.
+fn timed(template: &str, began: Instant) -> ProgressStyle {
+    style(template).with_key("took", move |_: &ProgressState, to: &mut dyn Write| {
+        let _ = to.write_str(&span(began.elapsed().as_secs_f64()));
+    })
 }
 
 fn task_style(amount: Option<&Amount>) -> ProgressStyle {
@@ -188,7 +214,7 @@ fn moved(done: u64, total: Option<u64>, rate: f64, left: Option<Duration>) -> St
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is shown, not counted with")]
     let rate = format!("{}/s", bytes(rate.max(0.0) as u64));
     let left = left.filter(|left| left.as_secs() < 24 * 3600).map_or_else(String::new, |left| whole(left.as_secs()));
-    format!("{:<21} {rate:>11} {left:>6}  ", format!("{:>9}{of}", bytes(done)))
+    format!("{:<23} {rate:>11} {left:>6}  ", format!("{:>9}{of}", bytes(done)))
 }
 
 /// What is left of an estimate, said as carefully as an estimate deserves.
@@ -209,7 +235,7 @@ mod tests {
 
     #[test]
     fn the_templates_are_understood() {
-        for template in [STEP, TASK] {
+        for template in [STEP, TASK, FOOT] {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }
     }
@@ -218,7 +244,7 @@ mod tests {
     fn amounts_stand_in_columns() {
         let some = moved(300 << 20, Some(1200 << 20), 52.0 * 1024.0 * 1024.0, Some(Duration::from_secs(17)));
         let other = moved(7 << 10, None, 1024.0, None);
-        assert_eq!(some, "300.0 MiB / 1.2 GiB    52.0 MiB/s    17s  ");
+        assert_eq!(some, "300.0 MiB / 1.2 GiB      52.0 MiB/s    17s  ");
         assert_eq!(some.chars().count(), other.chars().count());
     }
 

@@ -10,7 +10,7 @@ use wplab::{
 };
 
 use super::{Paint, Terminal, Volume, lines::Lines, show};
-use crate::cli::{Format, session::Session};
+use crate::cli::{Format, failure::Plea, session::Session};
 
 const MIB: u64 = 1 << 20;
 const FAST: Duration = Duration::from_millis(1);
@@ -99,21 +99,27 @@ async fn demo() {
     let mut terminal = Terminal::plain();
     terminal.live = std::io::IsTerminal::is_terminal(&std::io::stderr());
     terminal.err = Paint::of(&std::io::stderr(), false);
-    let session = Session { terminal, timeout: None };
+    let session = Session::new(terminal, None);
     let asker = session.terminal.asker();
     let told = session
         .perform(|run| async move {
             if std::env::var_os("ASK").is_some() {
-                let answer = asker
-                    .ask("--fix would do this on this machine:\n  - apt-get install docker.io\nGo on?".into())
-                    .await;
-                run.warn(format!("the answer was {answer}"));
+                let asked = run.step(StepId::Fix, |cx| async move {
+                    image(&cx, "docker", 100 * MIB, 10, Duration::from_millis(100)).await;
+                    cx.say("asking");
+                    cx.task("kind", "waiting", None);
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    let question = "--fix would do this on this machine:\n  - apt-get install docker.io\nGo on?";
+                    Ok(Stepped::done((), format!("the answer was {}", asker.ask(question.into()).await)))
+                });
+                asked.await?;
             }
             story(run, Duration::from_millis(100)).await
         })
         .await;
     let error = told.expect_err("the story ends badly");
-    let _ = session.terminal.fail(&error, &crate::cli::failure::Plea::Up(wplab::spec::LabName::default()));
+    let _ =
+        session.terminal.fail(&error, &Plea::Up { again: "wplab up".into(), name: wplab::spec::LabName::default() });
 }
 
 #[tokio::test]

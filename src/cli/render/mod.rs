@@ -210,12 +210,16 @@ pub(super) async fn show(terminal: &Terminal, mut events: UnboundedReceiver<Even
 /// Puts a question and waits for its answer, which a thread reads, so that Ctrl-C is still heard.
 async fn put(Question { text, answer }: Question) {
     let text: Vec<String> = text.lines().map(tame).collect();
-    let Some(answer) = answer else { return talk(&text.join("\n")) };
+    let Some(mut answer) = answer else { return talk(&text.join("\n")) };
     let _ = io::stderr().lock().write_all(format!("{} [y/N] ", text.join("\n")).as_bytes());
     let read = tokio::task::spawn_blocking(|| {
         let mut line = String::new();
         io::stdin().lock().read_line(&mut line).map(|_| line)
     });
-    let line = read.await.ok().and_then(Result::ok).unwrap_or_default();
+    let line = tokio::select! {
+        read = read => read.ok().and_then(Result::ok).unwrap_or_default(),
+        // Who asked is gone: interrupted.
+        () = answer.closed() => return talk(""),
+    };
     let _ = answer.send(matches!(line.trim(), "y" | "Y" | "yes" | "Yes"));
 }

@@ -94,10 +94,8 @@ pub(crate) fn plan(planned: &PlanReport, paint: Paint) -> String {
         let mark = if step.changes { paint.warning("+") } else { paint.good("=") };
         let _ = writeln!(text, "  {mark} {:<10} {}", step.step.name(), step.what);
     }
-    let size = |size: Option<u64>| size.map_or_else(|| "-".to_owned(), bytes);
-    let images: Vec<_> =
-        planned.images.iter().map(|image| [role(image.role), size(image.size), image.action.clone()]).collect();
-    let _ = write!(text, "\n{}", table(["IMAGE", "SIZE", "ACTION"], &images));
+    let images: Vec<_> = planned.images.iter().map(|image| [role(image.role), image.action.clone()]).collect();
+    let _ = write!(text, "\n{}", table(["IMAGE", "ACTION"], &images));
     let uses = &planned.uses;
     let ports = uses.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(", ");
     let _ =

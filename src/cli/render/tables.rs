@@ -5,9 +5,8 @@ use std::fmt::Write;
 use wplab::{
     event::Outcome,
     host::doctor::{Finding, Level},
-    images::ImageRow,
     list::LabSummary,
-    parts::images::Role,
+    parts::images::{ImageRow, Role},
     run::StepTiming,
     smoke::{CheckResult, SmokeReport, Verdict},
 };
@@ -155,15 +154,16 @@ pub(crate) fn labs(labs: &[LabSummary]) -> String {
 
 /// The catalogue.
 pub(crate) fn images(rows: &[ImageRow]) -> String {
-    let or_dash = |text: Option<&String>| text.map_or_else(|| "-".to_owned(), Clone::clone);
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let row = |image: &ImageRow| {
-        let size = image.size.map_or_else(|| "-".to_owned(), bytes);
+        let here = image.present.as_ref();
+        let short = |id: &str| id.trim_start_matches("sha256:").chars().take(12).collect();
         [
             role(image.role),
-            or_dash(image.present.as_ref()),
-            or_dash(image.origin.as_ref()),
-            size,
-            or_dash(image.public.as_ref()),
+            or_dash(here.map(|p| short(&p.id))),
+            or_dash(here.map(|p| p.origin.to_string())),
+            or_dash(here.map(|p| bytes(p.size))),
+            image.public.clone(),
         ]
     };
     table(["ROLE", "HERE", "FROM", "SIZE", "PUBLIC"], &rows.iter().map(row).collect::<Vec<_>>())

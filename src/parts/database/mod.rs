@@ -73,8 +73,7 @@ pub struct Database {
 /// one must take writes.
 pub async fn ensure(cx: StepCx, cluster: &Cluster, spec: &LabSpec, images: &ImageSet) -> Result<Stepped<Database>> {
     let objects = objects(spec, images)?;
-    let mut changed = cluster.ensure_namespace().await?;
-    changed |= credentials::ensure(cluster).await?;
+    let mut changed = credentials::ensure(cluster).await?;
     cx.say("applying the members");
     changed |= cluster.apply(&objects).await? > 0;
     let acted = AtomicBool::new(changed);

@@ -1,0 +1,54 @@
+//! Bases: Debian from a registry where one answers, else bootstrapped from its packages.
+
+use anyhow::{Context, Result, bail};
+
+use super::{
+    build::labels_of,
+    catalogue::Base,
+    pull,
+    stream::{self, Throttle},
+};
+use crate::{
+    event::Amount,
+    host::{docker::Docker, process::Cmd, registry},
+    run::StepCx,
+};
+
+/// Makes sure of a base under its tag.
+pub(super) async fn ensure(cx: &StepCx, docker: &Docker, name: &str, base: &Base, tag: &str, mirror: Option<&str>) -> Result<()> {
+    if registry::answers(mirror).await {
+        match pull::pull(cx, docker, name, &base.public, mirror).await {
+            Ok(image) => return docker.tag(&image.id, tag).await,
+            Err(why) => cx.warn(format!("cannot pull {}, so it is made from packages: {why:#}", base.public)),
+        }
+    }
+    bootstrap(cx, docker, name, base, tag).await.with_context(|| format!("cannot make a base of Debian {} from packages", base.suite))
+}
+
+async fn bootstrap(cx: &StepCx, docker: &Docker, name: &str, base: &Base, tag: &str) -> Result<()> {
+    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let file = folder.path().join("root.tar");
+    let mut command = Cmd::new("mmdebstrap").args(["--variant=minbase", "--format=tar"]);
+    // As in the public slim images: nobody reads manuals inside a container.
+    let unread = ["doc", "man", "locale", "info", "groff", "lintian", "linda"];
+    command = command.args(unread.map(|folder| format!("--dpkgopt=path-exclude=/usr/share/{folder}/*")));
+    command = command.arg(r#"--aptopt=Apt::Install-Recommends "false""#);
+    // The index of an unreleased suite may be older than its own expiry date on a mirror or a snapshot.
+    command = command.arg(r#"--aptopt=Acquire::Check-Valid-Until "false""#).arg(&base.suite).arg(&file);
+    let mut throttle = Throttle::default();
+    let told = |line: &str| {
+        if throttle.due() {
+            cx.task(name, line.trim_start_matches("I: ").to_owned(), Some(Amount::Estimate { seconds: 40 }));
+        }
+    };
+    if let Err(error) = command.watch(told).await {
+        let absent = error.chain().any(|e| e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound));
+        if absent {
+            bail!("`mmdebstrap` is not installed, and no registry answers: `apt-get install mmdebstrap`, or give --registry-mirror or a bundle");
+        }
+        return Err(error);
+    }
+    cx.task(name, "importing", None);
+    let labels: Vec<String> = labels_of(name).into_iter().map(|(k, v)| format!("LABEL {k}={v}")).collect();
+    docker.import_rootfs(stream::of_file(&file).await?, tag, &labels).await
+}

@@ -1,0 +1,182 @@
+//! Building recipes: what others are built from first, side by side as far as the cores allow. What is in Docker under
+//! the tag of the recipe's hash is never built again, and an interrupted build goes on at its last finished step.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use anyhow::{Context, Result};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+
+use super::{
+    base,
+    catalogue::{Catalogue, context_tar, dockerfile},
+};
+use crate::{event::Amount, host::docker::Docker, labels, run::StepCx};
+
+/// The label that says which recipe an image was built from.
+pub(super) const RECIPE: &str = "wplab.dev/recipe";
+
+/// Where an administrator's own certificate authorities are, on Debian and its relatives.
+const OWN_AUTHORITIES: &str = "/usr/local/share/ca-certificates";
+
+/// What is missing of these recipes, in the order in which it can be built.
+pub(super) async fn missing(docker: &Docker, catalogue: &Catalogue, recipes: &[&str]) -> Result<Vec<String>> {
+    let mut present = BTreeSet::new();
+    for name in catalogue.closure(recipes)? {
+        if docker.image(&catalogue.tag(&name, docker.arch())?).await?.is_some() {
+            present.insert(name);
+        }
+    }
+    needed(catalogue, recipes, &present)
+}
+
+/// What has to be built: nothing below what is present.
+fn needed(catalogue: &Catalogue, recipes: &[&str], present: &BTreeSet<String>) -> Result<Vec<String>> {
+    let mut wanted: Vec<&str> = recipes.iter().copied().filter(|&name| !present.contains(name)).collect();
+    let mut needed = BTreeSet::new();
+    while let Some(name) = wanted.pop() {
+        if needed.insert(name) {
+            wanted.extend(catalogue.from(name).iter().map(String::as_str).filter(|&from| !present.contains(from)));
+        }
+    }
+    Ok(catalogue.closure(recipes)?.into_iter().filter(|name| needed.contains(name.as_str())).collect())
+}
+
+/// Builds what is missing of these recipes; returns what it built.
+///
+/// # Errors
+/// [`crate::host::docker::BuildFailed`]; the other builds under way end with it.
+pub(super) async fn build(cx: &StepCx, docker: &Docker, catalogue: &Catalogue, recipes: &[&str], mirror: Option<&str>) -> Result<Vec<String>> {
+    let missing = missing(docker, catalogue, recipes).await?;
+    if missing.is_empty() {
+        return Ok(missing);
+    }
+    // A Go build uses every core by itself, package downloads use none: two at once keep two cores busy.
+    let slots = usize::try_from(docker.info().await?.cpus).unwrap_or(1).clamp(1, 4);
+    let mut waiting: BTreeSet<&str> = missing.iter().map(String::as_str).collect();
+    let mut unfinished = waiting.clone();
+    let mut running = FuturesUnordered::new();
+    loop {
+        while running.len() < slots {
+            let ready = waiting.iter().filter(|name| !catalogue.from(name).iter().any(|from| unfinished.contains(from.as_str())));
+            // The longest first: it decides when everything is done.
+            let Some(&name) = ready.max_by_key(|name| catalogue.seconds(name)) else { break };
+            waiting.remove(name);
+            running.push(async move { one(cx, docker, catalogue, name, mirror).await.map(|()| name) });
+        }
+        match running.next().await {
+            Some(built) => unfinished.remove(built?),
+            None => break,
+        };
+    }
+    drop(running);
+    Ok(missing)
+}
+
+/// Builds one recipe, or makes one base; everything that it is built from is there.
+async fn one(cx: &StepCx, docker: &Docker, catalogue: &Catalogue, name: &str, mirror: Option<&str>) -> Result<()> {
+    let tag = catalogue.tag(name, docker.arch())?;
+    let amount = Some(Amount::Estimate { seconds: catalogue.seconds(name) });
+    if let Some(base) = catalogue.base(name) {
+        cx.task(name, "bootstrapping Debian", amount);
+        base::ensure(cx, docker, name, base, &tag, mirror).await?;
+        cx.task_done(name, "");
+        return Ok(());
+    }
+    cx.task(name, "building", amount);
+    let mut args = of_machine(dockerfile(name)?, |variable| std::env::var(variable).ok(), Path::new(OWN_AUTHORITIES));
+    for from in catalogue.from(name) {
+        args.insert(argument(from), catalogue.tag(from, docker.arch())?);
+    }
+    let log = |line: &str| {
+        if let Some(step) = step(line) {
+            cx.task(name, step, amount);
+        }
+    };
+    docker.build(context_tar(name)?, &tag, &args, &labels_of(name), log).await.with_context(|| format!("cannot build image {name}"))?;
+    cx.task_done(name, "built");
+    Ok(())
+}
+
+/// The labels of an image of ours.
+pub(super) fn labels_of(recipe: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([(labels::PART_OF.to_owned(), labels::PART_OF_VALUE.to_owned()), (RECIPE.to_owned(), recipe.to_owned())])
+}
+
+/// The build argument that carries the image of a base or recipe: `debian-trixie` is in `DEBIAN_TRIXIE`.
+pub(super) fn argument(name: &str) -> String {
+    name.to_uppercase().replace('-', "_")
+}
+
+/// `Step 3/7 : RUN …` of the classic builder as a progress note.
+fn step(line: &str) -> Option<String> {
+    let (step, what) = line.strip_prefix("Step ")?.split_once(" : ")?;
+    let what: Vec<&str> = what.split_whitespace().collect();
+    let what = what.join(" ");
+    let shown: String = what.chars().take(60).collect();
+    let more = if shown.len() < what.len() { "…" } else { "" };
+    Some(format!("step {step}: {shown}{more}"))
+}
+
+/// What this machine's network needs: its proxies (predefined arguments, which leave no trace in the image), its Go
+/// module proxy, and the authorities that its administrator trusts, where the recipe has arguments for them.
+fn of_machine(dockerfile: &str, variable: impl Fn(&str) -> Option<String>, authorities: &Path) -> BTreeMap<String, String> {
+    let has = |name: &str| dockerfile.lines().any(|line| line.split(['=', ' ']).take(2).eq(["ARG", name]));
+    let mut args = BTreeMap::new();
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"] {
+        args.extend(variable(name).filter(|v| !v.is_empty()).map(|value| (name.to_owned(), value)));
+    }
+    if has("GOPROXY") {
+        args.extend(variable("GOPROXY").filter(|v| !v.is_empty()).map(|value| ("GOPROXY".to_owned(), value)));
+    }
+    if has("EXTRA_CA") {
+        let files = std::fs::read_dir(authorities).into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == "crt")).collect();
+        files.sort();
+        let texts: Vec<String> = files.iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect();
+        if !texts.is_empty() {
+            args.insert("EXTRA_CA".to_owned(), texts.iter().map(|t| t.trim()).collect::<Vec<_>>().join("\n"));
+        }
+    }
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_below_a_present_image_is_built_again() {
+        let catalogue = Catalogue::embedded().expect("parses");
+        let needed = |present: &[&str]| {
+            let present = present.iter().map(|&s| s.to_owned()).collect();
+            super::needed(&catalogue, &["metrics-server", "nfs"], &present).expect("an order")
+        };
+        assert_eq!(needed(&[]), ["debian-trixie", "golang", "metrics-server", "nfs"]);
+        assert_eq!(needed(&["golang", "nfs"]), ["metrics-server"]);
+        assert_eq!(needed(&["golang"]), ["debian-trixie", "metrics-server", "nfs"]);
+        assert!(needed(&["metrics-server", "nfs"]).is_empty());
+    }
+
+    #[test]
+    fn steps_of_the_builder_become_short_notes() {
+        assert_eq!(step("Step 3/7 : RUN apt-get update  && x").as_deref(), Some("step 3/7: RUN apt-get update && x"));
+        assert!(step(&format!("Step 1/2 : RUN {}", "x".repeat(90))).is_some_and(|note| note.ends_with("x…") && note.chars().count() < 80));
+        assert_eq!(step(" ---> 0123"), None);
+    }
+
+    #[test]
+    fn a_recipe_gets_the_machines_settings_only_where_it_asks_for_them() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (file, text) in [("b.crt", "B\n"), ("a.crt", "A\n"), ("readme", "no")] {
+            std::fs::write(folder.path().join(file), text).expect("written");
+        }
+        let variable = |name: &str| ["GOPROXY", "https_proxy"].contains(&name).then(|| "http://p".to_owned());
+        let args = of_machine("ARG EXTRA_CA=\nARG GOPROXY=x\n", variable, folder.path());
+        let args: Vec<(&str, &str)> = args.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(args, [("EXTRA_CA", "A\nB"), ("GOPROXY", "http://p"), ("https_proxy", "http://p")]);
+        assert_eq!(of_machine("FROM scratch", variable, folder.path()).len(), 1);
+    }
+}
