@@ -13,7 +13,7 @@ use crate::{
     event::Event,
     run::StepCx,
     smoke::{CheckResult, Verdict},
-    wait::{Look, TimedOut},
+    wait::{self, Look, TimedOut},
 };
 
 /// How often a check that is not yet true is looked at again.
@@ -33,6 +33,8 @@ pub struct Check<'a> {
     pub hint: String,
     /// Keys of the checks without which looking is pointless. They stand before this one.
     pub needs: Vec<&'static str>,
+    /// Whether the deadline holds even when the run's own time is over.
+    insists: bool,
     look: Box<dyn Fn() -> BoxFuture<'a, Result<String>> + Send + Sync + 'a>,
 }
 
@@ -50,13 +52,29 @@ impl<'a> Check<'a> {
         F: Future<Output = Result<String>> + Send + 'a,
     {
         let look = Box::new(move || look().boxed());
-        Check { key, subject, sentence: sentence.into(), deadline, hint: hint.into(), needs: Vec::new(), look }
+        Check {
+            key,
+            subject,
+            sentence: sentence.into(),
+            deadline,
+            hint: hint.into(),
+            needs: Vec::new(),
+            insists: false,
+            look,
+        }
     }
 
     /// Another check without which this one is skipped.
     #[must_use]
     pub fn needs(mut self, key: &'static str) -> Check<'a> {
         self.needs.push(key);
+        self
+    }
+
+    /// Takes its time even when the run's own is over: what was made has to be removed all the same.
+    #[must_use]
+    pub fn insists(mut self) -> Check<'a> {
+        self.insists = true;
         self
     }
 
@@ -67,7 +85,9 @@ impl<'a> Check<'a> {
     async fn run(&self, cx: &StepCx) -> CheckResult {
         let begin = Instant::now();
         let look = || (self.look)().map(patient);
-        let verdict = match cx.until(&self.sentence, self.deadline, EVERY, look).await {
+        let told = |reason: &str| cx.say(format!("not yet: {} ({reason})", self.sentence));
+        let limit = if self.insists { self.deadline } else { cx.run().patience(self.deadline) };
+        let verdict = match wait::until(&self.sentence, limit, EVERY, told, look).await {
             Ok(seen) => Verdict::Passed { seen },
             Err(error) => Verdict::Failed { reason: reason(&error), hint: self.hint.clone() },
         };
@@ -202,6 +222,19 @@ mod tests {
         let results = run(&cx(), &[never("a")], 2).await;
         let expected = Verdict::Failed { reason: "still cold (for 0 s)".into(), hint: "look".into() };
         assert_eq!(results[0].verdict, expected);
+    }
+
+    #[tokio::test]
+    async fn when_the_runs_time_is_over_only_what_insists_is_still_looked_at() {
+        let cx = StepCx::new(&Run::new(Some(Duration::ZERO)).0, StepId::Smoke);
+        let slow = |key| {
+            Check::new(key, "test", key, Duration::from_secs(5), "", || async {
+                tokio::task::yield_now().await;
+                Ok(String::new())
+            })
+        };
+        let results = run(&cx, &[slow("a"), slow("b").insists()], 1).await;
+        assert!(!results[0].passed() && results[1].passed());
     }
 
     #[tokio::test]

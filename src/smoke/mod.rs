@@ -137,4 +137,5 @@ fn clean_up<'a>(rows: &'a Rows<'_>, volume: &'a Volume<'_>, visit: &'a Visit<'_>
         Ok(format!("{} things removed", done.iter().filter_map(|(_, result)| result.as_ref().ok()).sum::<usize>()))
     };
     Check::new("clean-up", "clean-up", "nothing that the checks made is left", Duration::from_secs(60), hint, look)
+        .insists()
 }

@@ -81,6 +81,9 @@ pub(crate) fn status(seen: &StatusReport, paint: Paint) -> String {
         }
         None => text += "\nvolume      not there",
     }
+    for unknown in &seen.unknown {
+        let _ = write!(text, "\nunknown     {}: {}", unknown.what, unknown.why);
+    }
     text + "\n"
 }
 
@@ -105,7 +108,7 @@ mod tests {
     use wplab::{
         down::Removed,
         spec::LabName,
-        status::{HpaStatus, NodeStatus, ReplicaStatus, VolumeStatus},
+        status::{HpaStatus, NodeStatus, ReplicaStatus, Unknown, VolumeStatus},
     };
 
     use super::*;
@@ -132,6 +135,7 @@ mod tests {
                 phase: "Bound".into(),
                 nodes: vec!["wplab-worker".into()],
             }),
+            unknown: Vec::new(),
         }
     }
 
@@ -150,6 +154,14 @@ mod tests {
         assert!(without.healthy());
         without.members[0].role = String::new();
         assert!(!without.healthy() && status(&without, Paint::off()).starts_with('×'));
+    }
+
+    #[test]
+    fn what_could_not_be_looked_at_is_told_with_its_reason() {
+        let mut half = seen();
+        half.unknown.push(Unknown { what: "members", why: "the API server did not answer within 15 s".into() });
+        let text = status(&half, Paint::off());
+        assert!(text.starts_with('×') && text.ends_with("unknown     members: the API server did not answer within 15 s\n"), "{text}");
     }
 
     #[test]
