@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use anyhow::{Context, Result, anyhow};
 use bollard::{
     container::LogOutput,
-    models::{ContainerCreateBody, HostConfig, NetworkCreateRequest},
+    models::{ContainerCreateBody, ContainerStateStatusEnum, HostConfig, NetworkCreateRequest},
     query_parameters::{
         CreateContainerOptions, DownloadFromContainerOptionsBuilder, ListContainersOptionsBuilder,
         ListNetworksOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
@@ -64,13 +64,18 @@ impl Docker {
         Ok(containers)
     }
 
-    /// Whether a container of this name runs; `None` when there is none.
+    /// Whether a container of this name runs; `None` when there is none, or none that was ever started: whoever made it is
+    /// about to start it, and must not be forestalled.
     ///
     /// # Errors
     /// The engine does not answer.
     pub async fn running(&self, container: &str) -> Result<Option<bool>> {
         match self.api.inspect_container(container, None).await {
-            Ok(found) => Ok(Some(found.state.and_then(|s| s.running).unwrap_or_default())),
+            Ok(found) => {
+                let state = found.state.unwrap_or_default();
+                let begun = state.status != Some(ContainerStateStatusEnum::CREATED);
+                Ok(begun.then(|| state.running.unwrap_or_default()))
+            }
             Err(error) if absent(&error) => Ok(None),
             Err(error) => Err(self.failed(&error)).with_context(|| format!("cannot look at container {container}")),
         }

@@ -48,7 +48,7 @@ impl Engine for Lab<'_> {
 
     async fn running(&self, container: &str) -> Result<Option<bool>> {
         let ours = self.docker.containers(&self.labels).await?;
-        Ok(ours.into_iter().find(|c| c.name == container).map(|c| c.running))
+        if ours.iter().any(|c| c.name == container) { self.docker.running(container).await } else { Ok(None) }
     }
 
     async fn start(&self, container: &str) -> Result<()> {
