@@ -42,7 +42,10 @@ impl Pulled {
     /// What went wrong; nothing half-made is left behind.
     async fn failure(self, reference: &str) -> PullErrorKind {
         let kind = self.result.expect_err("fails").downcast::<PullError>().expect("typed").kind;
-        assert!(self.docker.image(reference).await.expect("an answer").is_none(), "{reference} is in Docker all the same");
+        assert!(
+            self.docker.image(reference).await.expect("an answer").is_none(),
+            "{reference} is in Docker all the same"
+        );
         kind
     }
 
@@ -130,7 +133,11 @@ async fn another_image_than_the_pinned_one_is_refused() {
 async fn a_connection_cut_half_way_goes_on_where_it_was() {
     let registry = Registry::start("layer", Faults { cut_layers: 1, ..Faults::default() }).await;
     let pulled = Pulled::of(&registry.image(), None).await;
-    assert!(pulled.notes().iter().any(|n| n.starts_with("the connection broke; Docker is retrying in ")), "{:?}", pulled.notes());
+    assert!(
+        pulled.notes().iter().any(|n| n.starts_with("the connection broke; Docker is retrying in ")),
+        "{:?}",
+        pulled.notes()
+    );
     pulled.success().await;
     let ranged = |r: &String| r.contains("/blobs/") && r.contains("bytes=");
     assert!(registry.seen().iter().any(ranged), "the layer was begun from its start: {:?}", registry.seen());

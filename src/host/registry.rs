@@ -53,8 +53,12 @@ pub enum Answer {
 impl Reference {
     /// Takes a name apart as Docker does.
     pub fn parse(name: &str) -> Reference {
-        let (name, digest) = name.split_once('@').map_or((name, None), |(name, digest)| (name, Some(digest.to_owned())));
-        let (name, tag) = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or((name, None), |(n, t)| (n, Some(t.to_owned())));
+        let (name, digest) =
+            name.split_once('@').map_or((name, None), |(name, digest)| (name, Some(digest.to_owned())));
+        let (name, tag) = name
+            .rsplit_once(':')
+            .filter(|(_, tag)| !tag.contains('/'))
+            .map_or((name, None), |(n, t)| (n, Some(t.to_owned())));
         let host = |first: &str| first.contains(['.', ':']) || first == "localhost";
         let (registry, path) = name.split_once('/').filter(|(first, _)| host(first)).unwrap_or((DOCKER_IO, name));
         let library = registry == DOCKER_IO && !path.contains('/');
@@ -214,11 +218,17 @@ mod tests {
         assert_eq!(mysql.to_pull(), "docker.io/library/mysql:9.7");
         assert_eq!(mysql.base(), "https://registry-1.docker.io/v2/");
         let node = Reference::parse("kindest/node:v1@sha256:abc");
-        assert_eq!((node.to_pull().as_str(), node.tagged().as_str()), ("docker.io/kindest/node@sha256:abc", "docker.io/kindest/node:v1"));
+        assert_eq!(
+            (node.to_pull().as_str(), node.tagged().as_str()),
+            ("docker.io/kindest/node@sha256:abc", "docker.io/kindest/node:v1")
+        );
         assert_eq!(node.at(Some("localhost:5000")).to_pull(), "localhost:5000/kindest/node@sha256:abc");
         assert_eq!(node.at(Some("localhost:5000")).base(), "http://localhost:5000/v2/");
         let metrics = Reference::parse("registry.k8s.io/metrics-server/metrics-server:v0.9.0");
-        assert_eq!((metrics.registry.as_str(), metrics.path.as_str()), ("registry.k8s.io", "metrics-server/metrics-server"));
+        assert_eq!(
+            (metrics.registry.as_str(), metrics.path.as_str()),
+            ("registry.k8s.io", "metrics-server/metrics-server")
+        );
         assert_eq!(Reference::parse("127.0.0.1:5000/a/b").tagged(), "127.0.0.1:5000/a/b:latest");
     }
 

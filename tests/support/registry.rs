@@ -25,29 +25,29 @@ const LAYER: usize = 6 << 20;
 
 /// What the registry does wrong. A number is how often.
 #[derive(Clone, Debug, Default)]
-pub struct Faults {
+pub(crate) struct Faults {
     /// Too many requests, with this many seconds to wait.
-    pub too_many: (u32, Option<u32>),
+    pub(crate) too_many: (u32, Option<u32>),
     /// A layer's connection is cut half-way.
-    pub cut_layers: u32,
+    pub(crate) cut_layers: u32,
     /// A manifest's connection is cut before the answer.
-    pub cut_manifests: u32,
+    pub(crate) cut_manifests: u32,
     /// Whatever digest is asked for, the one manifest comes; `true` with its real digest in the header.
-    pub wrong_manifest: Option<bool>,
+    pub(crate) wrong_manifest: Option<bool>,
     /// A login is wanted, which nobody has.
-    pub basic_login: bool,
+    pub(crate) basic_login: bool,
     /// A token is wanted, which everybody gets.
-    pub token: bool,
+    pub(crate) token: bool,
     /// A layer takes about a second.
-    pub slow: bool,
+    pub(crate) slow: bool,
 }
 
 /// A registry that runs until it is dropped.
-pub struct Registry {
+pub(crate) struct Registry {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// The manifest's digest (`sha256:…`).
-    pub digest: String,
+    pub(crate) digest: String,
     shared: Arc<Shared>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -67,7 +67,7 @@ type Body = StreamBody<BoxStream<'static, Result<Frame<Bytes>, std::io::Error>>>
 
 impl Registry {
     /// Starts one. `salt` and the address go into the image, so that no two are the same.
-    pub async fn start(salt: &str, faults: Faults) -> Registry {
+    pub(crate) async fn start(salt: &str, faults: Faults) -> Registry {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let layer = layer(&format!("{salt} at {address}"));
@@ -102,19 +102,21 @@ impl Registry {
                     let shared = shared.clone();
                     async move { shared.answer(&request) }
                 });
-                tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(connection), service));
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(connection), service),
+                );
             }
         });
         Registry { address, digest, shared, task }
     }
 
     /// The image's name here.
-    pub fn image(&self) -> String {
+    pub(crate) fn image(&self) -> String {
         format!("{}/wplab-test/tiny:1", self.address)
     }
 
     /// `METHOD PATH RANGE` of every request so far.
-    pub fn seen(&self) -> Vec<String> {
+    pub(crate) fn seen(&self) -> Vec<String> {
         self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -130,13 +132,23 @@ impl Shared {
     fn answer(&self, request: &Request<Incoming>) -> Result<Response<Body>, std::io::Error> {
         let header = |name| request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         let (path, range) = (request.uri().path().to_owned(), header(RANGE));
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{} {path} {range}", request.method()).trim_end().to_owned());
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(format!("{} {path} {range}", request.method()).trim_end().to_owned());
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         if path == "/token" {
-            return Ok(full(StatusCode::OK, "application/json", Bytes::from(json!({"token": "for-everybody"}).to_string())));
+            return Ok(full(
+                StatusCode::OK,
+                "application/json",
+                Bytes::from(json!({"token": "for-everybody"}).to_string()),
+            ));
         }
         if faults.basic_login || (faults.token && header(AUTHORIZATION) != "Bearer for-everybody") {
-            let token = format!("Bearer realm=\"http://127.0.0.1:{}/token\",service=\"tiny\",scope=\"repository:wplab-test/tiny:pull\"", self.port);
+            let token = format!(
+                "Bearer realm=\"http://127.0.0.1:{}/token\",service=\"tiny\",scope=\"repository:wplab-test/tiny:pull\"",
+                self.port
+            );
             let challenge = if faults.basic_login { "Basic realm=\"tiny\"".to_owned() } else { token };
             let mut response = error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge.parse().expect("a header"));
@@ -167,7 +179,9 @@ impl Shared {
             }
             return Ok(response);
         }
-        let Some(wanted) = path.strip_prefix("/v2/wplab-test/tiny/blobs/") else { return Ok(error(StatusCode::NOT_FOUND, "NAME_UNKNOWN")) };
+        let Some(wanted) = path.strip_prefix("/v2/wplab-test/tiny/blobs/") else {
+            return Ok(error(StatusCode::NOT_FOUND, "NAME_UNKNOWN"));
+        };
         if wanted == digest(&self.config) {
             return Ok(full(StatusCode::OK, "application/octet-stream", self.config.clone()));
         }
@@ -180,9 +194,11 @@ impl Shared {
     fn layer_from(&self, from: usize, cut: bool, slow: bool) -> Response<Body> {
         let rest = self.layer.slice(from..);
         let end = if cut { rest.len() / 2 } else { rest.len() };
-        let pieces: Vec<_> = rest.slice(..end).chunks(64 * 1024).map(|c| Ok(Frame::data(Bytes::copy_from_slice(c)))).collect();
+        let pieces: Vec<_> =
+            rest.slice(..end).chunks(64 * 1024).map(|c| Ok(Frame::data(Bytes::copy_from_slice(c)))).collect();
         let broken = cut.then(|| Err(std::io::ErrorKind::ConnectionReset.into()));
-        let response = Response::builder().header(CONTENT_LENGTH, rest.len()).header(CONTENT_TYPE, "application/octet-stream");
+        let response =
+            Response::builder().header(CONTENT_LENGTH, rest.len()).header(CONTENT_TYPE, "application/octet-stream");
         let response = if from == 0 {
             response
         } else {
@@ -199,7 +215,8 @@ impl Shared {
 
 fn full(status: StatusCode, kind: &str, content: Bytes) -> Response<Body> {
     let response = Response::builder().status(status).header(CONTENT_TYPE, kind).header(CONTENT_LENGTH, content.len());
-    let body: BoxStream<'static, Result<Frame<Bytes>, std::io::Error>> = stream::iter([Ok(Frame::data(content))]).boxed();
+    let body: BoxStream<'static, Result<Frame<Bytes>, std::io::Error>> =
+        stream::iter([Ok(Frame::data(content))]).boxed();
     response.body(StreamBody::new(body)).expect("a response")
 }
 

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use anyhow::{Context, Result, anyhow};
 use bollard::{
     container::LogOutput,
-    models::{ContainerCreateBody, HostConfig, NetworkCreateRequest},
+    models::{ContainerCreateBody, ContainerStateStatusEnum, HostConfig, NetworkCreateRequest},
     query_parameters::{
-        CreateContainerOptions, DownloadFromContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
-        LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions, WaitContainerOptions,
+        CreateContainerOptions, DownloadFromContainerOptionsBuilder, ListContainersOptionsBuilder,
+        ListNetworksOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
+        WaitContainerOptions,
     },
 };
 use futures_util::{StreamExt, TryStreamExt};
@@ -38,11 +39,21 @@ impl Docker {
     /// The engine does not answer.
     pub async fn containers(&self, labels: &BTreeMap<String, String>) -> Result<Vec<Container>> {
         let options = ListContainersOptionsBuilder::new().all(true).filters(&label_filter(labels)).build();
-        let found = self.api.list_containers(Some(options)).await.map_err(|e| self.failed(&e)).context("cannot list containers")?;
+        let found = self
+            .api
+            .list_containers(Some(options))
+            .await
+            .map_err(|e| self.failed(&e))
+            .context("cannot list containers")?;
         let mut containers: Vec<Container> = found
             .into_iter()
             .map(|c| Container {
-                name: c.names.unwrap_or_default().first().map(|n| n.trim_start_matches('/').to_owned()).unwrap_or_default(),
+                name: c
+                    .names
+                    .unwrap_or_default()
+                    .first()
+                    .map(|n| n.trim_start_matches('/').to_owned())
+                    .unwrap_or_default(),
                 running: c.state.is_some_and(|s| s.to_string() == "running"),
                 image: c.image.unwrap_or_default(),
                 labels: c.labels.unwrap_or_default().into_iter().collect(),
@@ -53,13 +64,18 @@ impl Docker {
         Ok(containers)
     }
 
-    /// Whether a container of this name runs; `None` when there is none.
+    /// Whether a container of this name runs; `None` when there is none, or none that was ever started: whoever made it is
+    /// about to start it, and must not be forestalled.
     ///
     /// # Errors
     /// The engine does not answer.
     pub async fn running(&self, container: &str) -> Result<Option<bool>> {
         match self.api.inspect_container(container, None).await {
-            Ok(found) => Ok(Some(found.state.and_then(|s| s.running).unwrap_or_default())),
+            Ok(found) => {
+                let state = found.state.unwrap_or_default();
+                let begun = state.status != Some(ContainerStateStatusEnum::CREATED);
+                Ok(begun.then(|| state.running.unwrap_or_default()))
+            }
             Err(error) if absent(&error) => Ok(None),
             Err(error) => Err(self.failed(&error)).with_context(|| format!("cannot look at container {container}")),
         }
@@ -93,13 +109,21 @@ impl Docker {
     /// There is no such image, or no such file in it.
     pub async fn file_of_image(&self, image: &str, path: &str) -> Result<Vec<u8>> {
         // The command is never run; an image FROM scratch has none of its own, and the engine wants one.
-        let body = ContainerCreateBody { image: Some(image.to_owned()), cmd: Some(vec![path.to_owned()]), labels: Some(ours()), ..Default::default() };
+        let body = ContainerCreateBody {
+            image: Some(image.to_owned()),
+            cmd: Some(vec![path.to_owned()]),
+            labels: Some(ours()),
+            ..Default::default()
+        };
         let id = self.create(body).await.with_context(|| format!("cannot open image {image}"))?;
         let options = DownloadFromContainerOptionsBuilder::new().path(path).build();
-        let read = self.long().download_from_container(&id, Some(options)).map_err(|e| self.failed(&e)).try_fold(Vec::new(), |mut all, chunk| async move {
-            all.extend_from_slice(&chunk);
-            Ok(all)
-        });
+        let read = self.long().download_from_container(&id, Some(options)).map_err(|e| self.failed(&e)).try_fold(
+            Vec::new(),
+            |mut all, chunk| async move {
+                all.extend_from_slice(&chunk);
+                Ok(all)
+            },
+        );
         let read = read.await;
         self.remove_container(&id).await?;
         let archive = read.with_context(|| format!("cannot read {path} of image {image}"))?;
@@ -117,7 +141,11 @@ impl Docker {
             entrypoint: Some(vec![(*first).to_owned()]),
             cmd: Some(rest.iter().map(|&s| s.to_owned()).collect()),
             labels: Some(ours()),
-            host_config: Some(HostConfig { privileged: Some(true), network_mode: Some("none".to_owned()), ..Default::default() }),
+            host_config: Some(HostConfig {
+                privileged: Some(true),
+                network_mode: Some("none".to_owned()),
+                ..Default::default()
+            }),
             ..Default::default()
         };
         let id = self.create(body).await.context("cannot create a privileged container")?;
@@ -161,16 +189,27 @@ impl Docker {
         // The engine's filter matches parts of names.
         if let Some((_, theirs)) = found.into_iter().find(|(found, _)| found == name) {
             let same = labels.iter().all(|(key, value)| theirs.get(key) == Some(value));
-            return if same { Ok(false) } else { Err(anyhow!("the Docker network {name} exists and is not ours; remove or rename it")) };
+            return if same {
+                Ok(false)
+            } else {
+                Err(anyhow!("the Docker network {name} exists and is not ours; remove or rename it"))
+            };
         }
         let request = NetworkCreateRequest {
             name: name.to_owned(),
             driver: Some("bridge".to_owned()),
             labels: Some(labels.clone().into_iter().collect()),
-            options: Some(HashMap::from([("com.docker.network.bridge.enable_ip_masquerade".to_owned(), "true".to_owned())])),
+            options: Some(HashMap::from([(
+                "com.docker.network.bridge.enable_ip_masquerade".to_owned(),
+                "true".to_owned(),
+            )])),
             ..Default::default()
         };
-        self.api.create_network(request).await.map_err(|e| self.failed(&e)).with_context(|| format!("cannot create the Docker network {name}"))?;
+        self.api
+            .create_network(request)
+            .await
+            .map_err(|e| self.failed(&e))
+            .with_context(|| format!("cannot create the Docker network {name}"))?;
         Ok(true)
     }
 
@@ -184,7 +223,10 @@ impl Docker {
             match self.api.remove_network(&name).await {
                 Ok(()) => removed.push(name),
                 Err(error) if absent(&error) => {}
-                Err(error) => return Err(self.failed(&error)).with_context(|| format!("cannot remove the Docker network {name}")),
+                Err(error) => {
+                    return Err(self.failed(&error))
+                        .with_context(|| format!("cannot remove the Docker network {name}"));
+                }
             }
         }
         Ok(removed)
@@ -192,7 +234,12 @@ impl Docker {
 
     async fn networks(&self, filter: &HashMap<String, Vec<String>>) -> Result<Vec<(String, HashMap<String, String>)>> {
         let options = ListNetworksOptionsBuilder::new().filters(filter).build();
-        let found = self.api.list_networks(Some(options)).await.map_err(|e| self.failed(&e)).context("cannot list Docker networks")?;
+        let found = self
+            .api
+            .list_networks(Some(options))
+            .await
+            .map_err(|e| self.failed(&e))
+            .context("cannot list Docker networks")?;
         Ok(found.into_iter().map(|n| (n.name.unwrap_or_default(), n.labels.unwrap_or_default())).collect())
     }
 
@@ -202,7 +249,8 @@ impl Docker {
     /// The engine does not answer.
     pub async fn published_ports(&self) -> Result<Vec<u16>> {
         let found = self.containers(&BTreeMap::new()).await?;
-        let mut ports: Vec<u16> = found.iter().filter(|c| c.running).flat_map(|c| c.ports.iter().map(|&(_, public)| public)).collect();
+        let mut ports: Vec<u16> =
+            found.iter().filter(|c| c.running).flat_map(|c| c.ports.iter().map(|&(_, public)| public)).collect();
         ports.sort_unstable();
         ports.dedup();
         Ok(ports)

@@ -38,7 +38,12 @@ impl Docker {
     ///
     /// # Errors
     /// There is no such running container, or the engine does not answer.
-    pub async fn exec_with_input(&self, container: &str, command: &[&str], input: impl Stream<Item = Bytes> + Send + 'static) -> Result<Exec> {
+    pub async fn exec_with_input(
+        &self,
+        container: &str,
+        command: &[&str],
+        input: impl Stream<Item = Bytes> + Send + 'static,
+    ) -> Result<Exec> {
         let context = || format!("cannot run `{}` in container {container}", command.join(" "));
         let options = CreateExecOptions {
             attach_stdin: Some(true),

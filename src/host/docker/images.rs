@@ -10,8 +10,8 @@ use bollard::{
     errors::Error,
     models::{BuildInfo, CreateImageInfo},
     query_parameters::{
-        BuildImageOptionsBuilder, CreateImageOptionsBuilder, ImportImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder,
-        TagImageOptionsBuilder,
+        BuildImageOptionsBuilder, CreateImageOptionsBuilder, ImportImageOptionsBuilder, ListImagesOptionsBuilder,
+        RemoveImageOptionsBuilder, TagImageOptionsBuilder,
     },
 };
 use bytes::Bytes;
@@ -77,7 +77,9 @@ impl Docker {
         let found = match self.api.inspect_image(reference).await {
             Ok(found) => found,
             Err(error) if absent(&error) => return Ok(None),
-            Err(error) => return Err(self.failed(&error)).with_context(|| format!("cannot look for image {reference}")),
+            Err(error) => {
+                return Err(self.failed(&error)).with_context(|| format!("cannot look for image {reference}"));
+            }
         };
         Ok(Some(LocalImage {
             id: found.id.unwrap_or_default(),
@@ -94,7 +96,8 @@ impl Docker {
     /// The engine does not answer.
     pub async fn images_labelled(&self, labels: &BTreeMap<String, String>) -> Result<Vec<(String, Vec<String>)>> {
         let options = ListImagesOptionsBuilder::new().filters(&label_filter(labels)).build();
-        let found = self.api.list_images(Some(options)).await.map_err(|e| self.failed(&e)).context("cannot list images")?;
+        let found =
+            self.api.list_images(Some(options)).await.map_err(|e| self.failed(&e)).context("cannot list images")?;
         let named = |tags: Vec<String>| tags.into_iter().filter(|t| t != "<none>:<none>").collect();
         Ok(found.into_iter().map(|image| (image.id, named(image.repo_tags))).collect())
     }
@@ -198,11 +201,20 @@ impl Docker {
     ///
     /// # Errors
     /// The archive is broken off or is none.
-    pub async fn import_rootfs(&self, tar: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static, tag: &str, changes: &[String]) -> Result<()> {
+    pub async fn import_rootfs(
+        &self,
+        tar: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+        tag: &str,
+        changes: &[String],
+    ) -> Result<()> {
         let (repo, tag_only) = tag.rsplit_once(':').unwrap_or((tag, "latest"));
-        let options = CreateImageOptionsBuilder::new().from_src("-").repo(repo).tag(tag_only).changes(changes.to_vec()).build();
+        let options =
+            CreateImageOptionsBuilder::new().from_src("-").repo(repo).tag(tag_only).changes(changes.to_vec()).build();
         let told = self.long().create_image(Some(options), Some(bollard::body_try_stream(tar)), None);
-        told.try_for_each(|_| std::future::ready(Ok(()))).await.map_err(|e| self.failed(&e)).with_context(|| format!("cannot import {tag}"))
+        told.try_for_each(|_| std::future::ready(Ok(())))
+            .await
+            .map_err(|e| self.failed(&e))
+            .with_context(|| format!("cannot import {tag}"))
     }
 
     /// The images as one archive (`docker save`), of the engine's own platform only: an engine whose images are kept by
@@ -222,7 +234,8 @@ impl Docker {
         }
         let names: Vec<&str> = references.iter().map(String::as_str).collect();
         let docker = self.clone();
-        let told = api.export_images(&names).map_err(move |e| docker.failed(&e).context("cannot read images from Docker"));
+        let told =
+            api.export_images(&names).map_err(move |e| docker.failed(&e).context("cannot read images from Docker"));
         told.boxed()
     }
 
@@ -231,7 +244,11 @@ impl Docker {
     /// # Errors
     /// The archive is broken off or is none.
     pub async fn load(&self, tar: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static) -> Result<()> {
-        let told = self.long().import_image(ImportImageOptionsBuilder::new().quiet(true).build(), bollard::body_try_stream(tar), None);
+        let told = self.long().import_image(
+            ImportImageOptionsBuilder::new().quiet(true).build(),
+            bollard::body_try_stream(tar),
+            None,
+        );
         let mut told = std::pin::pin!(told);
         while let Some(info) = told.next().await {
             let info = info.map_err(|e| self.failed(&e)).context("cannot load images into Docker")?;
@@ -271,13 +288,19 @@ impl Layers {
             }
             "Pull complete" => self.unpacked += 1,
             "Extracting" => {}
-            other if other.starts_with("Retrying in") => note = Some(format!("the connection broke; Docker is {}", other.to_lowercase())),
+            other if other.starts_with("Retrying in") => {
+                note = Some(format!("the connection broke; Docker is {}", other.to_lowercase()))
+            }
             _ => return None,
         }
         let done = self.known.values().map(|layer| layer.0).sum();
         let total: Option<u64> = self.known.values().map(|layer| layer.1).sum();
         let note = note.unwrap_or_else(|| {
-            if total == Some(done) { format!("unpacking ({} of {} layers)", self.unpacked, self.known.len()) } else { "pulling".to_owned() }
+            if total == Some(done) {
+                format!("unpacking ({} of {} layers)", self.unpacked, self.known.len())
+            } else {
+                "pulling".to_owned()
+            }
         });
         Some(PullProgress { done, total, note })
     }
@@ -288,7 +311,8 @@ mod tests {
     use super::*;
 
     fn told(id: &str, status: &str, current: i64, total: i64) -> CreateImageInfo {
-        let json = serde_json::json!({"id": id, "status": status, "progressDetail": {"current": current, "total": total}});
+        let json =
+            serde_json::json!({"id": id, "status": status, "progressDetail": {"current": current, "total": total}});
         serde_json::from_value(json).expect("an info")
     }
 

@@ -113,11 +113,17 @@ impl Docker {
     pub async fn connect_to(host: &str) -> Result<Docker> {
         let api = match host.split_once("://") {
             Some(("unix", path)) if !Path::new(path).exists() => return Err(anyhow!("there is no such socket")),
-            Some(("unix", path)) => bollard::Docker::connect_with_unix(path, SHORT.as_secs(), bollard::API_DEFAULT_VERSION),
-            Some(("tcp" | "http", _)) if std::env::var_os("DOCKER_TLS_VERIFY").is_some_and(|v| !v.is_empty()) => {
-                return Err(anyhow!("DOCKER_TLS_VERIFY is set, and TLS to an engine is not supported; use a socket or an SSH tunnel"));
+            Some(("unix", path)) => {
+                bollard::Docker::connect_with_unix(path, SHORT.as_secs(), bollard::API_DEFAULT_VERSION)
             }
-            Some(("tcp" | "http", _)) => bollard::Docker::connect_with_http(host, SHORT.as_secs(), bollard::API_DEFAULT_VERSION),
+            Some(("tcp" | "http", _)) if std::env::var_os("DOCKER_TLS_VERIFY").is_some_and(|v| !v.is_empty()) => {
+                return Err(anyhow!(
+                    "DOCKER_TLS_VERIFY is set, and TLS to an engine is not supported; use a socket or an SSH tunnel"
+                ));
+            }
+            Some(("tcp" | "http", _)) => {
+                bollard::Docker::connect_with_http(host, SHORT.as_secs(), bollard::API_DEFAULT_VERSION)
+            }
             _ => return Err(anyhow!("only unix:// and tcp:// are supported")),
         };
         let hello = async {
@@ -126,7 +132,8 @@ impl Docker {
             Ok((api, version.arch.unwrap_or_default()))
         };
         let hello = tokio::time::timeout(HELLO, hello).await;
-        let (api, arch) = hello.map_err(|_| anyhow!("no answer within {} s", HELLO.as_secs()))?.map_err(|e| anyhow!(plain(&e)))?;
+        let (api, arch) =
+            hello.map_err(|_| anyhow!("no answer within {} s", HELLO.as_secs()))?.map_err(|e| anyhow!(plain(&e)))?;
         Ok(Docker { api, host: host.to_owned(), arch })
     }
 
@@ -147,7 +154,8 @@ impl Docker {
     pub async fn info(&self) -> Result<EngineInfo> {
         let info = self.api.info().await.map_err(|e| self.failed(&e)).context("cannot ask Docker what it is")?;
         let status = info.driver_status.unwrap_or_default();
-        let has = |option: &str| info.security_options.iter().flatten().any(|o| o.split(',').any(|part| part == option));
+        let has =
+            |option: &str| info.security_options.iter().flatten().any(|o| o.split(',').any(|part| part == option));
         Ok(EngineInfo {
             version: info.server_version.unwrap_or_default(),
             api_version: self.api.client_version().to_string(),
@@ -232,7 +240,10 @@ mod tests {
         let path = dir.path().to_str().expect("a name");
         assert_eq!(candidates(None, Some(path)), ["unix:///var/run/docker.sock"]);
         std::fs::write(dir.path().join("docker.sock"), "").expect("written");
-        assert_eq!(candidates(None, Some(path)), ["unix:///var/run/docker.sock".to_owned(), format!("unix://{path}/docker.sock")]);
+        assert_eq!(
+            candidates(None, Some(path)),
+            ["unix:///var/run/docker.sock".to_owned(), format!("unix://{path}/docker.sock")]
+        );
     }
 
     #[tokio::test]

@@ -15,14 +15,23 @@ use crate::{
 };
 
 /// Makes sure of a base under its tag.
-pub(super) async fn ensure(cx: &StepCx, docker: &Docker, name: &str, base: &Base, tag: &str, mirror: Option<&str>) -> Result<()> {
+pub(super) async fn ensure(
+    cx: &StepCx,
+    docker: &Docker,
+    name: &str,
+    base: &Base,
+    tag: &str,
+    mirror: Option<&str>,
+) -> Result<()> {
     if registry::answers(mirror).await {
         match pull::pull(cx, docker, name, &base.public, mirror).await {
             Ok(image) => return docker.tag(&image.id, tag).await,
             Err(why) => cx.warn(format!("cannot pull {}, so it is made from packages: {why:#}", base.public)),
         }
     }
-    bootstrap(cx, docker, name, base, tag).await.with_context(|| format!("cannot make a base of Debian {} from packages", base.suite))
+    bootstrap(cx, docker, name, base, tag)
+        .await
+        .with_context(|| format!("cannot make a base of Debian {} from packages", base.suite))
 }
 
 async fn bootstrap(cx: &StepCx, docker: &Docker, name: &str, base: &Base, tag: &str) -> Result<()> {
@@ -42,9 +51,13 @@ async fn bootstrap(cx: &StepCx, docker: &Docker, name: &str, base: &Base, tag: &
         }
     };
     if let Err(error) = command.watch(told).await {
-        let absent = error.chain().any(|e| e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound));
+        let absent = error
+            .chain()
+            .any(|e| e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound));
         if absent {
-            bail!("`mmdebstrap` is not installed, and no registry answers: `apt-get install mmdebstrap`, or give --registry-mirror or a bundle");
+            bail!(
+                "`mmdebstrap` is not installed, and no registry answers: `apt-get install mmdebstrap`, or give --registry-mirror or a bundle"
+            );
         }
         return Err(error);
     }

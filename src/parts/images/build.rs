@@ -48,7 +48,13 @@ fn needed(catalogue: &Catalogue, recipes: &[&str], present: &BTreeSet<String>) -
 ///
 /// # Errors
 /// [`crate::host::docker::BuildFailed`]; the other builds under way end with it.
-pub(super) async fn build(cx: &StepCx, docker: &Docker, catalogue: &Catalogue, recipes: &[&str], mirror: Option<&str>) -> Result<Vec<String>> {
+pub(super) async fn build(
+    cx: &StepCx,
+    docker: &Docker,
+    catalogue: &Catalogue,
+    recipes: &[&str],
+    mirror: Option<&str>,
+) -> Result<Vec<String>> {
     let missing = missing(docker, catalogue, recipes).await?;
     if missing.is_empty() {
         return Ok(missing);
@@ -60,7 +66,9 @@ pub(super) async fn build(cx: &StepCx, docker: &Docker, catalogue: &Catalogue, r
     let mut running = FuturesUnordered::new();
     loop {
         while running.len() < slots {
-            let ready = waiting.iter().filter(|name| !catalogue.from(name).iter().any(|from| unfinished.contains(from.as_str())));
+            let ready = waiting
+                .iter()
+                .filter(|name| !catalogue.from(name).iter().any(|from| unfinished.contains(from.as_str())));
             // The longest first: it decides when everything is done.
             let Some(&name) = ready.max_by_key(|name| catalogue.seconds(name)) else { break };
             waiting.remove(name);
@@ -95,14 +103,20 @@ async fn one(cx: &StepCx, docker: &Docker, catalogue: &Catalogue, name: &str, mi
             cx.task(name, step, amount);
         }
     };
-    docker.build(context_tar(name)?, &tag, &args, &labels_of(name), log).await.with_context(|| format!("cannot build image {name}"))?;
+    docker
+        .build(context_tar(name)?, &tag, &args, &labels_of(name), log)
+        .await
+        .with_context(|| format!("cannot build image {name}"))?;
     cx.task_done(name, "built");
     Ok(())
 }
 
 /// The labels of an image of ours.
 pub(super) fn labels_of(recipe: &str) -> BTreeMap<String, String> {
-    BTreeMap::from([(labels::PART_OF.to_owned(), labels::PART_OF_VALUE.to_owned()), (RECIPE.to_owned(), recipe.to_owned())])
+    BTreeMap::from([
+        (labels::PART_OF.to_owned(), labels::PART_OF_VALUE.to_owned()),
+        (RECIPE.to_owned(), recipe.to_owned()),
+    ])
 }
 
 /// The build argument that carries the image of a base or recipe: `debian-trixie` is in `DEBIAN_TRIXIE`.
@@ -122,7 +136,11 @@ fn step(line: &str) -> Option<String> {
 
 /// What this machine's network needs: its proxies (predefined arguments, which leave no trace in the image), its Go
 /// module proxy, and the authorities that its administrator trusts, where the recipe has arguments for them.
-fn of_machine(dockerfile: &str, variable: impl Fn(&str) -> Option<String>, authorities: &Path) -> BTreeMap<String, String> {
+fn of_machine(
+    dockerfile: &str,
+    variable: impl Fn(&str) -> Option<String>,
+    authorities: &Path,
+) -> BTreeMap<String, String> {
     let has = |name: &str| dockerfile.lines().any(|line| line.split(['=', ' ']).take(2).eq(["ARG", name]));
     let mut args = BTreeMap::new();
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"] {
@@ -163,7 +181,10 @@ mod tests {
     #[test]
     fn steps_of_the_builder_become_short_notes() {
         assert_eq!(step("Step 3/7 : RUN apt-get update  && x").as_deref(), Some("step 3/7: RUN apt-get update && x"));
-        assert!(step(&format!("Step 1/2 : RUN {}", "x".repeat(90))).is_some_and(|note| note.ends_with("x…") && note.chars().count() < 80));
+        assert!(
+            step(&format!("Step 1/2 : RUN {}", "x".repeat(90)))
+                .is_some_and(|note| note.ends_with("x…") && note.chars().count() < 80)
+        );
         assert_eq!(step(" ---> 0123"), None);
     }
 

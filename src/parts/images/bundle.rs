@@ -15,11 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 
 use super::{Image, ImageSet, Origin, Role, named, stream};
-use crate::{
-    event::Amount,
-    host::docker::Docker,
-    run::StepCx,
-};
+use crate::{event::Amount, host::docker::Docker, run::StepCx};
 
 /// The name of our entry; `index.json` is taken by OCI.
 const INDEX: &str = "wplab.json";
@@ -59,7 +55,12 @@ pub struct NotABundle {
 
 impl fmt::Display for NotABundle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is not a bundle of images for this machine: {}; `wplab images save FILE.tar` writes one", self.path.display(), self.why)
+        write!(
+            f,
+            "{} is not a bundle of images for this machine: {}; `wplab images save FILE.tar` writes one",
+            self.path.display(),
+            self.why
+        )
     }
 }
 
@@ -72,7 +73,9 @@ pub(super) async fn save(cx: &StepCx, docker: &Docker, images: &ImageSet, path: 
     let written = write(cx, docker, images, &partial).await.with_context(|| format!("cannot write {}", path.display()));
     match written {
         Ok(size) => {
-            tokio::fs::rename(&partial, path).await.with_context(|| format!("cannot rename {} to {}", partial.display(), path.display()))?;
+            tokio::fs::rename(&partial, path)
+                .await
+                .with_context(|| format!("cannot rename {} to {}", partial.display(), path.display()))?;
             Ok(size)
         }
         Err(error) => {
@@ -83,8 +86,10 @@ pub(super) async fn save(cx: &StepCx, docker: &Docker, images: &ImageSet, path: 
 }
 
 async fn write(cx: &StepCx, docker: &Docker, images: &ImageSet, partial: &Path) -> Result<u64> {
-    let images: BTreeMap<Role, &Image> = images.0.iter().filter(|(role, _)| **role != Role::Tool).map(|(r, i)| (*r, i)).collect();
-    let entry = |i: &Image| Entry { reference: i.reference.clone(), id: i.id.clone(), size: i.size, origin: i.origin.clone() };
+    let images: BTreeMap<Role, &Image> =
+        images.0.iter().filter(|(role, _)| **role != Role::Tool).map(|(r, i)| (*r, i)).collect();
+    let entry =
+        |i: &Image| Entry { reference: i.reference.clone(), id: i.id.clone(), size: i.size, origin: i.origin.clone() };
     let index = Index {
         version: VERSION,
         arch: docker.arch().to_owned(),
@@ -133,7 +138,8 @@ fn read_index(path: &Path, arch: &str) -> Result<Index> {
     let first = archive.entries().ok().and_then(|mut entries| entries.next()).and_then(Result::ok);
     let entry = first.filter(|entry| entry.path().is_ok_and(|p| p.as_os_str() == INDEX) && entry.size() <= LARGEST);
     let entry = entry.ok_or_else(|| wrong("it does not begin with our index".to_owned()))?;
-    let index: Index = serde_json::from_reader(entry).map_err(|error| wrong(format!("its index cannot be read: {error}")))?;
+    let index: Index =
+        serde_json::from_reader(entry).map_err(|error| wrong(format!("its index cannot be read: {error}")))?;
     if index.version != VERSION {
         return Err(wrong(format!("its form is {}, and this is form {VERSION}", index.version)).into());
     }
@@ -182,7 +188,8 @@ pub(super) async fn load(cx: &StepCx, docker: &Docker, path: &Path) -> Result<(I
     }
     cx.task_done("bundle", "read");
     let images = present(docker, &index, same_store).await?;
-    let why = || NotABundle { path: path.to_owned(), why: "what Docker read from it is not what its index says".to_owned() };
+    let why =
+        || NotABundle { path: path.to_owned(), why: "what Docker read from it is not what its index says".to_owned() };
     Ok((images.ok_or_else(why)?, true))
 }
 
@@ -205,7 +212,12 @@ mod tests {
 
     fn index(arch: &str, roles: &[Role]) -> Index {
         let entry = || Entry { reference: "x".into(), id: "y".into(), size: 1, origin: Origin::Packages("z".into()) };
-        Index { version: VERSION, arch: arch.into(), containerd_store: false, images: roles.iter().map(|&r| (r, entry())).collect() }
+        Index {
+            version: VERSION,
+            arch: arch.into(),
+            containerd_store: false,
+            images: roles.iter().map(|&r| (r, entry())).collect(),
+        }
     }
 
     fn why(bytes: &[u8]) -> String {

@@ -75,7 +75,10 @@ impl Catalogue {
     /// # Errors
     /// It contradicts itself, which the tests would have found.
     pub fn embedded() -> Result<Catalogue> {
-        let text = FILES.get_file("catalogue.yaml").and_then(|f| f.contents_utf8()).context("there is no catalogue of images")?;
+        let text = FILES
+            .get_file("catalogue.yaml")
+            .and_then(|f| f.contents_utf8())
+            .context("there is no catalogue of images")?;
         Self::parse(text).context("the catalogue of images is wrong")
     }
 
@@ -124,7 +127,13 @@ impl Catalogue {
     /// # Errors
     /// A recipe is built from itself.
     pub(super) fn closure(&self, names: &[&str]) -> Result<Vec<String>> {
-        fn visit(catalogue: &Catalogue, name: &str, path: &mut Vec<String>, seen: &mut BTreeSet<String>, order: &mut Vec<String>) -> Result<()> {
+        fn visit(
+            catalogue: &Catalogue,
+            name: &str,
+            path: &mut Vec<String>,
+            seen: &mut BTreeSet<String>,
+            order: &mut Vec<String>,
+        ) -> Result<()> {
             if path.iter().any(|n| n == name) {
                 bail!("{name} is built from itself: {}", path.join(", "));
             }
@@ -233,7 +242,11 @@ tools: {}
         let catalogue = Catalogue::embedded().expect("parses");
         for role in Role::ALL.into_iter().filter(|&r| r != Role::Tool) {
             let source = catalogue.role(role).unwrap_or_else(|| panic!("no source for {}", role.name()));
-            assert!(source.public.contains(':') && !source.public.ends_with(":latest"), "{} is not pinned", source.public);
+            assert!(
+                source.public.contains(':') && !source.public.ends_with(":latest"),
+                "{} is not pinned",
+                source.public
+            );
         }
         for (name, recipe) in &catalogue.recipes {
             let text = dockerfile(name).expect("a Dockerfile");
@@ -248,7 +261,8 @@ tools: {}
     fn what_a_recipe_is_built_from_comes_before_it_and_a_circle_is_found() {
         let catalogue = Catalogue::parse(SMALL).expect("parses");
         assert_eq!(catalogue.closure(&["node"]).expect("no circle"), ["debian", "golang", "mysql", "node"]);
-        let error = Catalogue::parse(&SMALL.replace("mysql: {from: [debian]", "mysql: {from: [node]")).expect_err("a circle");
+        let error =
+            Catalogue::parse(&SMALL.replace("mysql: {from: [debian]", "mysql: {from: [node]")).expect_err("a circle");
         assert!(error.to_string().contains("built from itself"), "{error}");
         let error = Catalogue::parse(&SMALL.replace("[debian]", "[devuan]")).expect_err("unknown");
         assert_eq!(error.to_string(), "devuan is neither a base nor a recipe");

@@ -58,8 +58,12 @@ struct Circumstances<'a> {
 
 /// The decision: already there, else a registry if it answers, else packages; or what was asked for.
 fn choose(role: Role, source: &RoleSource, built: bool, public: bool, now: Circumstances<'_>) -> How {
-    let from_packages = || if built { How::Present(Origin::Packages(source.recipe.clone())) } else { How::Build(source.recipe.clone()) };
-    let from_registry = || if public { How::Present(Origin::Registry(source.public.clone())) } else { How::Pull(source.public.clone()) };
+    let from_packages = || {
+        if built { How::Present(Origin::Packages(source.recipe.clone())) } else { How::Build(source.recipe.clone()) }
+    };
+    let from_registry = || {
+        if public { How::Present(Origin::Registry(source.public.clone())) } else { How::Pull(source.public.clone()) }
+    };
     match now.source {
         ImageSource::Packages => from_packages(),
         ImageSource::Registry => from_registry(),
@@ -82,7 +86,10 @@ pub(super) async fn gather(
 ) -> Result<(ImageSet, bool)> {
     let docker = &host.docker;
     let chosen = survey(host, catalogue, source, mirror, roles).await?;
-    if matches!(source, ImageSource::Auto) && chosen.iter().any(|c| matches!(&c.how, How::Build(_)) && c.role == Role::Node) && !host.facts.kernel_nfs {
+    if matches!(source, ImageSource::Auto)
+        && chosen.iter().any(|c| matches!(&c.how, How::Build(_)) && c.role == Role::Node)
+        && !host.facts.kernel_nfs
+    {
         cx.say("the kernel has no NFS client, so the node image is built from packages: it mounts NFS by itself");
     }
     if matches!(source, ImageSource::Registry) && !host.facts.kernel_nfs && roles.contains(&Role::Node) {
@@ -111,7 +118,11 @@ pub(super) async fn gather(
         pulled.buffer_unordered(PULLS).try_collect::<BTreeMap<Role, Option<LocalImage>>>().await
     };
     let (mut pulled, mut built) = try_join(pulled, build::build(cx, docker, catalogue, &recipes, mirror)).await?;
-    let refused: Vec<&str> = chosen.iter().filter(|c| pulled.get(&c.role).is_some_and(Option::is_none)).map(|c| c.source.recipe.as_str()).collect();
+    let refused: Vec<&str> = chosen
+        .iter()
+        .filter(|c| pulled.get(&c.role).is_some_and(Option::is_none))
+        .map(|c| c.source.recipe.as_str())
+        .collect();
     built.extend(build::build(cx, docker, catalogue, &refused, mirror).await?);
     let changed = !built.is_empty() || !pulled.is_empty();
     let mut images = ImageSet::default();
@@ -121,7 +132,10 @@ pub(super) async fn gather(
             (How::Present(origin @ Origin::Registry(_)), _) => (c.local.public, origin),
             (How::Present(origin), _) => (c.local.built, origin),
             (How::Pull(public), Some(image)) => (Some(image), Origin::Registry(public)),
-            _ => (docker.image(&catalogue.tag(&c.source.recipe, docker.arch())?).await?, Origin::Packages(c.source.recipe.clone())),
+            _ => (
+                docker.image(&catalogue.tag(&c.source.recipe, docker.arch())?).await?,
+                Origin::Packages(c.source.recipe.clone()),
+            ),
         };
         let image = image.ok_or_else(|| anyhow::anyhow!("the image for {} was there and is gone", c.role.name()))?;
         images.0.insert(c.role, named(docker, c.role, &image, origin).await?);
@@ -141,7 +155,13 @@ struct Chosen<'a> {
     how: How,
 }
 
-async fn survey<'a>(host: &Host, catalogue: &'a Catalogue, source: &ImageSource, mirror: Option<&str>, roles: &[Role]) -> Result<Vec<Chosen<'a>>> {
+async fn survey<'a>(
+    host: &Host,
+    catalogue: &'a Catalogue,
+    source: &ImageSource,
+    mirror: Option<&str>,
+    roles: &[Role],
+) -> Result<Vec<Chosen<'a>>> {
     let mut found = Vec::new();
     for &role in roles {
         let Some(of_role) = catalogue.role(role) else { continue };
@@ -193,12 +213,19 @@ pub async fn estimate(host: &Host, source: &ImageSource, mirror: Option<&str>) -
     let catalogue = Catalogue::embedded()?;
     let mut estimate = Estimate::default();
     if let ImageSource::Bundle(path) = source {
-        estimate.roles = bundle::roles(path, host.docker.arch())?.into_iter().map(|role| RoleEstimate { role, how: How::Bundle }).collect();
+        estimate.roles = bundle::roles(path, host.docker.arch())?
+            .into_iter()
+            .map(|role| RoleEstimate { role, how: How::Bundle })
+            .collect();
     } else {
         let chosen = survey(host, &catalogue, source, mirror, &Role::ALL).await?;
         estimate.roles = chosen.into_iter().map(|c| RoleEstimate { role: c.role, how: c.how }).collect();
     }
-    let recipes: Vec<&str> = estimate.roles.iter().filter_map(|r| if let How::Build(recipe) = &r.how { Some(recipe.as_str()) } else { None }).collect();
+    let recipes: Vec<&str> = estimate
+        .roles
+        .iter()
+        .filter_map(|r| if let How::Build(recipe) = &r.how { Some(recipe.as_str()) } else { None })
+        .collect();
     let missing = build::missing(&host.docker, &catalogue, &recipes).await?;
     estimate.builds = missing
         .into_iter()

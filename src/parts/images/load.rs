@@ -106,11 +106,19 @@ async fn into<E: Engine>(cx: &StepCx, engine: &E, nodes: &[String], wanted: &[(R
     Err(failed.pop().unwrap_or_else(|| anyhow!("containerd says that images are there, and then that they are not")))
 }
 
-async fn stream_to<E: Engine>(cx: &StepCx, engine: &E, missing: &[(String, u64)], targets: &[Target]) -> Vec<(String, Result<()>)> {
+async fn stream_to<E: Engine>(
+    cx: &StepCx,
+    engine: &E,
+    missing: &[(String, u64)],
+    targets: &[Target],
+) -> Vec<(String, Result<()>)> {
     let references: Vec<String> = missing.iter().map(|(reference, _)| reference.clone()).collect();
     let total: u64 = missing.iter().map(|(_, size)| size).sum();
     let throttles: Mutex<BTreeMap<String, Throttle>> = Mutex::default();
-    let told = |node: &str, done: u64| {
+    let told = |node: &str, done: u64, whole: bool| {
+        if whole {
+            return cx.task(node, "unpacking", Some(Amount::Bytes { done: total, total: Some(total) }));
+        }
         let mut throttles = throttles.lock().unwrap_or_else(PoisonError::into_inner);
         if throttles.entry(node.to_owned()).or_default().due() {
             // Layers that images share are sent once: the archive is never larger than their sum, save for its headers.
@@ -121,7 +129,12 @@ async fn stream_to<E: Engine>(cx: &StepCx, engine: &E, missing: &[(String, u64)]
 }
 
 /// Waits until a node's containerd answers. A container of the lab that has stopped is started, once.
-async fn answering<E: Engine>(cx: &StepCx, engine: &E, node: &str, restarted: &Mutex<BTreeSet<String>>) -> Result<Target> {
+async fn answering<E: Engine>(
+    cx: &StepCx,
+    engine: &E,
+    node: &str,
+    restarted: &Mutex<BTreeSet<String>>,
+) -> Result<Target> {
     let look = || async {
         match engine.running(node).await? {
             None => return Ok(Look::NotYet("its container is not there yet".to_owned())),

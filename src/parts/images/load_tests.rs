@@ -44,7 +44,8 @@ struct Fake {
 
 impl Fake {
     fn with<const N: usize>(nodes: [(&str, Import); N]) -> Fake {
-        let nodes = nodes.into_iter().map(|(name, import)| (name.to_owned(), Node { import, ..Node::default() })).collect();
+        let nodes =
+            nodes.into_iter().map(|(name, import)| (name.to_owned(), Node { import, ..Node::default() })).collect();
         Fake { nodes: Mutex::new(nodes), pieces: 50, ..Fake::default() }
     }
 
@@ -106,7 +107,10 @@ impl Engine for Fake {
                 Import::DiskFull => return ended(1, "ctr: write /var/lib/x: no space left on device"),
                 Import::Slow => {
                     // Whoever reads slowly must slow down the archive: no more may be under way than fits.
-                    assert!(self.taken.load(Ordering::SeqCst) <= received + 12, "the archive ran ahead of the slowest node");
+                    assert!(
+                        self.taken.load(Ordering::SeqCst) <= received + 12,
+                        "the archive ran ahead of the slowest node"
+                    );
                     tokio::time::sleep(Duration::from_millis(2)).await;
                 }
                 Import::Works => {}
@@ -180,7 +184,10 @@ async fn a_full_disk_ends_it_at_once() {
     let fake = Fake::with([("a", Import::DiskFull), ("b", Import::Works)]);
     let error = load_into(&fake, &[image("nfs")]).await.expect_err("the disk is full");
     assert!(error.is::<DiskFull>(), "{error:#}");
-    assert!(format!("{error:#}").starts_with("cannot load images into node a: the disk behind Docker is full"), "{error:#}");
+    assert!(
+        format!("{error:#}").starts_with("cannot load images into node a: the disk behind Docker is full"),
+        "{error:#}"
+    );
     assert_eq!(fake.saves().len(), 1);
 }
 

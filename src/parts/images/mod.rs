@@ -53,7 +53,8 @@ pub enum Role {
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 6] = [Role::Node, Role::Database, Role::Wordpress, Role::Nfs, Role::MetricsServer, Role::Tool];
+    pub const ALL: [Role; 6] =
+        [Role::Node, Role::Database, Role::Wordpress, Role::Nfs, Role::MetricsServer, Role::Tool];
 
     /// Its name in the catalogue, on the command line and in image names.
     pub const fn name(self) -> &'static str {
@@ -73,7 +74,10 @@ impl FromStr for Role {
 
     fn from_str(name: &str) -> Result<Role, String> {
         let names = || Role::ALL.map(Role::name).join(", ");
-        Role::ALL.into_iter().find(|role| role.name() == name).ok_or_else(|| format!("{name:?} is no role: it is one of {}", names()))
+        Role::ALL
+            .into_iter()
+            .find(|role| role.name() == name)
+            .ok_or_else(|| format!("{name:?} is no role: it is one of {}", names()))
     }
 }
 
@@ -160,7 +164,14 @@ pub async fn pull(cx: StepCx, host: &Host, roles: &[Role], mirror: Option<&str>)
     some(cx, host, &ImageSource::Registry, roles, mirror, "pulled").await
 }
 
-async fn some(cx: StepCx, host: &Host, source: &ImageSource, roles: &[Role], mirror: Option<&str>, verb: &str) -> Result<Stepped<ImageSet>> {
+async fn some(
+    cx: StepCx,
+    host: &Host,
+    source: &ImageSource,
+    roles: &[Role],
+    mirror: Option<&str>,
+    verb: &str,
+) -> Result<Stepped<ImageSet>> {
     let chosen = |role: &Role| *role != Role::Tool && (roles.is_empty() || roles.contains(role));
     let roles: Vec<Role> = Role::ALL.into_iter().filter(chosen).collect();
     let (images, changed) = choose::gather(&cx, host, &Catalogue::embedded()?, source, mirror, &roles).await?;
@@ -173,7 +184,13 @@ async fn some(cx: StepCx, host: &Host, source: &ImageSource, roles: &[Role], mir
 ///
 /// # Errors
 /// As [`ensure`]; or the file cannot be written.
-pub async fn save(cx: StepCx, host: &Host, source: &ImageSource, mirror: Option<&str>, path: &Path) -> Result<Stepped<u64>> {
+pub async fn save(
+    cx: StepCx,
+    host: &Host,
+    source: &ImageSource,
+    mirror: Option<&str>,
+    path: &Path,
+) -> Result<Stepped<u64>> {
     let roles: Vec<Role> = Role::ALL.into_iter().filter(|&role| role != Role::Tool).collect();
     let (images, _) = choose::gather(&cx, host, &Catalogue::embedded()?, source, mirror, &roles).await?;
     let size = bundle::save(&cx, &host.docker, &images, path).await?;

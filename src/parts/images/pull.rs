@@ -62,14 +62,26 @@ impl fmt::Display for PullError {
                 "image {image} does not exist or needs a login; log in with `docker login` and run `docker pull {image}`: an image that Docker has is used as it is"
             ),
             PullErrorKind::TooMany(Some(after)) => {
-                write!(f, "the registry of {image} allows no more pulls for now; try again in {} s, or use --registry-mirror", after.as_secs())
+                write!(
+                    f,
+                    "the registry of {image} allows no more pulls for now; try again in {} s, or use --registry-mirror",
+                    after.as_secs()
+                )
             }
-            PullErrorKind::TooMany(None) => write!(f, "the registry of {image} allows no more pulls for now; try again later, or use --registry-mirror"),
+            PullErrorKind::TooMany(None) => write!(
+                f,
+                "the registry of {image} allows no more pulls for now; try again later, or use --registry-mirror"
+            ),
             PullErrorKind::Unreachable(why) => write!(f, "the registry of {image} does not answer: {why}"),
             PullErrorKind::DigestMismatch(seen) => {
-                write!(f, "what the registry sent as {image} is not the image that was pinned ({seen}); it was not used")
+                write!(
+                    f,
+                    "what the registry sent as {image} is not the image that was pinned ({seen}); it was not used"
+                )
             }
-            PullErrorKind::Broken(why) => write!(f, "the connection broke {} times while pulling {image}: {why}", AGAIN + 1),
+            PullErrorKind::Broken(why) => {
+                write!(f, "the connection broke {} times while pulling {image}: {why}", AGAIN + 1)
+            }
             PullErrorKind::Other(said) => write!(f, "cannot pull {image}: {said}"),
         }
     }
@@ -140,7 +152,9 @@ async fn question(cx: &StepCx, task: &str, at: &Reference) -> Result<()> {
     let mut waited = false;
     loop {
         return match registry::ask(at).await? {
-            Answer::Has(Some(seen)) if at.digest.as_ref().is_some_and(|wanted| *wanted != seen) => fail(PullErrorKind::DigestMismatch(seen)),
+            Answer::Has(Some(seen)) if at.digest.as_ref().is_some_and(|wanted| *wanted != seen) => {
+                fail(PullErrorKind::DigestMismatch(seen))
+            }
             Answer::Has(_) | Answer::Unreachable(_) => Ok(()),
             Answer::NotFound => fail(PullErrorKind::NotFound),
             Answer::LoginNeeded => fail(PullErrorKind::LoginNeeded),
@@ -148,7 +162,13 @@ async fn question(cx: &StepCx, task: &str, at: &Reference) -> Result<()> {
                 waited = true;
                 cx.task(task, format!("{} asked for {} s of patience", at.registry, after.as_secs()), None);
                 let end = Instant::now() + after;
-                let look = || async move { Ok(if Instant::now() >= end { Look::Ready(()) } else { Look::NotYet("it asked for patience".to_owned()) }) };
+                let look = || async move {
+                    Ok(if Instant::now() >= end {
+                        Look::Ready(())
+                    } else {
+                        Look::NotYet("it asked for patience".to_owned())
+                    })
+                };
                 cx.until(&at.registry, after + Duration::from_secs(5), Duration::from_millis(100), look).await?;
                 continue;
             }
@@ -176,7 +196,8 @@ fn classify(said: &str) -> Failure {
         Failure::Final(PullErrorKind::DigestMismatch(said))
     } else if has(&["no space left"]) {
         Failure::Final(PullErrorKind::Other(said))
-    } else if has(&["dial tcp", "no such host", "connection refused", "proxyconnect", "x509", "network is unreachable"]) {
+    } else if has(&["dial tcp", "no such host", "connection refused", "proxyconnect", "x509", "network is unreachable"])
+    {
         Failure::Final(PullErrorKind::Unreachable(said))
     } else if has(&["denied", "unauthorized", "authentication required", "no basic auth"]) {
         Failure::Final(PullErrorKind::LoginNeeded)
@@ -204,7 +225,10 @@ mod tests {
         let denied = "pull access denied for x, repository does not exist or may require 'docker login': denied: requested access";
         assert_eq!(kind(denied), PullErrorKind::LoginNeeded);
         assert!(matches!(kind("manifest verification failed for digest sha256:0"), PullErrorKind::DigestMismatch(_)));
-        assert!(matches!(kind("Get \"https://x/v2/\": dial tcp: lookup x: i/o timeout"), PullErrorKind::Unreachable(_)));
+        assert!(matches!(
+            kind("Get \"https://x/v2/\": dial tcp: lookup x: i/o timeout"),
+            PullErrorKind::Unreachable(_)
+        ));
         assert!(matches!(kind("Get \"http://x/v2/\": EOF"), PullErrorKind::Broken(_)));
         assert!(matches!(kind("read tcp 1:2->3:4: read: connection reset by peer"), PullErrorKind::Broken(_)));
         assert!(matches!(kind("write /var/lib/docker/x: no space left on device"), PullErrorKind::Other(_)));

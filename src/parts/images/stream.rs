@@ -19,7 +19,9 @@ const BREATH: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// It cannot be opened.
-pub(super) async fn of_file(path: &Path) -> Result<impl Stream<Item = std::io::Result<Bytes>> + Send + 'static + use<>> {
+pub(super) async fn of_file(
+    path: &Path,
+) -> Result<impl Stream<Item = std::io::Result<Bytes>> + Send + 'static + use<>> {
     let file = tokio::fs::File::open(path).await.with_context(|| format!("cannot open {}", path.display()))?;
     Ok(stream::try_unfold(file, |mut file| async move {
         let mut piece = BytesMut::with_capacity(PIECE);

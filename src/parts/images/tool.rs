@@ -39,7 +39,9 @@ pub(super) async fn ensure(cx: &StepCx, docker: &Docker) -> Result<(LocalImage, 
     // An archive is a header, the content filled up to blocks of 512 bytes, and two empty blocks.
     let head = Bytes::copy_from_slice(header.as_bytes());
     let filling = usize::try_from(size.next_multiple_of(512) - size)? + 1024;
-    let archive = streams::iter([Ok(head)]).chain(stream::of_file(&path).await?).chain(streams::iter([Ok(Bytes::from(vec![0; filling]))]));
+    let archive = streams::iter([Ok(head)])
+        .chain(stream::of_file(&path).await?)
+        .chain(streams::iter([Ok(Bytes::from(vec![0; filling]))]));
     let mut changes = vec![r#"ENTRYPOINT ["/wplab"]"#.to_owned()];
     changes.extend(labels_of("tool").into_iter().map(|(k, v)| format!("LABEL {k}={v}")));
     docker.import_rootfs(archive, &tag, &changes).await?;

@@ -24,7 +24,12 @@ pub(super) trait Engine: Sync {
     /// Starts a container.
     fn start(&self, container: &str) -> impl Future<Output = Result<()>> + Send;
     /// Runs a command in a container with this on its standard input.
-    fn exec(&self, container: &str, command: &[&str], input: BoxStream<'static, Bytes>) -> impl Future<Output = Result<Exec>> + Send;
+    fn exec(
+        &self,
+        container: &str,
+        command: &[&str],
+        input: BoxStream<'static, Bytes>,
+    ) -> impl Future<Output = Result<Exec>> + Send;
 }
 
 /// The containers of one lab in Docker.
@@ -43,7 +48,7 @@ impl Engine for Lab<'_> {
 
     async fn running(&self, container: &str) -> Result<Option<bool>> {
         let ours = self.docker.containers(&self.labels).await?;
-        Ok(ours.into_iter().find(|c| c.name == container).map(|c| c.running))
+        if ours.iter().any(|c| c.name == container) { self.docker.running(container).await } else { Ok(None) }
     }
 
     async fn start(&self, container: &str) -> Result<()> {
@@ -65,14 +70,15 @@ pub(super) struct Target {
 }
 
 /// Streams the images into every target at once; what came of it, by node, in order. `told` hears how many bytes a node
-/// has taken. One node's failure does not keep the archive from the others.
+/// has taken, and whether that is all. One node's failure does not keep the archive from the others.
 pub(super) async fn stream<E: Engine>(
     engine: &E,
     references: &[String],
     targets: &[Target],
-    told: impl Fn(&str, u64) + Send + Sync,
+    told: impl Fn(&str, u64, bool) + Send + Sync,
 ) -> Vec<(String, Result<()>)> {
-    let (mut senders, receivers): (Vec<_>, Vec<_>) = targets.iter().map(|_| mpsc::channel::<Bytes>(WAITING)).map(|(s, r)| (Some(s), r)).unzip();
+    let (mut senders, receivers): (Vec<_>, Vec<_>) =
+        targets.iter().map(|_| mpsc::channel::<Bytes>(WAITING)).map(|(s, r)| (Some(s), r)).unzip();
     let broken: Mutex<Vec<Option<String>>> = Mutex::new(vec![None; targets.len()]);
     let note = |n: usize, why: String| {
         if let Some(slot) = broken.lock().unwrap_or_else(PoisonError::into_inner).get_mut(n) {
@@ -96,7 +102,7 @@ pub(super) async fn stream<E: Engine>(
             for (n, (sender, target)) in senders.iter_mut().zip(targets).enumerate() {
                 let Some(open) = sender else { continue };
                 match tokio::time::timeout(STALLED, open.send(piece.clone())).await {
-                    Ok(Ok(())) => told(&target.node, sent),
+                    Ok(Ok(())) => told(&target.node, sent, false),
                     // Its import has ended early and says itself why.
                     Ok(Err(_)) => *sender = None,
                     Err(_) => {
@@ -109,7 +115,12 @@ pub(super) async fn stream<E: Engine>(
                 break;
             }
         }
-        senders.clear();
+        // What is left is the nodes' own work.
+        for (sender, target) in senders.drain(..).zip(targets) {
+            if sender.is_some() {
+                told(&target.node, sent, true);
+            }
+        }
     };
     let (imported, ()) = tokio::join!(imports, pump);
     let mut broken = broken.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter();
@@ -125,16 +136,27 @@ pub(super) async fn stream<E: Engine>(
 
 /// Runs containerd's import in one node. No `--all-platforms`: the archive has one platform, and its index may name more.
 async fn import<E: Engine>(engine: &E, target: &Target, receiver: mpsc::Receiver<Bytes>) -> Result<()> {
-    let input = stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|piece| (piece, receiver)) });
+    let input =
+        stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|piece| (piece, receiver)) });
     let snapshotter = format!("--snapshotter={}", target.snapshotter);
-    let ended = engine.exec(&target.node, &["ctr", "--namespace=k8s.io", "images", "import", "--local", &snapshotter, "-"], input.boxed()).await?;
+    let ended = engine
+        .exec(
+            &target.node,
+            &["ctr", "--namespace=k8s.io", "images", "import", "--local", &snapshotter, "-"],
+            input.boxed(),
+        )
+        .await?;
     if ended.code == 0 {
         return Ok(());
     }
     let said = if ended.stderr.trim().is_empty() { ended.stdout } else { ended.stderr };
     let last: Vec<&str> = said.trim().lines().rev().take(3).collect();
     let last = last.into_iter().rev().collect::<Vec<_>>().join("; ");
-    Err(if disk_full(&last) { DiskFull { said: last }.into() } else { anyhow!("`ctr images import` ended with status {}: {last}", ended.code) })
+    Err(if disk_full(&last) {
+        DiskFull { said: last }.into()
+    } else {
+        anyhow!("`ctr images import` ended with status {}: {last}", ended.code)
+    })
 }
 
 /// The disk behind Docker is full: trying again is pointless.
@@ -146,7 +168,11 @@ pub struct DiskFull {
 
 impl std::fmt::Display for DiskFull {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the disk behind Docker is full ({}); make room (`docker system df` shows what uses it) and run the command again", self.said)
+        write!(
+            f,
+            "the disk behind Docker is full ({}); make room (`docker system df` shows what uses it) and run the command again",
+            self.said
+        )
     }
 }
 
