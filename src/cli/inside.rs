@@ -1,7 +1,7 @@
 //! The hidden commands that run inside the cluster: `wplab install DIR` hands the executable to a pod, `wplab member …` is
-//! a database pod's PID 1. There is no terminal and no renderer here; SIGTERM is the member's own to handle.
+//! a database pod's PID 1, `wplab nfs-ready …` the NFS server's probe. There is no terminal and no renderer here; SIGTERM is the member's own to handle.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -18,6 +18,20 @@ pub(super) struct Install {
 impl Install {
     pub(super) fn run(self) -> Result<Ending> {
         agent::install(&self.folder)?;
+        Ok(Ending::Done)
+    }
+}
+
+/// Ask an NFS server whether it exports a folder; the readiness of the lab's own server
+#[derive(Debug, Args)]
+pub(super) struct NfsReady {
+    address: SocketAddr,
+    export: String,
+}
+
+impl NfsReady {
+    pub(super) async fn run(self) -> Result<Ending> {
+        agent::nfs_ready::check(self.address, &self.export).await?;
         Ok(Ending::Done)
     }
 }

@@ -111,6 +111,8 @@ enum Command {
     Install(inside::Install),
     #[command(hide = true)]
     Member(inside::Member),
+    #[command(hide = true)]
+    NfsReady(inside::NfsReady),
 }
 
 impl Command {
@@ -133,6 +135,7 @@ impl Command {
             Command::Completions(it) => it.run(session),
             Command::Install(it) => it.run(),
             Command::Member(it) => it.run().await,
+            Command::NfsReady(it) => it.run().await,
         }
     }
 

@@ -1,5 +1,5 @@
-//! What this machine has and lacks for a lab, as data: one look at everything ([`super::observe`]), one judgement
-//! ([`super::findings`]), and the door to [`Host`] that only opens when nothing is blocking.
+//! What this machine has and lacks for a lab, as data: one look at everything (`observe.rs`), one judgement
+//! (`findings.rs`), and the door to [`Host`] that only opens when nothing is blocking.
 
 use std::fmt;
 

@@ -262,7 +262,9 @@ async fn kind(cx: &StepCx, fixer: &Fixer<'_>, sources: &[KindSource]) -> Result<
             Ok(()) => return Ok(()),
             Err(error) => failed.push(format!("{error:#}")),
         }
-        cx.say("that did not work; trying the next source of kind");
+        if failed.len() < sources.len() {
+            cx.say("that did not work; trying the next source of kind");
+        }
     }
     bail!("no source had kind {KIND_MIN} or newer:\n{}", failed.join("\n"))
 }

@@ -1,29 +1,21 @@
-//! The nodes: looks at the containers that are there, starts, completes or makes them. The only file that starts `kind`.
+//! The nodes: looks at the containers that are there, starts, completes or makes them (`kind_create.rs`).
 //!
 //! `kind` writes the kubeconfig after everything else, so a cluster without one was never finished and holds nothing.
 //! Whether a finished cluster is whole only Kubernetes can say; the caller looks for us ([`ClusterLook`]).
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    future::Future,
-    io::Write,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, future::Future, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use bytes::Bytes;
 use serde::Serialize;
+use tokio::sync::Notify;
 
 use crate::{
     host::{
         Host, cluster_rules,
         docker::{Container, Docker},
-        kind_config,
+        kind_create::{create, export_kubeconfig, network},
+        labs,
         lock::{self, LabLock},
-        ports,
-        process::{self, Cmd, CommandFailed},
     },
     labels,
     run::{StepCx, Stepped},
@@ -41,8 +33,6 @@ const API_PATIENCE: Duration = Duration::from_mins(3);
 /// The same for one that may never have been finished.
 const DOUBTFUL_PATIENCE: Duration = Duration::from_secs(20);
 const EVERY: Duration = Duration::from_secs(1);
-/// How long `kind` may take for all nodes; on two cores four of them take less than one minute.
-const CREATE_LIMIT: Duration = Duration::from_mins(15);
 
 /// The `kind` executable.
 #[derive(Clone, Debug, Serialize)]
@@ -135,17 +125,18 @@ pub(crate) async fn containers(docker: &Docker, lab: &LabName) -> Result<Vec<Con
 }
 
 /// Makes sure that the lab's nodes run: starts those that are stopped, throws away what an interrupted creation left,
-/// creates what is not there. `look` looks at the cluster of a kubeconfig once.
+/// makes what is not there. `look` looks at the cluster of a kubeconfig once.
 ///
 /// # Errors
 /// [`NotOurs`]; the nodes that are there are not those of the lab file, or are damaged though a lab is in them; `kind`
-/// failed ([`CommandFailed`] with what it usually means); the API of nodes that are there stays silent ([`TimedOut`]).
+/// failed ([`CommandFailed`](crate::host::process::CommandFailed) with what it usually means); the API of nodes that are there stays silent ([`TimedOut`]).
 pub async fn ensure<F>(
     cx: StepCx,
     host: &Host,
     spec: &LabSpec,
     lock: &LabLock,
     node_image: &str,
+    settled: &Notify,
     look: impl Fn(PathBuf) -> F,
 ) -> Result<Stepped<Nodes>>
 where
@@ -153,7 +144,11 @@ where
 {
     let docker = &host.docker;
     let there = containers(docker, &spec.name).await?;
-    NotOurs::check(&spec.name, &there)?;
+    if let Err(error) = NotOurs::check(&spec.name, &there) {
+        // Taking the lock made a folder for a lab that will never be.
+        let _ = labs::remove_folder(&lock::folder(&spec.name), labs::Only::OurLock);
+        return Err(error.into());
+    }
     if let Err(error) = cluster_rules::ensure().await {
         cx.say(format!("cluster addresses may leave this machine: {error:#}"));
     }
@@ -161,18 +156,21 @@ where
         let (started, left) = start_stopped(&cx, docker, there).await?;
         if let Some(nodes) = keep(&cx, host, spec, &left, look).await? {
             let detail = format!("{} nodes", nodes.all.len());
+            settled.notify_one();
             return Ok(Stepped::changed(started, nodes, detail));
         }
         remove_leftovers(&cx, docker, &left).await?;
         // Of the cluster that is gone; were it there, the next run would take the new one for finished.
         let _ = std::fs::remove_file(kubeconfig_path(&spec.name));
     }
+    settled.notify_one();
     let nodes = create(&cx, host, spec, lock, node_image).await?;
     let detail = format!("{} nodes on Docker network {}", nodes.all.len(), network(&spec.name));
     Ok(Stepped::done(nodes, detail))
 }
 
-async fn remove_leftovers(cx: &StepCx, docker: &Docker, left: &[Container]) -> Result<()> {
+/// Removes what an interrupted creation left.
+pub(crate) async fn remove_leftovers(cx: &StepCx, docker: &Docker, left: &[Container]) -> Result<()> {
     for container in left {
         cx.say(format!("removing {}, left by an interrupted creation", container.name));
         docker.remove_container(&container.name).await.with_context(|| format!("cannot remove {}", container.name))?;
@@ -234,7 +232,10 @@ fn judge(lab: &LabName, workers: u8, there: &[(&str, bool)], finished: bool) -> 
     let missing: Vec<&str> = wanted.iter().map(String::as_str).filter(|name| !running(name)).collect();
     match (missing.is_empty() && extra == 0, finished) {
         (true, _) => Verdict::Ask,
-        (false, true) => Verdict::Damaged(format!("{} missing or stopped", missing.join(" and "))),
+        (false, true) => Verdict::Damaged(format!(
+            "{} missing or stopped (or the lab file asks for more workers than it has)",
+            missing.join(" and ")
+        )),
         (false, false) => Verdict::Remove,
     }
 }
@@ -302,159 +303,6 @@ where
     Ok(Some(Nodes { kubeconfig, control_plane: all[0].clone(), all, port, created: false }))
 }
 
-async fn create(cx: &StepCx, host: &Host, spec: &LabSpec, lock: &LabLock, node_image: &str) -> Result<Nodes> {
-    let (docker, lab) = (&host.docker, &spec.name);
-    let image = derive_image(docker, lab, node_image).await?;
-    docker.ensure_network(&network(lab), &labels::of_lab(lab)).await.context("cannot make the lab's Docker network")?;
-    let published = docker.published_ports().await.context("cannot list the published ports")?;
-    let port = ports::next_free(spec.cluster.port, &published)?;
-    if port != spec.cluster.port {
-        cx.warn(format!("port {} is taken; lab {lab} gets 127.0.0.1:{port}", spec.cluster.port));
-    }
-    let config = kind_config::yaml(spec.cluster.workers, port, host.facts.cgroup_version)?;
-    if let Err(error) = run_kind(cx, host, lab, lock, &image, &config).await {
-        // A killed run's `docker` children may bring a container up after we have looked.
-        let late = error
-            .downcast_ref::<CommandFailed>()
-            .is_some_and(|failed| failed.said.contains("already exist for a cluster"));
-        if !late {
-            return Err(explained(error));
-        }
-        let left = containers(docker, lab).await?;
-        NotOurs::check(lab, &left)?;
-        remove_leftovers(cx, docker, &left).await?;
-        run_kind(cx, host, lab, lock, &image, &config).await.map_err(explained)?;
-    }
-    let kubeconfig = kubeconfig_path(lab);
-    let all = node_names(lab, spec.cluster.workers);
-    Ok(Nodes { kubeconfig, control_plane: all[0].clone(), all, port, created: true })
-}
-
-async fn run_kind(cx: &StepCx, host: &Host, lab: &LabName, lock: &LabLock, image: &str, config: &str) -> Result<()> {
-    let mut file = tempfile::Builder::new()
-        .prefix("wplab-kind-")
-        .suffix(".yaml")
-        .tempfile()
-        .context("cannot make a temporary file")?;
-    file.write_all(config.as_bytes()).context("cannot write kind's configuration")?;
-    let command = kind(host, lab, "create", "cluster")
-        .args(["--image", image, "--retain", "--config"])
-        .arg(file.path())
-        .arg("--kubeconfig")
-        .arg(kubeconfig_path(lab))
-        .stdin(lock.share()?)
-        .ends_with_us();
-    let mut last = String::from("it has not said anything");
-    let told = |line: &str| {
-        if let Some(note) = note(line) {
-            cx.say(note.clone());
-            last = note;
-        }
-    };
-    let limit = cx.run().patience(CREATE_LIMIT);
-    let created = tokio::time::timeout(limit, command.watch(told)).await;
-    created.map_err(|_| TimedOut {
-        what: "kind to make the nodes".into(),
-        after: limit,
-        last: format!("it got as far as: {last}"),
-    })??;
-    Ok(())
-}
-
-/// An error of kind's with what it usually means.
-fn explained(error: anyhow::Error) -> anyhow::Error {
-    let meaning = match error.downcast_ref::<CommandFailed>() {
-        Some(failed) => meaning(&failed.said),
-        None if error.is::<TimedOut>() => Some("a node hangs; `docker logs` of the node containers may say why"),
-        None => None,
-    };
-    error.context(
-        meaning
-            .map_or_else(|| "kind could not make the nodes".into(), |m| format!("kind could not make the nodes: {m}")),
-    )
-}
-
-/// The node image with our labels on top: containers inherit them, and that is how we know our nodes again.
-async fn derive_image(docker: &Docker, lab: &LabName, node_image: &str) -> Result<String> {
-    let dockerfile = format!("FROM {node_image}\n");
-    let mut header = tar::Header::new_gnu();
-    header.set_size(dockerfile.len() as u64);
-    header.set_mode(0o644);
-    let mut context = tar::Builder::new(Vec::new());
-    context.append_data(&mut header, "Dockerfile", dockerfile.as_bytes())?;
-    let context = Bytes::from(context.into_inner()?);
-    let tag = format!("wplab/node-of-{lab}:latest");
-    docker
-        .build(context, &tag, &BTreeMap::new(), &labels::of_lab(lab), |_| {})
-        .await
-        .with_context(|| format!("cannot derive the lab's node image from {node_image}"))?;
-    Ok(tag)
-}
-
-async fn export_kubeconfig(host: &Host, lab: &LabName, path: &Path) -> Result<()> {
-    let out = kind(host, lab, "get", "kubeconfig").run().await?;
-    let temporary = path.with_extension("new");
-    let mut options = std::fs::OpenOptions::new();
-    std::os::unix::fs::OpenOptionsExt::mode(options.create(true).truncate(true).write(true), 0o600);
-    let written = options.open(&temporary).and_then(|mut file| file.write_all(out.stdout.as_bytes()));
-    written.and_then(|()| std::fs::rename(&temporary, path)).with_context(|| format!("cannot write {}", path.display()))
-}
-
-fn kind(host: &Host, lab: &LabName, verb: &str, noun: &str) -> Cmd {
-    let kind = host.kind.as_ref().map_or(Path::new("kind"), |kind| kind.path.as_path());
-    Cmd::new(kind)
-        .args([verb, noun, "--name", lab.as_str()])
-        .env("PATH", process::child_path())
-        .env("DOCKER_HOST", host.docker.host())
-        .env("KIND_EXPERIMENTAL_PROVIDER", "docker")
-        .env("KIND_EXPERIMENTAL_DOCKER_NETWORK", network(lab))
-}
-
-/// Asks an executable for its version.
-pub(crate) fn version_command(path: &Path) -> Cmd {
-    Cmd::new(path).arg("version")
-}
-
-fn network(lab: &LabName) -> String {
-    format!("wplab-{lab}")
-}
-
-/// A line of kind's as a progress note: only the beginning of a piece of work, without the bullet.
-fn note(line: &str) -> Option<String> {
-    let text = line.trim().strip_prefix('•')?.trim_end_matches(['.', ' ']);
-    let text: String = text.chars().filter(|c| c.is_ascii()).collect();
-    let words: Vec<&str> = text.split_whitespace().collect();
-    (!words.is_empty()).then(|| words.join(" "))
-}
-
-/// What kind's last words usually mean.
-fn meaning(said: &str) -> Option<&'static str> {
-    let has = |text: &str| said.contains(text);
-    if has("port is already allocated") || has("address already in use") {
-        Some("another program took the port in the meantime; run it again and the next free port is taken")
-    } else if has("no space left on device") {
-        Some("Docker's disk is full; see `wplab doctor`")
-    } else if has("too many open files") || has("inotify") {
-        Some("the machine's inotify limits are too low; see `wplab doctor`")
-    } else if has("could not find a log line that matches") {
-        Some(
-            "a node did not boot; `docker logs` of the node container says why, and the usual reasons are low inotify limits and a node image that does not want this machine's cgroup version",
-        )
-    } else if has("unable to apply caps") || has("operation not permitted") {
-        Some("this engine cannot run privileged containers; see `wplab doctor`")
-    } else if has("failed to init node with kubeadm") {
-        Some(
-            "Kubernetes did not start on the control plane; the usual reasons are a slow or full disk and too little memory",
-        )
-    } else if has("failed to join node with kubeadm") {
-        Some("a worker could not join the control plane; the usual reason is too little memory")
-    } else if has("Cannot connect to the Docker daemon") {
-        Some("the Docker engine went away")
-    } else {
-        None
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -473,6 +321,7 @@ mod tests {
     fn what_is_there_is_kept_asked_about_or_removed() {
         const CP: (&str, bool) = ("zoo-control-plane", true);
         const W: (&str, bool) = ("zoo-worker", true);
+        const MISSING: &str = "zoo-worker missing or stopped (or the lab file asks for more workers than it has)";
         let damaged = |text: &str| Verdict::Damaged(text.into());
         let differs = Verdict::Differs("lab zoo has 2 workers and the lab file asks for 1".into());
         type Case<'a> = (&'a [(&'a str, bool)], bool, Verdict);
@@ -480,8 +329,8 @@ mod tests {
             (&[CP, W], true, Verdict::Ask),
             (&[CP, W], false, Verdict::Ask),
             (&[CP], false, Verdict::Remove),
-            (&[CP], true, damaged("zoo-worker missing or stopped")),
-            (&[CP, ("zoo-worker", false)], true, damaged("zoo-worker missing or stopped")),
+            (&[CP], true, damaged(MISSING)),
+            (&[CP, ("zoo-worker", false)], true, damaged(MISSING)),
             (&[W], true, Verdict::Remove),
             (&[("zoo-control-plane", false), W], false, Verdict::Remove),
             (&[("zoo-control-plane", false), W], true, damaged("its control plane zoo-control-plane does not run")),
@@ -507,26 +356,5 @@ mod tests {
             let error = NotOurs::check(&lab(), &[container(foreign)]).expect_err("not ours");
             assert_eq!(error.containers, ["zoo-control-plane"]);
         }
-    }
-
-    #[test]
-    fn kinds_lines_become_notes() {
-        assert_eq!(
-            note(" • Ensuring node image (wplab/node-of-zoo:latest) 🖼  ..."),
-            Some("Ensuring node image (wplab/node-of-zoo:latest)".into())
-        );
-        assert_eq!(note(" • Starting control-plane 🕹️  ...").as_deref(), Some("Starting control-plane"));
-        assert_eq!(note(" ✓ Starting control-plane 🕹️"), None);
-        assert_eq!(note("Set kubectl context to \"kind-zoo\""), None);
-    }
-
-    #[test]
-    fn last_words_get_their_usual_meaning() {
-        assert!(
-            meaning("Bind for 127.0.0.1:8080 failed: port is already allocated")
-                .is_some_and(|m| m.contains("next free"))
-        );
-        assert!(meaning("write /x: no space left on device").is_some_and(|m| m.contains("full")));
-        assert_eq!(meaning("something new"), None);
     }
 }

@@ -94,7 +94,7 @@ pub async fn remove(docker: &Docker, lock: &LabLock) -> Result<Removed> {
     }
     removed.networks = docker.remove_networks(&mine).await.context("cannot remove the lab's network")?;
     removed.images = remove_images(docker, lab).await?;
-    removed.folder = remove_folder(&lock::folder(lab))?;
+    removed.folder = remove_folder(&lock::folder(lab), Only::Whatever)?;
     if removed.is_empty() {
         NotOurs::check(lab, &kind::containers(docker, lab).await?)?;
     }
@@ -119,12 +119,25 @@ pub(crate) async fn remove_images(docker: &Docker, lab: &LabName) -> Result<Vec<
     Ok(removed)
 }
 
-fn remove_folder(folder: &Path) -> Result<Option<PathBuf>> {
+/// Which folder to remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Only {
+    /// Only one that holds nothing but our lock.
+    OurLock,
+    /// With whatever is in it.
+    Whatever,
+}
+
+/// Removes a lab's folder; returns it when there was more in it than our lock.
+pub(crate) fn remove_folder(folder: &Path, only: Only) -> Result<Option<PathBuf>> {
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other.with_context(|| format!("cannot read {}", folder.display()))?,
     };
     let full = entries.flatten().any(|entry| entry.file_name() != "lock");
+    if full && only == Only::OurLock {
+        return Ok(None);
+    }
     std::fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     Ok(full.then(|| folder.to_owned()))
 }
@@ -158,13 +171,14 @@ mod tests {
     fn a_folder_with_nothing_but_our_lock_was_no_lab() {
         let home = tempfile::tempdir().expect("a folder");
         let lab = home.path().join("lab");
-        assert_eq!(remove_folder(&lab).expect("nothing there"), None);
+        assert_eq!(remove_folder(&lab, Only::Whatever).expect("nothing there"), None);
         std::fs::create_dir(&lab).expect("made");
         std::fs::write(lab.join("lock"), "").expect("written");
-        assert_eq!(remove_folder(&lab).expect("removed"), None);
+        assert_eq!(remove_folder(&lab, Only::OurLock).expect("removed"), None);
         assert!(!lab.exists());
         std::fs::create_dir(&lab).expect("made");
         std::fs::write(lab.join("kubeconfig"), "").expect("written");
-        assert_eq!(remove_folder(&lab).expect("removed"), Some(lab));
+        assert_eq!(remove_folder(&lab, Only::OurLock).expect("left"), None);
+        assert_eq!(remove_folder(&lab, Only::Whatever).expect("removed"), Some(lab));
     }
 }

@@ -12,6 +12,7 @@ mod findings;
 pub mod fix;
 pub mod kind;
 mod kind_config;
+mod kind_create;
 pub mod labs;
 pub mod lock;
 pub(crate) mod needs;

@@ -9,8 +9,8 @@ use crate::{
     host::{
         cluster_rules::{self, Leak},
         docker::{Docker, EngineInfo},
-        kind::{self, Kind},
-        labs, needs, ports, process, registry,
+        kind::Kind,
+        kind_create, labs, needs, ports, process, registry,
         version::Version,
     },
     labels,
@@ -157,7 +157,7 @@ async fn find_kind() -> Option<(PathBuf, Option<Version>)> {
     let mut first = None;
     let own = process::bin_home().join("kind");
     for path in process::find("kind").into_iter().chain(own.is_file().then_some(own)) {
-        let out = kind::version_command(&path).run_within(Duration::from_secs(10)).await;
+        let out = kind_create::version_command(&path).run_within(Duration::from_secs(10)).await;
         let version = out.ok().and_then(|out| Version::find(&out.stdout));
         if version >= Some(KIND_MIN) {
             return Some((path, version));

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use futures_util::future::BoxFuture;
 use k8s_openapi::api::{core::v1::Node, storage::v1::StorageClass};
 use kube::{ResourceExt, api::ListParams};
+use tokio::sync::Notify;
 
 use super::{UpOptions, World};
 use crate::{
@@ -38,11 +39,13 @@ pub(super) struct Real<'a> {
     lock: &'a LabLock,
     /// Remembered for the diagnostics of a later step.
     host: OnceLock<Host>,
+    /// No node container will be thrown away any more: images may be loaded into those that appear.
+    settled: Notify,
 }
 
 impl<'a> Real<'a> {
     pub(super) fn new(options: &'a UpOptions, lock: &'a LabLock) -> Self {
-        Real { options, lock, host: OnceLock::new() }
+        Real { options, lock, host: OnceLock::new(), settled: Notify::new() }
     }
 
     /// The machine, once preflight has ended well.
@@ -80,10 +83,11 @@ impl World for Real<'_> {
     async fn nodes(&self, cx: StepCx, host: &Host, images: &ImageSet) -> Result<Stepped<Nodes>> {
         let (spec, image) = (&self.options.spec, &images.get(Role::Node)?.reference);
         let look = |kubeconfig| look_at_cluster(spec, kubeconfig);
-        kind::ensure(cx, host, spec, self.lock, image, look).await
+        kind::ensure(cx, host, spec, self.lock, image, &self.settled, look).await
     }
 
     async fn load(&self, cx: StepCx, host: &Host, images: &ImageSet) -> Result<Stepped<()>> {
+        self.settled.notified().await;
         images::load(cx, host, &self.options.spec, images).await
     }
 
