@@ -372,6 +372,16 @@ async fn a_server_that_is_away_for_a_moment_is_asked_again() {
 }
 
 #[tokio::test]
+async fn a_pods_answer_counts_only_with_a_good_status() {
+    let path = "/api/v1/namespaces/wplab/pods/db-0:8081/proxy/status";
+    let (cluster, server) = cluster(Server { objects: [(path.to_owned(), json!({"role": "writer"}))].into(), ..Server::default() });
+    assert_eq!(cluster.pod_get("db-0", 8081, "/status").await.expect("answers"), r#"{"role":"writer"}"#);
+    let error = cluster.pod_get("db-1", 8081, "/status").await.expect_err("is not there");
+    assert_eq!(format!("{error:#}"), "cannot get /status from pod db-1: status 404 Not Found: not found");
+    drop(server);
+}
+
+#[tokio::test]
 async fn a_field_that_cannot_change_is_explained() {
     let (cluster, _) = cluster(Server { immutable: true, ..Server::default() });
     let error = format!("{:#}", cluster.apply(&map("1")).await.expect_err("refused"));

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
+use http_body_util::BodyExt;
 use hyper::Request;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::AttachParams;
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Status};
+use kube::{api::AttachParams, client::Body};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{Cluster, Refused};
@@ -62,10 +63,25 @@ impl Cluster {
     pub async fn pod_get(&self, pod: &str, port: u16, path: &str) -> Result<String> {
         let path = path.trim_start_matches('/');
         let uri = format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}:{port}/proxy/{path}");
-        let request = Request::get(uri).body(Vec::new()).context("cannot make the request")?;
-        let answer = tokio::time::timeout(GET_LIMIT, self.client.request_text(request)).await;
-        let shown = || format!("cannot get /{path} from pod {pod}");
-        answer.with_context(|| format!("no answer within {} s", GET_LIMIT.as_secs())).with_context(shown)?.map_err(Refused).with_context(shown)
+        let got = tokio::time::timeout(GET_LIMIT, self.get_uri(&uri)).await;
+        got.with_context(|| format!("no answer within {} s", GET_LIMIT.as_secs()))
+            .flatten()
+            .with_context(|| format!("cannot get /{path} from pod {pod}"))
+    }
+
+    async fn get_uri(&self, uri: &str) -> Result<String> {
+        let request = Request::get(uri).body(Body::empty()).context("cannot make the request")?;
+        let answer = self.client.send(request).await.map_err(Refused)?;
+        let status = answer.status();
+        let body = answer.into_body().collect().await.map_err(Refused)?.to_bytes();
+        let body = String::from_utf8_lossy(&body).into_owned();
+        if status.is_success() {
+            return Ok(body);
+        }
+        // The API server's own refusals are Status objects; anything else is the pod's own answer.
+        let told = serde_json::from_str::<Status>(&body).ok().and_then(|status| status.message);
+        let told = told.unwrap_or_else(|| body.lines().next().unwrap_or_default().chars().take(200).collect());
+        bail!("status {status}: {told}")
     }
 }
 
