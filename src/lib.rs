@@ -17,6 +17,7 @@ pub mod event;
 pub mod host;
 pub mod labels;
 pub mod parts;
+pub mod render;
 pub mod run;
 pub mod smoke;
 pub mod spec;

@@ -2,6 +2,7 @@
 //! into a pod.
 
 pub mod member;
+pub mod nfs_ready;
 
 use std::{io::Write, os::unix::fs::PermissionsExt, path::Path};
 

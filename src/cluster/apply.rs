@@ -10,7 +10,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{Cluster, manifests::name_of, passing};
+use super::{Cluster, Refused, manifests::name_of, passing};
 use crate::{
     labels::{FIELD_MANAGER, LAB, PART_OF, of_lab},
     spec::LabName,
@@ -42,7 +42,7 @@ impl Cluster {
         // One retry loop for both requests; what is looked at again is at worst the result of our own first try.
         let first = wait::until(&shown, PATIENCE, Duration::from_millis(500), |_| {}, || async {
             match self.look_and_apply(&api, &name, object).await {
-                Err(error) if error.downcast_ref().is_some_and(passing) => Ok(Look::NotYet(format!("{error:#}"))),
+                Err(error) if error.downcast_ref::<Refused>().is_some_and(|e| passing(&e.0)) => Ok(Look::NotYet(error.to_string())),
                 result => result.map(Look::Ready),
             }
         });
@@ -50,7 +50,7 @@ impl Cluster {
     }
 
     async fn look_and_apply(&self, api: &Api<DynamicObject>, name: &str, object: &DynamicObject) -> Result<bool> {
-        let before = api.get_opt(name).await?;
+        let before = api.get_opt(name).await.map_err(Refused)?;
         if let Some(before) = &before {
             ours(before, &self.lab)?;
         }
@@ -135,7 +135,7 @@ fn differs(before: &DynamicObject, after: &DynamicObject) -> bool {
 /// Adds the cure to the one refusal that a user can cause: a field of an existing object that cannot be changed.
 fn explained(error: kube::Error) -> anyhow::Error {
     let fixed = matches!(&error, kube::Error::Api(s) if s.code == 422 && (s.message.contains("immutable") || s.message.contains("Forbidden")));
-    let error = anyhow::Error::new(error);
+    let error = anyhow::Error::new(Refused(error));
     if fixed { error.context("this cannot be changed on a lab that exists: `wplab down` first") } else { error }
 }
 

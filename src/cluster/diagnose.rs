@@ -22,7 +22,7 @@ use kube::{
     core::{ApiResource, DynamicObject},
 };
 
-use super::{Cluster, manifests::to_yaml, ready};
+use super::{Cluster, Refused, manifests::to_yaml, ready};
 use crate::wait::Look;
 
 /// The longest that one request may take: a cluster that is being diagnosed is often a cluster that hangs.
@@ -169,7 +169,7 @@ impl Saving<'_> {
 }
 
 async fn within<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T> {
-    tokio::time::timeout(REQUEST_LIMIT, request).await.context("no answer in time")?.map_err(Into::into)
+    tokio::time::timeout(REQUEST_LIMIT, request).await.context("no answer in time")?.map_err(|e| Refused(e).into())
 }
 
 /// The one thing that most likely went wrong, as a sentence, from the root of the tree to its leaves: a node, then a pod
@@ -277,7 +277,7 @@ mod tests {
             warning("gone", "2026-01-01T00:00:30Z", "about a pod that is no more"),
         ];
         let claim: PersistentVolumeClaim = from(json!({"metadata": {"name": "data"}}));
-        let cause = likely_cause(&[], &[pending("wordpress-1")], &[claim.clone()], &events);
+        let cause = likely_cause(&[], &[pending("wordpress-1")], std::slice::from_ref(&claim), &events);
         assert_eq!(cause.as_deref(), Some("Pod wordpress-1: mount failed: no route."));
         assert_eq!(likely_cause(&[], &[], &[claim], &[]).as_deref(), Some("Volume claim data has no volume: it is Pending."));
         assert_eq!(likely_cause(&[], &[], &[], &events), None);

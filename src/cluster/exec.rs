@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::AttachParams;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::Cluster;
+use super::{Cluster, Refused};
 use crate::labels::NAMESPACE;
 
 /// The longest that a command in a pod may take. A process on a dead hard mount never ends by itself.
@@ -34,7 +34,7 @@ impl Cluster {
 
     async fn exec_unbounded(&self, pod: &str, container: &str, command: &[&str]) -> Result<String> {
         let params = AttachParams::default().container(container).stdout(true).stderr(true);
-        let mut process = self.api::<Pod>().exec(pod, command.iter().copied(), &params).await?;
+        let mut process = self.api::<Pod>().exec(pod, command.iter().copied(), &params).await.map_err(Refused)?;
         let status = process.take_status();
         let (out, err) = (process.stdout(), process.stderr());
         // Both streams are drained side by side: a full one would stop the other and the status with it.
@@ -51,7 +51,8 @@ impl Cluster {
         let said = if err.trim().is_empty() { &out } else { &err };
         let last = said.trim().lines().rev().take(5).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n");
         let ended = status.message.unwrap_or_else(|| "it failed".to_owned());
-        Err(if last.is_empty() { anyhow!(ended) } else { anyhow!("{ended}: {last}") })
+        let ended = ended.trim_start_matches("command terminated with non-zero exit code: ");
+        Err(if last.is_empty() { anyhow!("{ended}") } else { anyhow!("{ended}: {last}") })
     }
 
     /// The body of `GET http://POD:PORT/PATH`, fetched by the API server, so that nothing of the pod is open on this machine.
@@ -64,7 +65,7 @@ impl Cluster {
         let request = Request::get(uri).body(Vec::new()).context("cannot make the request")?;
         let answer = tokio::time::timeout(GET_LIMIT, self.client.request_text(request)).await;
         let shown = || format!("cannot get /{path} from pod {pod}");
-        answer.with_context(|| format!("no answer within {} s", GET_LIMIT.as_secs())).with_context(shown)?.with_context(shown)
+        answer.with_context(|| format!("no answer within {} s", GET_LIMIT.as_secs())).with_context(shown)?.map_err(Refused).with_context(shown)
     }
 }
 

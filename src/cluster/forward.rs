@@ -10,7 +10,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use super::Cluster;
+use super::{Cluster, Refused};
 
 /// A local address behind which a pod's port is. Ends, with every connection, when dropped.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Cluster {
     /// There is no such pod, or no free local port.
     pub async fn forward(&self, pod: &str, port: u16) -> Result<Forward> {
         let api = self.api::<Pod>();
-        api.get_metadata(pod).await.with_context(|| format!("cannot forward to pod {pod}"))?;
+        api.get_metadata(pod).await.map_err(Refused).with_context(|| format!("cannot forward to pod {pod}"))?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("cannot listen on 127.0.0.1")?;
         let addr = listener.local_addr().context("cannot listen on 127.0.0.1")?;
         let task = tokio::spawn(serve(listener, api, pod.to_owned(), port));

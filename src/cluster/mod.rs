@@ -6,10 +6,11 @@ pub mod diagnose;
 pub mod exec;
 pub mod forward;
 pub mod manifests;
+pub mod pods;
 pub mod ready;
 pub mod secrets;
 
-use std::{fmt::Debug, path::Path, time::Duration};
+use std::{fmt, fmt::Debug, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use k8s_openapi::{
@@ -92,7 +93,7 @@ impl Cluster {
     /// # Errors
     /// The API server does not answer or refuses.
     pub async fn get<K: Object + Resource<Scope = NamespaceResourceScope>>(&self, name: &str) -> Result<Option<K>> {
-        self.api::<K>().get_opt(name).await.with_context(|| format!("cannot read {} {name}", K::kind(&())))
+        self.api::<K>().get_opt(name).await.map_err(Refused).with_context(|| format!("cannot read {} {name}", K::kind(&())))
     }
 
     /// The pods of the lab's namespace that a label selector picks, in the order of their names.
@@ -116,7 +117,7 @@ impl Cluster {
     /// # Errors
     /// The API server does not answer.
     pub async fn has_namespace(&self) -> Result<bool> {
-        let found = self.all::<Namespace>().get_opt(NAMESPACE).await.context("cannot read the lab's namespace")?;
+        let found = self.all::<Namespace>().get_opt(NAMESPACE).await.map_err(Refused).context("cannot read the lab's namespace")?;
         let ours = of_lab(&self.lab);
         Ok(found.is_some_and(|n| ours.iter().all(|(key, value)| n.labels().get(key) == Some(value))))
     }
@@ -153,8 +154,8 @@ impl Cluster {
         cx.until(&what, limit, EVERY, || async {
             let object = match api.get_opt(name).await {
                 Ok(object) => object,
-                Err(error) if passing(&error) => return Ok(Look::NotYet(format!("the API server does not answer: {error}"))),
-                Err(error) => return Err(error).with_context(|| format!("cannot read {what}")),
+                Err(error) if passing(&error) => return Ok(Look::NotYet(Refused(error).to_string())),
+                Err(error) => return Err(Refused(error)).with_context(|| format!("cannot read {what}")),
             };
             match ready(object.as_ref())? {
                 Look::NotYet(reason) => {
@@ -179,9 +180,36 @@ impl Cluster {
 
 async fn pods_of(api: &Api<Pod>, selector: &str) -> Result<Vec<Pod>> {
     let list = api.list(&ListParams::default().labels(selector)).await;
-    let mut pods = list.with_context(|| format!("cannot list the pods with {selector}"))?.items;
+    let mut pods = list.map_err(Refused).with_context(|| format!("cannot list the pods with {selector}"))?.items;
     pods.sort_by_key(ResourceExt::name_any);
     Ok(pods)
+}
+
+/// What the API server or the way to it said, in one sentence; kube's own text repeats it three times. Turn a
+/// [`kube::Error`] into one with `map_err(Refused)` before adding context.
+#[derive(Debug)]
+pub struct Refused(pub kube::Error);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            kube::Error::Api(status) if !status.message.is_empty() => f.write_str(&status.message),
+            kube::Error::Api(status) => write!(f, "the API server answered with status {}", status.code),
+            error if passing(error) => write!(f, "the API server does not answer ({})", root(error)),
+            error => write!(f, "{}", root(error)),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// The innermost of an error's sources: what the others only repeat.
+fn root(error: &kube::Error) -> &dyn std::error::Error {
+    let mut root: &dyn std::error::Error = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    root
 }
 
 /// Whether a request failed in a way that the same request may survive a moment later: nobody answered, or the server

@@ -5,6 +5,7 @@ pub mod docker;
 pub mod doctor;
 pub mod kind;
 pub mod process;
+pub mod registry;
 
 use crate::host::{docker::Docker, kind::Kind};
 
