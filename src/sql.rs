@@ -39,7 +39,13 @@ impl Session {
     ///
     /// # Errors
     /// Nobody listens, the login is refused, or `patience` has passed.
-    pub async fn connect(way: &Way, user: &str, password: &str, database: Option<&str>, patience: Duration) -> Result<Session> {
+    pub async fn connect(
+        way: &Way,
+        user: &str,
+        password: &str,
+        database: Option<&str>,
+        patience: Duration,
+    ) -> Result<Session> {
         let opts = OptsBuilder::default().user(Some(user)).pass(Some(password)).db_name(database);
         let opts: Opts = match way {
             Way::Socket(path) => opts.socket(Some(path.to_string_lossy())).prefer_socket(true).into(),

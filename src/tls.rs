@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result};
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    date_time_ymd,
+    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
 };
 
 /// An authority, as PEM. It is kept so that certificates can be added later without changing what clients trust.
@@ -31,7 +31,8 @@ impl Authority {
     /// The machine has no randomness to give.
     pub fn new() -> Result<Authority> {
         let key = KeyPair::generate().context("cannot generate the authority's key")?;
-        let certificate: Certificate = params()?.self_signed(&key).context("cannot sign the authority's certificate")?;
+        let certificate: Certificate =
+            params()?.self_signed(&key).context("cannot sign the authority's certificate")?;
         Ok(Authority { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 

@@ -40,7 +40,8 @@ impl Config {
     /// # Errors
     /// A variable is missing or is not what it should be.
     pub(super) fn from_env() -> Result<Config> {
-        let var = |name: &str| std::env::var(name).with_context(|| format!("the environment variable {name} is missing"));
+        let var =
+            |name: &str| std::env::var(name).with_context(|| format!("the environment variable {name} is missing"));
         let members = var("MEMBERS")?.parse().context("MEMBERS is not a number")?;
         let pattern = var("WPLAB_MEMBERS_PATTERN").unwrap_or_else(|_| "db-{}.db-members".to_owned());
         Config::new(var("POD_NAME")?, members, pattern, var("WPLAB_SOURCE").unwrap_or_else(|_| "db".to_owned()))

@@ -59,7 +59,11 @@ impl Volume {
     /// # Errors
     /// The volume cannot be written.
     pub(super) fn adopt(&self, copy_follows: bool) -> Result<()> {
-        if copy_follows { self.expect_copy()? } else { self.copied()? }
+        if copy_follows {
+            self.expect_copy()?
+        } else {
+            self.copied()?
+        }
         fs::rename(self.draft(), self.datadir()).context("cannot rename the new data directory")?;
         self.sync()
     }
@@ -212,8 +216,7 @@ mod tests {
 
     #[test]
     fn passwords_cannot_leave_their_quotes() {
-        let passwords =
-            Passwords { root: "a'b".into(), replication: r"c\'; DROP".into(), wordpress: "plain".into() };
+        let passwords = Passwords { root: "a'b".into(), replication: r"c\'; DROP".into(), wordpress: "plain".into() };
         let sql = init_sql(&passwords);
         assert!(sql.contains("ALTER USER root@localhost IDENTIFIED BY 'a''b';\n"), "{sql}");
         assert!(sql.contains(r"IDENTIFIED BY 'c\\''; DROP' REQUIRE SSL;"), "{sql}");

@@ -85,7 +85,9 @@ const LOST_POSITION: [u32; 2] = [1236, 13114];
 pub fn decide(seen: &Observed<'_>) -> Action {
     match (seen.data, seen.server) {
         // Even without a record: a peer with data means that the lab has data, and a second creation would fork it.
-        (Data::Empty, _) if seen.bootstraps && !seen.lab_initialised && !seen.peers.iter().any(has_data) => Action::Bootstrap,
+        (Data::Empty, _) if seen.bootstraps && !seen.lab_initialised && !seen.peers.iter().any(has_data) => {
+            Action::Bootstrap
+        }
         (Data::Empty | Data::Interrupted, _) => Action::Prepare,
         (_, None) => Action::Start,
         (Data::Fresh, Some(_)) => match donor(seen.peers) {
@@ -159,8 +161,11 @@ pub enum Reopen {
 ///
 /// A peer is known once its server has answered (then it says whom it followed) or when it has no data at all.
 pub fn may_reopen(server_uuid: &str, peers: &[Peer]) -> Reopen {
-    let known: Vec<&MemberStatus> =
-        peers.iter().filter_map(|peer| peer.status.as_ref()).filter(|status| status.server.is_some() || !status.has_data).collect();
+    let known: Vec<&MemberStatus> = peers
+        .iter()
+        .filter_map(|peer| peer.status.as_ref())
+        .filter(|status| status.server.is_some() || !status.has_data)
+        .collect();
     for status in &known {
         let name = &status.name;
         let Some(facts) = &status.server else { continue };
@@ -204,7 +209,8 @@ mod tests {
     }
 
     fn peer(number: u32, state: State, server: Option<ServerFacts>) -> Peer {
-        let status = MemberStatus { name: format!("db-{number}"), state, has_data: true, server, ..MemberStatus::default() };
+        let status =
+            MemberStatus { name: format!("db-{number}"), state, has_data: true, server, ..MemberStatus::default() };
         Peer { host: format!("db-{number}.db-members"), status: Some(status) }
     }
 
@@ -221,7 +227,15 @@ mod tests {
     }
 
     fn seen<'a>(data: Data, server: Option<&'a ServerFacts>, peers: &'a [Peer]) -> Observed<'a> {
-        Observed { bootstraps: false, lab_initialised: true, data, was_writer: false, server, peers, within_source: None }
+        Observed {
+            bootstraps: false,
+            lab_initialised: true,
+            data,
+            was_writer: false,
+            server,
+            peers,
+            within_source: None,
+        }
     }
 
     #[test]
@@ -255,7 +269,11 @@ mod tests {
             (facts(), vec![source(0)], Action::Follow),
             (following(), vec![source(0)], Action::Be(State::Replica)),
             (following(), vec![silent(0)], Action::Be(State::Replica)),
-            (ServerFacts { io_running: false, io_connecting: true, ..following() }, vec![], Action::Be(State::Connecting)),
+            (
+                ServerFacts { io_running: false, io_connecting: true, ..following() },
+                vec![],
+                Action::Be(State::Connecting),
+            ),
             (ServerFacts { io_running: false, sql_running: false, ..following() }, vec![], Action::Resume),
             (ServerFacts { io_running: false, ..following() }, vec![source(0)], Action::Resume),
             (ServerFacts { super_read_only: false, ..facts() }, vec![source(0)], Action::Be(State::Source)),

@@ -5,7 +5,9 @@ use std::convert::Infallible;
 
 use anyhow::{Context, Result};
 use http_body_util::Full;
-use hyper::{Method, Request, Response, StatusCode, body::Bytes, header::CONTENT_TYPE, server::conn::http1, service::service_fn};
+use hyper::{
+    Method, Request, Response, StatusCode, body::Bytes, header::CONTENT_TYPE, server::conn::http1, service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 

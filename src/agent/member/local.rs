@@ -47,7 +47,8 @@ fn facts(own: &Row, semi: &Row, replica: Option<&Row>) -> ServerFacts {
     let text = |row: &Row, name: &str| row.get(name).cloned().flatten().filter(|text| !text.is_empty());
     let number = |row: &Row, name: &str| text(row, name).and_then(|text| text.parse().ok()).unwrap_or(0);
     let super_read_only = text(own, "shut").is_some_and(|shut| shut == "1");
-    let semi_sync = text(semi, if super_read_only { "Rpl_semi_sync_replica_status" } else { "Rpl_semi_sync_source_status" });
+    let semi_sync =
+        text(semi, if super_read_only { "Rpl_semi_sync_replica_status" } else { "Rpl_semi_sync_source_status" });
     let mut facts = ServerFacts {
         server_uuid: text(own, "uuid").unwrap_or_default(),
         super_read_only,
@@ -199,7 +200,10 @@ mod tests {
         ]);
         let facts = facts(&own, &Row::new(), Some(&status));
         assert!(!facts.serves_as_replica() && facts.io_connecting && facts.sql_running && !facts.semi_sync);
-        assert_eq!((facts.io_errno, facts.lag_seconds, facts.last_error.as_deref()), (2003, None, Some("cannot reach db")));
+        assert_eq!(
+            (facts.io_errno, facts.lag_seconds, facts.last_error.as_deref()),
+            (2003, None, Some("cannot reach db"))
+        );
     }
 
     #[test]

@@ -217,7 +217,10 @@ mod tests {
         assert_eq!(status(Some(replica())).unready(), None);
         assert_eq!(status(Some(source.clone())).unready(), None);
         assert!(status(None).unready().is_some());
-        assert!(status(Some(ServerFacts { semi_sync: false, ..source })).unready().is_some(), "writes would not be safe");
+        assert!(
+            status(Some(ServerFacts { semi_sync: false, ..source })).unready().is_some(),
+            "writes would not be safe"
+        );
         assert!(status(Some(ServerFacts { io_running: false, ..replica() })).unready().is_some());
         let stopping = MemberStatus { state: State::Stopping, server: Some(replica()), ..MemberStatus::default() };
         assert!(stopping.unready().is_some());
@@ -226,14 +229,21 @@ mod tests {
     #[test]
     fn an_unready_member_says_why() {
         let server = Some(ServerFacts { io_running: false, last_error: Some("no route".into()), ..replica() });
-        let status = MemberStatus { state: State::Connecting, note: "not connected".into(), server, ..MemberStatus::default() };
+        let status =
+            MemberStatus { state: State::Connecting, note: "not connected".into(), server, ..MemberStatus::default() };
         assert_eq!(status.unready().as_deref(), Some("connecting: not connected; no route"));
     }
 
     #[test]
     fn a_status_survives_json_with_and_without_a_server() {
         for server in [None, Some(replica())] {
-            let status = MemberStatus { name: "db-1".into(), state: State::Cloning, since: 7, server, ..MemberStatus::default() };
+            let status = MemberStatus {
+                name: "db-1".into(),
+                state: State::Cloning,
+                since: 7,
+                server,
+                ..MemberStatus::default()
+            };
             let json = serde_json::to_string(&status).expect("json");
             assert_eq!(MemberStatus::parse(&json).expect("parsed"), status, "{json}");
         }

@@ -74,7 +74,17 @@ impl Member {
         let volume = Volume::new(VOLUME);
         let data = volume.data();
         let peers = Peers::new(&config)?;
-        Ok(Member { config, volume, board, peers, data, mysqld: None, session: None, falls: 0, not_before: Instant::now() })
+        Ok(Member {
+            config,
+            volume,
+            board,
+            peers,
+            data,
+            mysqld: None,
+            session: None,
+            falls: 0,
+            not_before: Instant::now(),
+        })
     }
 
     async fn live(&mut self, mut children: Signal) -> Result<()> {
@@ -103,7 +113,9 @@ impl Member {
         let source = peers.iter().filter_map(|peer| peer.status.as_ref()).find(|status| status.state == State::Source);
         let theirs = source.and_then(|status| Some(status.server.as_ref()?.gtid_executed.clone()));
         let within_source = match (&facts, &mut self.session, theirs) {
-            (Some(facts), Some(session), Some(theirs)) if facts.io_errno != 0 => local::within(session, &theirs).await.ok(),
+            (Some(facts), Some(session), Some(theirs)) if facts.io_errno != 0 => {
+                local::within(session, &theirs).await.ok()
+            }
             _ => None,
         };
         self.board.change(|status| {
@@ -134,7 +146,9 @@ impl Member {
             Action::Start => self.start(),
             Action::Clone { donor } => self.copy(&donor).await,
             Action::Recopy { donor } => {
-                log("what this member lacks is no longer in the source's logs; all it has is at the source, so it is copied anew");
+                log(
+                    "what this member lacks is no longer in the source's logs; all it has is at the source, so it is copied anew",
+                );
                 self.volume.expect_copy()?;
                 self.data = Data::Fresh;
                 self.copy(&donor).await
@@ -142,7 +156,7 @@ impl Member {
             Action::Follow => {
                 let session = self.session.as_mut().context(NO_SESSION)?;
                 local::follow(session, &self.config.source).await
-            },
+            }
             Action::Resume => local::resume(self.session.as_mut().context(NO_SESSION)?).await,
             Action::Reopen => {
                 local::open(self.session.as_mut().context(NO_SESSION)?).await?;
@@ -195,10 +209,14 @@ impl Member {
     }
 
     async fn initialise(&mut self, copy_follows: bool) -> Result<()> {
-        self.board.enter(State::Initialising, if copy_follows { "for a copy of another member" } else { "the lab's data" });
+        self.board
+            .enter(State::Initialising, if copy_follows { "for a copy of another member" } else { "the lab's data" });
         self.volume.clear()?;
-        let passwords =
-            Passwords { root: password("root")?, replication: password("replication")?, wordpress: password("wordpress")? };
+        let passwords = Passwords {
+            root: password("root")?,
+            replication: password("replication")?,
+            wordpress: password("wordpress")?,
+        };
         let init = InitFile::write(RUN.as_ref(), &init_sql(&passwords))?;
         mysqld::initialise(&self.volume.draft(), init.path()).await?;
         self.volume.adopt(copy_follows)?;

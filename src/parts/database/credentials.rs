@@ -49,8 +49,14 @@ pub(super) async fn ensure(cluster: &Cluster) -> Result<bool> {
 fn names() -> Vec<String> {
     let members = (0..MOST_MEMBERS).map(|ordinal| format!("db-{ordinal}.db-members"));
     let hosts = ["db".to_owned(), "db-read".to_owned()].into_iter().chain(members);
-    let suffixes = [String::new(), format!(".{NAMESPACE}"), format!(".{NAMESPACE}.svc"), format!(".{NAMESPACE}.svc.cluster.local")];
-    let mut names: Vec<String> = hosts.flat_map(|host| suffixes.iter().map(move |s| format!("{host}{s}")).collect::<Vec<_>>()).collect();
+    let suffixes = [
+        String::new(),
+        format!(".{NAMESPACE}"),
+        format!(".{NAMESPACE}.svc"),
+        format!(".{NAMESPACE}.svc.cluster.local"),
+    ];
+    let mut names: Vec<String> =
+        hosts.flat_map(|host| suffixes.iter().map(move |s| format!("{host}{s}")).collect::<Vec<_>>()).collect();
     names.push(format!("*.db-members.{NAMESPACE}.svc.cluster.local"));
     names.push("localhost".to_owned());
     names
@@ -63,7 +69,15 @@ mod tests {
     #[test]
     fn the_certificate_holds_for_every_way_to_a_member() {
         let names = names();
-        for name in ["db", "db.wplab", "db.wplab.svc", "db-read", "db-0.db-members", "db-8.db-members.wplab.svc.cluster.local", "localhost"] {
+        for name in [
+            "db",
+            "db.wplab",
+            "db.wplab.svc",
+            "db-read",
+            "db-0.db-members",
+            "db-8.db-members.wplab.svc.cluster.local",
+            "localhost",
+        ] {
             assert!(names.iter().any(|n| n == name), "{name}");
         }
     }

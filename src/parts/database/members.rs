@@ -106,7 +106,8 @@ mod tests {
     fn an_unhealthy_member_is_named_with_the_reason_that_is_nearest_to_the_cause() {
         let server = ServerFacts { semi_sync: true, ..ServerFacts::default() };
         let healthy = MemberStatus { state: State::Source, server: Some(server), ..MemberStatus::default() };
-        let waiting = MemberStatus { state: State::Waiting, note: "nobody to copy from".into(), ..MemberStatus::default() };
+        let waiting =
+            MemberStatus { state: State::Waiting, note: "nobody to copy from".into(), ..MemberStatus::default() };
         let table = [
             (None, None, Some("db-1: its supervisor does not answer")),
             (Some("no node"), None, Some("db-1: no node")),

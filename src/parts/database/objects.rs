@@ -92,7 +92,10 @@ fn reference(images: &ImageSet, role: Role) -> Result<String> {
 }
 
 fn find<'a>(containers: &'a mut [Container], name: &str) -> Result<&'a mut Container> {
-    containers.iter_mut().find(|container| container.name == name).with_context(|| format!("it has no container {name}"))
+    containers
+        .iter_mut()
+        .find(|container| container.name == name)
+        .with_context(|| format!("it has no container {name}"))
 }
 
 fn requirements(wanted: &Resources) -> ResourceRequirements {
@@ -159,14 +162,16 @@ mod tests {
         assert_eq!(resources.requests.as_ref().expect("requests")["cpu"].0, "300m");
         let tools = &pod.init_containers.as_ref().expect("init")[0];
         assert_eq!(tools.image.as_deref(), Some("docker.io/wplab/tool:0123456789ab"));
-        let claim = spec.volume_claim_templates.expect("claims").remove(0).spec.expect("a claim").resources.expect("resources");
+        let claim =
+            spec.volume_claim_templates.expect("claims").remove(0).spec.expect("a claim").resources.expect("resources");
         assert_eq!(claim.requests.expect("requests")["storage"].0, "7Gi");
     }
 
     #[test]
     fn secret_files_are_for_the_group_only() {
         let objects = objects(&lab(), &images()).expect("objects");
-        let set: StatefulSet = typed(objects.iter().find(|o| name_of(o) == "StatefulSet/db").expect("there")).expect("typed");
+        let set: StatefulSet =
+            typed(objects.iter().find(|o| name_of(o) == "StatefulSet/db").expect("there")).expect("typed");
         let volumes = set.spec.expect("spec").template.spec.expect("pod").volumes.expect("volumes");
         let modes: Vec<_> = volumes.iter().filter_map(|v| v.secret.as_ref()).map(|s| s.default_mode).collect();
         assert_eq!(modes, [Some(0o440), Some(0o440)]);
@@ -197,11 +202,14 @@ mod tests {
     #[test]
     fn what_the_lab_relies_on_is_read_last() {
         let objects = objects(&lab(), &images()).expect("objects");
-        let config: ConfigMap = typed(objects.iter().find(|o| name_of(o) == "ConfigMap/db-config").expect("there")).expect("typed");
+        let config: ConfigMap =
+            typed(objects.iter().find(|o| name_of(o) == "ConfigMap/db-config").expect("there")).expect("typed");
         let files = config.data.expect("data");
         let order: Vec<&str> = files["my.cnf"].lines().filter_map(|line| line.rsplit('/').next()).collect();
         assert_eq!(order, ["defaults.cnf", "lab.cnf", "fixed.cnf"]);
         assert_eq!(files["lab.cnf"], "[mysqld]\nmax_connections=\"42\"\n");
-        assert!(files["fixed.cnf"].contains("\nsuper_read_only=ON\n") && files["fixed.cnf"].contains("\ngtid_mode=ON\n"));
+        assert!(
+            files["fixed.cnf"].contains("\nsuper_read_only=ON\n") && files["fixed.cnf"].contains("\ngtid_mode=ON\n")
+        );
     }
 }
