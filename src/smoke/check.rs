@@ -228,9 +228,10 @@ mod tests {
     async fn when_the_runs_time_is_over_only_what_insists_is_still_looked_at() {
         let cx = StepCx::new(&Run::new(Some(Duration::ZERO)).0, StepId::Smoke);
         let slow = |key| {
-            Check::new(key, "test", key, Duration::from_secs(5), "", || async {
-                tokio::task::yield_now().await;
-                Ok(String::new())
+            let looks = AtomicUsize::new(0);
+            Check::new(key, "test", key, Duration::from_secs(5), "", move || {
+                let first = looks.fetch_add(1, Ordering::Relaxed) == 0;
+                async move { if first { bail!("warming up") } else { Ok(String::new()) } }
             })
         };
         let results = run(&cx, &[slow("a"), slow("b").insists()], 1).await;
