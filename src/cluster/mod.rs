@@ -8,6 +8,7 @@ pub mod forward;
 pub mod manifests;
 pub mod pods;
 pub mod ready;
+pub mod rollout;
 pub mod secrets;
 
 use std::{fmt, fmt::Debug, path::Path, time::Duration};

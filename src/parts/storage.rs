@@ -94,7 +94,7 @@ pub async fn ensure(cx: StepCx, cluster: &Cluster, spec: &LabSpec, images: &Imag
     let mut changed = cluster.apply(&server).await?;
     let address = server_address(cluster).await?;
 
-    cluster.until_ready(&cx, &cluster.api::<StatefulSet>(), "nfs", SERVER_LIMIT, ready::stateful_set).await?;
+    cluster.until_members_ready(&cx, "nfs", SERVER_LIMIT).await?;
 
     cx.say("the shared volume");
     edit(&mut claim, NAME, |volume: &mut PersistentVolume| {

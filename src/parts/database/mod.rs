@@ -88,6 +88,7 @@ pub async fn ensure(cx: StepCx, cluster: &Cluster, spec: &LabSpec, images: &Imag
 
 /// One look at all members, with whatever can be done about what is seen; the writer's name once all is well.
 async fn settle(cluster: &Cluster, wanted: usize, acted: &AtomicBool) -> Result<Look<String>> {
+    cluster.replace_stuck(MEMBERS).await?;
     // An API server or a pod that does not answer for a moment is a reason to look again.
     let members = match members(cluster).await {
         Ok(members) => members,
