@@ -66,8 +66,12 @@ fn summary(lab: &LabName, removed: &labs::Removed) -> String {
         return format!("there was no lab {lab}");
     }
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    [count(removed.containers.len(), "node container"), count(removed.networks.len(), "network"), count(removed.images.len(), "image")]
-        .join(", ")
+    [
+        count(removed.containers.len(), "node container"),
+        count(removed.networks.len(), "network"),
+        count(removed.images.len(), "image"),
+    ]
+    .join(", ")
 }
 
 #[cfg(test)]

@@ -13,7 +13,11 @@ use crate::{
     },
     host::docker::Docker,
     labels::{COMPONENT, Component, NAMESPACE},
-    parts::{autoscale, database, frontend, images::{self, ImageSet}, storage},
+    parts::{
+        autoscale, database, frontend,
+        images::{self, ImageSet},
+        storage,
+    },
     spec::LabSpec,
 };
 

@@ -49,29 +49,17 @@ pub struct Stepped<T> {
 impl<T> Stepped<T> {
     /// The step changed something.
     pub fn done(value: T, detail: impl Into<String>) -> Self {
-        Stepped {
-            value,
-            outcome: Outcome::Done,
-            detail: detail.into(),
-        }
+        Stepped { value, outcome: Outcome::Done, detail: detail.into() }
     }
 
     /// Everything was there already.
     pub fn already(value: T, detail: impl Into<String>) -> Self {
-        Stepped {
-            value,
-            outcome: Outcome::AlreadyThere,
-            detail: detail.into(),
-        }
+        Stepped { value, outcome: Outcome::AlreadyThere, detail: detail.into() }
     }
 
     /// Done or already there, as `changed` says.
     pub fn changed(changed: bool, value: T, detail: impl Into<String>) -> Self {
-        if changed {
-            Self::done(value, detail)
-        } else {
-            Self::already(value, detail)
-        }
+        if changed { Self::done(value, detail) } else { Self::already(value, detail) }
     }
 }
 
@@ -86,12 +74,7 @@ impl Run {
     /// A run and the stream of its events; the stream ends when the last clone of the run is dropped.
     pub fn new(limit: Option<Duration>) -> (Run, UnboundedReceiver<Event>) {
         let (events, receiver) = unbounded_channel();
-        let run = Run {
-            events,
-            timings: Arc::default(),
-            start: Instant::now(),
-            limit,
-        };
+        let run = Run { events, timings: Arc::default(), start: Instant::now(), limit };
         (run, receiver)
     }
 
@@ -120,33 +103,17 @@ impl Run {
     {
         self.send(Event::Started { step });
         let begin = Instant::now();
-        let result = body(StepCx {
-            run: self.clone(),
-            step,
-        })
-        .await;
+        let result = body(StepCx { run: self.clone(), step }).await;
         let took = begin.elapsed();
         match result {
-            Ok(Stepped {
-                value,
-                outcome,
-                detail,
-            }) => {
-                self.timings
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(StepTiming {
-                        step,
-                        started: begin.duration_since(self.start).as_secs_f64(),
-                        took: took.as_secs_f64(),
-                        outcome,
-                    });
-                self.send(Event::Finished {
+            Ok(Stepped { value, outcome, detail }) => {
+                self.timings.lock().unwrap_or_else(PoisonError::into_inner).push(StepTiming {
                     step,
-                    took,
+                    started: begin.duration_since(self.start).as_secs_f64(),
+                    took: took.as_secs_f64(),
                     outcome,
-                    detail,
                 });
+                self.send(Event::Finished { step, took, outcome, detail });
                 Ok(value)
             }
             Err(error) => {
@@ -158,11 +125,7 @@ impl Run {
 
     /// The timings of the steps that ended well so far, in the order in which they began.
     pub fn timings(&self) -> Vec<StepTiming> {
-        let mut timings = self
-            .timings
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let mut timings = self.timings.lock().unwrap_or_else(PoisonError::into_inner).clone();
         timings.sort_by(|a, b| a.started.total_cmp(&b.started));
         timings
     }
@@ -170,16 +133,12 @@ impl Run {
     /// Whether any step of the recipe that ended so far had something to do; checks and looks do not count.
     pub fn changed(&self) -> bool {
         let looks = [StepId::Preflight, StepId::Smoke];
-        self.timings()
-            .iter()
-            .any(|t| t.outcome == Outcome::Done && !looks.contains(&t.step))
+        self.timings().iter().any(|t| t.outcome == Outcome::Done && !looks.contains(&t.step))
     }
 
     /// What is left of the user's `--timeout`, or `limit` if that is shorter.
     pub fn patience(&self, limit: Duration) -> Duration {
-        self.limit.map_or(limit, |all| {
-            limit.min(all.saturating_sub(self.start.elapsed()))
-        })
+        self.limit.map_or(limit, |all| limit.min(all.saturating_sub(self.start.elapsed())))
     }
 }
 
@@ -193,10 +152,7 @@ pub struct StepCx {
 impl StepCx {
     /// A context for a step outside [`Run::step`]; for tests and for pieces used by several commands.
     pub fn new(run: &Run, step: StepId) -> StepCx {
-        StepCx {
-            run: run.clone(),
-            step,
-        }
+        StepCx { run: run.clone(), step }
     }
 
     /// The run that this step belongs to.
@@ -206,32 +162,18 @@ impl StepCx {
 
     /// Says what is being done now.
     pub fn say(&self, note: impl Into<String>) {
-        self.run.send(Event::Progress {
-            step: self.step,
-            task: None,
-            note: note.into(),
-            amount: None,
-        });
+        self.run.send(Event::Progress { step: self.step, task: None, note: note.into(), amount: None });
     }
 
     /// Says how far one of several parallel tasks is.
     pub fn task(&self, task: &str, note: impl Into<String>, amount: Option<Amount>) {
         let task = Some(task.to_owned());
-        self.run.send(Event::Progress {
-            step: self.step,
-            task,
-            note: note.into(),
-            amount,
-        });
+        self.run.send(Event::Progress { step: self.step, task, note: note.into(), amount });
     }
 
     /// Says that a parallel task ended well.
     pub fn task_done(&self, task: &str, note: impl Into<String>) {
-        self.run.send(Event::TaskDone {
-            step: self.step,
-            task: task.to_owned(),
-            note: note.into(),
-        });
+        self.run.send(Event::TaskDone { step: self.step, task: task.to_owned(), note: note.into() });
     }
 
     /// Tells a warning.
@@ -243,13 +185,7 @@ impl StepCx {
     ///
     /// # Errors
     /// As [`wait::until`].
-    pub async fn until<T, F>(
-        &self,
-        what: &str,
-        limit: Duration,
-        every: Duration,
-        look: impl FnMut() -> F,
-    ) -> Result<T>
+    pub async fn until<T, F>(&self, what: &str, limit: Duration, every: Duration, look: impl FnMut() -> F) -> Result<T>
     where
         F: Future<Output = Result<Look<T>>>,
     {

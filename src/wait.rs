@@ -26,13 +26,7 @@ pub struct TimedOut {
 
 impl fmt::Display for TimedOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "waited {} s for {}: {}",
-            self.after.as_secs(),
-            self.what,
-            self.last
-        )
+        write!(f, "waited {} s for {}: {}", self.after.as_secs(), self.what, self.last)
     }
 }
 
@@ -70,12 +64,7 @@ where
             Err(_) => {}
         }
         if Instant::now() + every >= deadline {
-            return Err(TimedOut {
-                what: what.to_owned(),
-                after: start.elapsed(),
-                last,
-            }
-            .into());
+            return Err(TimedOut { what: what.to_owned(), after: start.elapsed(), last }.into());
         }
         tokio::time::sleep(every).await;
     }
@@ -99,11 +88,7 @@ mod tests {
             |r| told.push(r.to_owned()),
             || {
                 left -= 1;
-                let look = if left == 0 {
-                    Look::Ready(7)
-                } else {
-                    Look::NotYet("still cold".into())
-                };
+                let look = if left == 0 { Look::Ready(7) } else { Look::NotYet("still cold".into()) };
                 async move { Ok(look) }
             },
         )
@@ -124,31 +109,14 @@ mod tests {
         .await
         .expect_err("must time out");
         let timed_out = error.downcast_ref::<TimedOut>().expect("a TimedOut");
-        assert_eq!(
-            (timed_out.what.as_str(), timed_out.last.as_str()),
-            ("the kettle", "lid open")
-        );
+        assert_eq!((timed_out.what.as_str(), timed_out.last.as_str()), ("the kettle", "lid open"));
     }
 
     #[tokio::test]
     async fn a_look_that_hangs_is_cut_off_and_a_fatal_error_ends_the_wait_at_once() {
-        let hung = until::<(), _>(
-            "x",
-            Duration::from_millis(20),
-            EVERY,
-            |_| {},
-            || std::future::pending(),
-        )
-        .await;
+        let hung = until::<(), _>("x", Duration::from_millis(20), EVERY, |_| {}, std::future::pending).await;
         assert!(hung.expect_err("must time out").is::<TimedOut>());
-        let fatal = until::<(), _>(
-            "x",
-            LIMIT,
-            EVERY,
-            |_| {},
-            || async { Err(anyhow::anyhow!("broken")) },
-        )
-        .await;
+        let fatal = until::<(), _>("x", LIMIT, EVERY, |_| {}, || async { Err(anyhow::anyhow!("broken")) }).await;
         assert_eq!(fatal.expect_err("fatal").to_string(), "broken");
     }
 }

@@ -4,20 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 /// Floors of the house, top first; a room may use rooms of lower floors, and of its own where the floor says so.
 const FLOORS: &[(&[&str], bool)] = &[
-    (
-        &[
-            "up",
-            "down",
-            "status",
-            "list",
-            "plan",
-            "logs",
-            "credentials",
-            "render",
-            "diagnose",
-        ],
-        true,
-    ),
+    (&["up", "down", "status", "list", "plan", "logs", "credentials", "render", "diagnose"], true),
     (&["smoke"], false),
     (&["parts"], false),
     (&["agent"], false),
@@ -39,15 +26,8 @@ fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
         if path.is_dir() {
             sources(&path, found);
         } else if path.extension().is_some_and(|e| e == "rs") {
-            let name = path
-                .strip_prefix("src")
-                .expect("below src")
-                .to_string_lossy()
-                .into_owned();
-            found.push((
-                name,
-                fs::read_to_string(&path).expect("a source can be read"),
-            ));
+            let name = path.strip_prefix("src").expect("below src").to_string_lossy().into_owned();
+            found.push((name, fs::read_to_string(&path).expect("a source can be read")));
         }
     }
 }
@@ -55,10 +35,7 @@ fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
 /// The file without its unit tests and comments, which may look anywhere.
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]").next().unwrap_or_default();
-    text.lines()
-        .filter(|l| !l.trim_start().starts_with("//"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    text.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
 /// Rooms named in `use crate::{a::…, b}` and in `crate::a::…`.
@@ -69,11 +46,7 @@ fn used_rooms(code: &str) -> Vec<String> {
             continue;
         }
         let rest = &code[at + "crate::".len()..];
-        let word = |s: &str| {
-            s.chars()
-                .take_while(|c| c.is_alphanumeric() || *c == '_')
-                .collect::<String>()
-        };
+        let word = |s: &str| s.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
         if let Some(group) = rest.strip_prefix('{') {
             let mut depth = 1;
             let mut start = true;
@@ -104,15 +77,10 @@ fn arrows_go_down_only() {
     let mut found = Vec::new();
     sources(Path::new("src"), &mut found);
     let mut wrong = Vec::new();
-    for (file, text) in found
-        .iter()
-        .filter(|(f, _)| !f.starts_with("cli") && f != "main.rs" && f != "lib.rs")
-    {
+    for (file, text) in found.iter().filter(|(f, _)| !f.starts_with("cli") && f != "main.rs" && f != "lib.rs") {
         let room = file.split(['/', '.']).next().unwrap_or_default();
         let Some(mine) = floor(room) else {
-            wrong.push(format!(
-                "{file}: the room {room} has no floor in tests/architecture.rs"
-            ));
+            wrong.push(format!("{file}: the room {room} has no floor in tests/architecture.rs"));
             continue;
         };
         for used in used_rooms(&code(text)) {

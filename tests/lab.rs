@@ -2,7 +2,8 @@
 //! independently of the tool's own smoke code: through the Kubernetes API, HTTP and the engine. Run with `cargo test-lab`;
 //! the tests set up what they need through `up --fix` and leave nothing behind.
 
-mod support;
+#[path = "support/lab.rs"]
+mod lab;
 
 use std::collections::BTreeSet;
 
@@ -13,7 +14,7 @@ use k8s_openapi::api::{
 };
 use kube::api::ListParams;
 
-use support::lab::{Engine, Lab};
+use lab::{Engine, Lab};
 
 /// The whole promise on one lab: up, everything there and labelled, a second up changes nothing, the everyday commands, down.
 #[test]
@@ -55,7 +56,11 @@ fn the_cluster_is_as_promised(lab: &Lab) {
     assert_eq!(nodes.len(), 4, "1 control plane and 3 workers");
 
     for container in Engine::containers_of(lab.name()) {
-        assert_eq!(container.labels.get("app.kubernetes.io/part-of").map(String::as_str), Some("wplab"), "{container:?}");
+        assert_eq!(
+            container.labels.get("app.kubernetes.io/part-of").map(String::as_str),
+            Some("wplab"),
+            "{container:?}"
+        );
     }
     let everything = lab.every_object_in_namespace();
     for (what, labels) in everything {
@@ -89,7 +94,8 @@ fn the_cluster_is_as_promised(lab: &Lab) {
     assert!(value.is_some(), "the HPA reports a CPU value");
 
     // The shared file system is the real protocol: what one replica writes, a replica on another node reads.
-    let replicas: Vec<Pod> = lab.list_in("wplab", &ListParams::default().labels("app.kubernetes.io/component=frontend"));
+    let replicas: Vec<Pod> =
+        lab.list_in("wplab", &ListParams::default().labels("app.kubernetes.io/component=frontend"));
     let running: Vec<_> = replicas
         .iter()
         .filter(|p| p.metadata.owner_references.iter().flatten().any(|o| o.kind == "ReplicaSet"))
@@ -103,7 +109,8 @@ fn the_cluster_is_as_promised(lab: &Lab) {
 
     // Passwords: long, and not twice the same.
     let secrets: Vec<Secret> = lab.list_in("wplab", &ListParams::default());
-    let database = secrets.iter().find(|s| s.metadata.name.as_deref() == Some("db-credentials")).expect("db-credentials");
+    let database =
+        secrets.iter().find(|s| s.metadata.name.as_deref() == Some("db-credentials")).expect("db-credentials");
     let values: BTreeSet<_> = database.data.iter().flatten().map(|(_, v)| v.0.clone()).collect();
     assert_eq!(values.len(), 3);
     assert!(values.iter().all(|v| v.len() >= 20));
@@ -183,7 +190,8 @@ fn two_labs_side_by_side_and_a_taken_port() {
     let taken = std::net::TcpListener::bind("127.0.0.1:8080");
     let before = Engine::snapshot();
     let (one, two) = (Lab::new("wplab-one"), Lab::new("wplab-two"));
-    let small = one.file("database: {members: 2}\ncluster: {workers: 2}\nwordpress: {replicas: 2}\nautoscale: {min: 2, max: 3}\n");
+    let small = one
+        .file("database: {members: 2}\ncluster: {workers: 2}\nwordpress: {replicas: 2}\nautoscale: {min: 2, max: 3}\n");
     let first = one.up(&["-f", &small]).assert_code(0).json();
     let second = two.up(&["-f", &small]).assert_code(0).json();
     assert_ne!(first["url"], second["url"]);

@@ -15,7 +15,10 @@ use k8s_openapi::{
         apps::v1::{Deployment, StatefulSet},
         autoscaling::v2::HorizontalPodAutoscaler,
         batch::v1::{CronJob, Job},
-        core::v1::{ConfigMap, Container, Namespace, PersistentVolume, PersistentVolumeClaim, PodSpec, Secret, Service, ServiceAccount},
+        core::v1::{
+            ConfigMap, Container, Namespace, PersistentVolume, PersistentVolumeClaim, PodSpec, Secret, Service,
+            ServiceAccount,
+        },
         policy::v1::PodDisruptionBudget,
         rbac::v1::{ClusterRole, ClusterRoleBinding, Role as RbacRole, RoleBinding},
     },
@@ -33,7 +36,8 @@ use wplab::{
     parts::images::{Image, ImageSet, Origin, Role},
     render,
     spec::{
-        AutoscaleSpec, ClusterSpec, DatabaseSpec, ImageSource, LabName, LabSpec, Quantity, Resources, StorageSpec, Topology, WordpressSpec,
+        AutoscaleSpec, ClusterSpec, DatabaseSpec, ImageSource, LabName, LabSpec, Quantity, Resources, StorageSpec,
+        Topology, WordpressSpec,
     },
 };
 
@@ -182,7 +186,11 @@ fn every_object_and_every_pod_carries_the_labs_labels() {
         for path in ["/spec/template", "/spec/jobTemplate/spec/template"] {
             let Some(template) = object.data.pointer(path) else { continue };
             for key in [PART_OF, LAB, COMPONENT] {
-                assert!(template["metadata"]["labels"][key].is_string(), "{} has a pod without {key}", name_of(&object));
+                assert!(
+                    template["metadata"]["labels"][key].is_string(),
+                    "{} has a pod without {key}",
+                    name_of(&object)
+                );
             }
         }
     }
@@ -239,8 +247,12 @@ fn nothing_is_privileged_and_root_is_an_exception_with_a_reason() {
 
 #[test]
 fn no_manifest_holds_a_password_and_no_rendered_secret_a_value() {
-    assert!(embedded().iter().all(|object| kind_of(object) != "Secret"), "Secrets are generated, never in the manifests");
-    let secrets: Vec<Secret> = rendered().iter().filter(|o| kind_of(o) == "Secret").map(|o| typed(o).expect("typed")).collect();
+    assert!(
+        embedded().iter().all(|object| kind_of(object) != "Secret"),
+        "Secrets are generated, never in the manifests"
+    );
+    let secrets: Vec<Secret> =
+        rendered().iter().filter(|o| kind_of(o) == "Secret").map(|o| typed(o).expect("typed")).collect();
     assert_eq!(secrets.len(), 3);
     for secret in secrets {
         assert!(secret.data.is_none());
@@ -290,7 +302,13 @@ impl Server {
             return found.map_or_else(|| (404, status(404, "not found")), |object| (200, object));
         }
         if self.immutable {
-            return (422, status(422, "StatefulSet.apps \"x\" is invalid: spec: Forbidden: updates to statefulset spec are forbidden"));
+            return (
+                422,
+                status(
+                    422,
+                    "StatefulSet.apps \"x\" is invalid: spec: Forbidden: updates to statefulset spec are forbidden",
+                ),
+            );
         }
         let mut new: Value = serde_json::from_slice(body).expect("JSON, which is YAML");
         let old = self.objects.get(path);
@@ -349,8 +367,8 @@ async fn applying_counts_what_changed_and_a_second_time_nothing_does() {
 #[tokio::test]
 async fn cluster_wide_objects_go_to_the_whole_cluster() {
     let (cluster, server) = cluster(Server::default());
-    assert!(cluster.ensure_namespace().await.expect("applies"));
-    assert!(!cluster.ensure_namespace().await.expect("applies"));
+    assert!(cluster.ensure_namespace(BTreeMap::new()).await.expect("applies"));
+    assert!(!cluster.ensure_namespace(BTreeMap::new()).await.expect("applies"));
     assert!(cluster.has_namespace().await.expect("answers"));
     assert!(server.lock().expect("not poisoned").objects.contains_key("/api/v1/namespaces/wplab"));
 }
@@ -360,7 +378,10 @@ async fn what_somebody_else_made_is_left_alone_and_named() {
     let foreign = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": "wplab", "resourceVersion": "5"}});
     let (cluster, server) = cluster(Server { objects: [(PATH.to_owned(), foreign)].into(), ..Server::default() });
     let error = cluster.apply(&map("1")).await.expect_err("refused");
-    assert_eq!(format!("{error:#}"), "cannot apply ConfigMap/x: it exists already and was not made by wplab, so it is left alone");
+    assert_eq!(
+        format!("{error:#}"),
+        "cannot apply ConfigMap/x: it exists already and was not made by wplab, so it is left alone"
+    );
     assert!(server.lock().expect("not poisoned").asked.iter().all(|asked| asked.starts_with("GET")));
 }
 
@@ -374,7 +395,8 @@ async fn a_server_that_is_away_for_a_moment_is_asked_again() {
 #[tokio::test]
 async fn a_pods_answer_counts_only_with_a_good_status() {
     let path = "/api/v1/namespaces/wplab/pods/db-0:8081/proxy/status";
-    let (cluster, server) = cluster(Server { objects: [(path.to_owned(), json!({"role": "writer"}))].into(), ..Server::default() });
+    let (cluster, server) =
+        cluster(Server { objects: [(path.to_owned(), json!({"role": "writer"}))].into(), ..Server::default() });
     assert_eq!(cluster.pod_get("db-0", 8081, "/status").await.expect("answers"), r#"{"role":"writer"}"#);
     let error = cluster.pod_get("db-1", 8081, "/status").await.expect_err("is not there");
     assert_eq!(format!("{error:#}"), "cannot get /status from pod db-1: status 404 Not Found: not found");
@@ -385,5 +407,9 @@ async fn a_pods_answer_counts_only_with_a_good_status() {
 async fn a_field_that_cannot_change_is_explained() {
     let (cluster, _) = cluster(Server { immutable: true, ..Server::default() });
     let error = format!("{:#}", cluster.apply(&map("1")).await.expect_err("refused"));
-    assert!(error.starts_with("cannot apply ConfigMap/x: this cannot be changed on a lab that exists: `wplab down` first: "), "{error}");
+    assert!(
+        error
+            .starts_with("cannot apply ConfigMap/x: this cannot be changed on a lab that exists: `wplab down` first: "),
+        "{error}"
+    );
 }

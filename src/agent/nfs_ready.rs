@@ -34,8 +34,7 @@ const OP_PUTROOTFH: u32 = 24;
 pub async fn check(server: SocketAddr, export: &str) -> Result<()> {
     let question = question(export);
     let answer = tokio::time::timeout(LIMIT, ask(server, &question)).await;
-    let answer =
-        answer.with_context(|| format!("no answer from {server} within {} s", LIMIT.as_secs()))?;
+    let answer = answer.with_context(|| format!("no answer from {server} within {} s", LIMIT.as_secs()))?;
     let answer = answer.with_context(|| format!("cannot ask {server}"))?;
     judge(&answer).with_context(|| format!("{server} does not export {export}"))
 }

@@ -40,12 +40,20 @@ impl Cluster {
         let api = self.api_of(object)?;
         let name = object.name_any();
         // One retry loop for both requests; what is looked at again is at worst the result of our own first try.
-        let first = wait::until(&shown, PATIENCE, Duration::from_millis(500), |_| {}, || async {
-            match self.look_and_apply(&api, &name, object).await {
-                Err(error) if error.downcast_ref::<Refused>().is_some_and(|e| passing(&e.0)) => Ok(Look::NotYet(error.to_string())),
-                result => result.map(Look::Ready),
-            }
-        });
+        let first = wait::until(
+            &shown,
+            PATIENCE,
+            Duration::from_millis(500),
+            |_| {},
+            || async {
+                match self.look_and_apply(&api, &name, object).await {
+                    Err(error) if error.downcast_ref::<Refused>().is_some_and(|e| passing(&e.0)) => {
+                        Ok(Look::NotYet(error.to_string()))
+                    }
+                    result => result.map(Look::Ready),
+                }
+            },
+        );
         first.await.with_context(|| format!("cannot apply {shown}"))
     }
 
@@ -65,7 +73,8 @@ impl Cluster {
     /// The object has no kind, or an `apiVersion` that is none.
     pub fn api_of(&self, object: &DynamicObject) -> Result<Api<DynamicObject>> {
         let types = object.types.as_ref().with_context(|| format!("{} has no kind", name_of(object)))?;
-        let kind = GroupVersionKind::try_from(types).with_context(|| format!("{} has no usable kind", name_of(object)))?;
+        let kind =
+            GroupVersionKind::try_from(types).with_context(|| format!("{} has no usable kind", name_of(object)))?;
         let resource = ApiResource::from_gvk(&kind);
         Ok(match object.namespace() {
             Some(namespace) => Api::namespaced_with(self.client.clone(), &namespace, &resource),
@@ -157,7 +166,10 @@ mod tests {
         let set = labelled(&set, &LabName::default()).expect("labelled");
         assert_eq!(set.labels()[LAB], "wplab");
         let pod = &set.data["spec"]["template"]["metadata"]["labels"];
-        assert_eq!((&pod["app"], &pod[LAB], &pod[crate::labels::COMPONENT]), (&json!("x"), &json!("wplab"), &json!("storage")));
+        assert_eq!(
+            (&pod["app"], &pod[LAB], &pod[crate::labels::COMPONENT]),
+            (&json!("x"), &json!("wplab"), &json!("storage"))
+        );
         assert_eq!(set.data["spec"]["volumeClaimTemplates"][0]["metadata"]["labels"][PART_OF], "wplab");
     }
 

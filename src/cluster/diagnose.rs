@@ -142,10 +142,12 @@ impl Saving<'_> {
         let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
         let api = self.cluster.api_in::<Pod>(&namespace);
         let Some(status) = &pod.status else { return Ok(()) };
-        let containers = status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
+        let containers =
+            status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
         for container in containers {
             for previous in [false, true] {
-                let never = container.state.as_ref().is_none_or(|s| s.waiting.is_some()) && container.restart_count == 0;
+                let never =
+                    container.state.as_ref().is_none_or(|s| s.waiting.is_some()) && container.restart_count == 0;
                 if never || previous && container.restart_count == 0 {
                     continue;
                 }
@@ -157,7 +159,8 @@ impl Saving<'_> {
                     timestamps: true,
                     ..LogParams::default()
                 };
-                let file = format!("{namespace}.{name}.{}{}.log", container.name, if previous { ".previous" } else { "" });
+                let file =
+                    format!("{namespace}.{name}.{}{}.log", container.name, if previous { ".previous" } else { "" });
                 match within(api.logs(&name, &params)).await {
                     Ok(text) => self.write(&format!("logs/{file}"), &text).await?,
                     Err(error) => self.missing.push(format!("logs/{file}: {error:#}")),
@@ -174,7 +177,12 @@ async fn within<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T> 
 
 /// The one thing that most likely went wrong, as a sentence, from the root of the tree to its leaves: a node, then a pod
 /// that cannot be, then a volume, then the newest warning about a pod that is not ready.
-pub fn likely_cause(nodes: &[Node], pods: &[Pod], claims: &[PersistentVolumeClaim], events: &[Event]) -> Option<String> {
+pub fn likely_cause(
+    nodes: &[Node],
+    pods: &[Pod],
+    claims: &[PersistentVolumeClaim],
+    events: &[Event],
+) -> Option<String> {
     let node = nodes.iter().find_map(|node| match ready::node(Some(node)) {
         Look::NotYet(reason) => Some(format!("Node {} is not ready: {reason}.", node.name_any())),
         Look::Ready(()) => None,
@@ -187,7 +195,9 @@ pub fn likely_cause(nodes: &[Node], pods: &[Pod], claims: &[PersistentVolumeClai
         })
     };
     let warning = || {
-        let unready = |name: &str| pods.iter().any(|p| p.name_any() == name && !succeeded(p) && ready::pod(Some(p)) != Look::Ready(()));
+        let unready = |name: &str| {
+            pods.iter().any(|p| p.name_any() == name && !succeeded(p) && ready::pod(Some(p)) != Look::Ready(()))
+        };
         let about = |event: &&Event| {
             event.type_.as_deref() == Some("Warning") && event.involved_object.name.as_deref().is_some_and(unready)
         };
@@ -210,7 +220,11 @@ fn capital(text: &str) -> String {
 fn time_of(event: &Event) -> Option<Timestamp> {
     let series = event.series.as_ref().and_then(|s| s.last_observed_time.as_ref()).map(|t| t.0);
     let last = event.last_timestamp.as_ref().map(|t| t.0);
-    series.or(last).or(event.event_time.as_ref().map(|t| t.0)).or(event.metadata.creation_timestamp.as_ref().map(|t| t.0))
+    series.or(last).or(event.event_time.as_ref().map(|t| t.0)).or(event
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map(|t| t.0))
 }
 
 /// The events as lines, oldest first.
@@ -250,21 +264,27 @@ mod tests {
     }
 
     fn warning(about: &str, at: &str, message: &str) -> Event {
-        from(json!({"metadata": {}, "involvedObject": {"kind": "Pod", "name": about}, "type": "Warning", "reason": "FailedMount",
-                    "lastTimestamp": at, "message": message}))
+        from(
+            json!({"metadata": {}, "involvedObject": {"kind": "Pod", "name": about}, "type": "Warning", "reason": "FailedMount",
+                    "lastTimestamp": at, "message": message}),
+        )
     }
 
     #[test]
     fn a_dead_node_is_a_better_cause_than_the_pods_on_it() {
-        let node: Node = from(json!({"metadata": {"name": "n1"}, "status": {"conditions": [{"type": "Ready", "status": "False", "message": "kubelet stopped"}]}}));
+        let node: Node = from(
+            json!({"metadata": {"name": "n1"}, "status": {"conditions": [{"type": "Ready", "status": "False", "message": "kubelet stopped"}]}}),
+        );
         let cause = likely_cause(&[node], &[pending("db-0")], &[], &[]);
         assert_eq!(cause.as_deref(), Some("Node n1 is not ready: kubelet stopped."));
     }
 
     #[test]
     fn a_container_that_keeps_ending_is_named() {
-        let pod: Pod = from(json!({"metadata": {"name": "db-0"}, "status": {"containerStatuses": [{"name": "mysql", "image": "i", "imageID": "",
-            "ready": false, "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 1}}}]}}));
+        let pod: Pod = from(
+            json!({"metadata": {"name": "db-0"}, "status": {"containerStatuses": [{"name": "mysql", "image": "i", "imageID": "",
+            "ready": false, "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 1}}}]}}),
+        );
         let cause = likely_cause(&[], &[pod], &[], &[]).expect("a cause");
         assert_eq!(cause, "Pod db-0: container mysql keeps ending (3 times, last with code 1).");
     }
@@ -279,13 +299,17 @@ mod tests {
         let claim: PersistentVolumeClaim = from(json!({"metadata": {"name": "data"}}));
         let cause = likely_cause(&[], &[pending("wordpress-1")], std::slice::from_ref(&claim), &events);
         assert_eq!(cause.as_deref(), Some("Pod wordpress-1: mount failed: no route."));
-        assert_eq!(likely_cause(&[], &[], &[claim], &[]).as_deref(), Some("Volume claim data has no volume: it is Pending."));
+        assert_eq!(
+            likely_cause(&[], &[], &[claim], &[]).as_deref(),
+            Some("Volume claim data has no volume: it is Pending.")
+        );
         assert_eq!(likely_cause(&[], &[], &[], &events), None);
     }
 
     #[test]
     fn events_are_told_in_the_order_of_time() {
-        let text = told(&[warning("b", "2026-01-01T00:00:09Z", "two\nlines"), warning("a", "2026-01-01T00:00:01Z", "one")]);
+        let text =
+            told(&[warning("b", "2026-01-01T00:00:09Z", "two\nlines"), warning("a", "2026-01-01T00:00:01Z", "one")]);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].ends_with("-/Pod/a: one") && lines[1].ends_with("-/Pod/b: two lines"), "{text}");
     }

@@ -50,7 +50,8 @@ impl Cluster {
             return Ok(out);
         }
         let said = if err.trim().is_empty() { &out } else { &err };
-        let last = said.trim().lines().rev().take(5).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n");
+        let last =
+            said.trim().lines().rev().take(5).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n");
         let ended = status.message.unwrap_or_else(|| "it failed".to_owned());
         let ended = ended.trim_start_matches("command terminated with non-zero exit code: ");
         Err(if last.is_empty() { anyhow!("{ended}") } else { anyhow!("{ended}: {last}") })

@@ -13,7 +13,6 @@ pub mod secrets;
 
 use std::{fmt, fmt::Debug, path::Path, time::Duration};
 
-use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -25,6 +24,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde::{Serialize, de::DeserializeOwned};
+use std::collections::BTreeMap;
 
 use crate::{
     labels::{NAMESPACE, of_lab},
@@ -40,7 +40,10 @@ const EVERY: Duration = Duration::from_millis(500);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// What every typed Kubernetes object of ours can do.
-pub trait Object: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static {}
+pub trait Object:
+    Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+}
 
 impl<K> Object for K where
     K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
@@ -63,7 +66,8 @@ impl Cluster {
     /// The file is missing or is no kubeconfig.
     pub async fn connect(kubeconfig: &Path, lab: &LabName) -> Result<Cluster> {
         let shown = kubeconfig.display();
-        let text = tokio::fs::read_to_string(kubeconfig).await.with_context(|| format!("cannot read kubeconfig {shown}"))?;
+        let text =
+            tokio::fs::read_to_string(kubeconfig).await.with_context(|| format!("cannot read kubeconfig {shown}"))?;
         let file = Kubeconfig::from_yaml(&text).with_context(|| format!("{shown} is not a kubeconfig"))?;
         let options = KubeConfigOptions::default();
         let config = Config::from_custom_kubeconfig(file, &options).await;
@@ -95,7 +99,11 @@ impl Cluster {
     /// # Errors
     /// The API server does not answer or refuses.
     pub async fn get<K: Object + Resource<Scope = NamespaceResourceScope>>(&self, name: &str) -> Result<Option<K>> {
-        self.api::<K>().get_opt(name).await.map_err(Refused).with_context(|| format!("cannot read {} {name}", K::kind(&())))
+        self.api::<K>()
+            .get_opt(name)
+            .await
+            .map_err(Refused)
+            .with_context(|| format!("cannot read {} {name}", K::kind(&())))
     }
 
     /// The pods of the lab's namespace that a label selector picks, in the order of their names.
@@ -135,7 +143,12 @@ impl Cluster {
     /// # Errors
     /// The API server does not answer.
     pub async fn has_namespace(&self) -> Result<bool> {
-        let found = self.all::<Namespace>().get_opt(NAMESPACE).await.map_err(Refused).context("cannot read the lab's namespace")?;
+        let found = self
+            .all::<Namespace>()
+            .get_opt(NAMESPACE)
+            .await
+            .map_err(Refused)
+            .context("cannot read the lab's namespace")?;
         let ours = of_lab(&self.lab);
         Ok(found.is_some_and(|n| ours.iter().all(|(key, value)| n.labels().get(key) == Some(value))))
     }

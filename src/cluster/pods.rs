@@ -69,7 +69,8 @@ mod tests {
     use super::*;
 
     fn pod() -> PodSpec {
-        let value = json!({"initContainers": [{"name": "tools"}], "containers": [{"name": "web", "env": [{"name": "URL"}]}]});
+        let value =
+            json!({"initContainers": [{"name": "tools"}], "containers": [{"name": "web", "env": [{"name": "URL"}]}]});
         serde_json::from_value(value).expect("a pod")
     }
 

@@ -30,7 +30,9 @@ pub fn node(node: Option<&Node>) -> Look<()> {
     let conditions = node.status.as_ref().and_then(|s| s.conditions.as_ref());
     match conditions.into_iter().flatten().find(|c| c.type_ == "Ready") {
         Some(ready) if ready.status == "True" => Look::Ready(()),
-        Some(ready) => not_yet(ready.message.clone().unwrap_or_else(|| "the kubelet says that it is not ready".to_owned())),
+        Some(ready) => {
+            not_yet(ready.message.clone().unwrap_or_else(|| "the kubelet says that it is not ready".to_owned()))
+        }
         None => not_yet("its kubelet has not reported yet"),
     }
 }
@@ -85,8 +87,13 @@ pub fn stateful_set(set: Option<&StatefulSet>) -> Look<()> {
     if status.replicas > wanted {
         return not_yet(format!("{} members are still to go", status.replicas - wanted));
     }
-    let updated = if status.update_revision == status.current_revision { wanted } else { status.updated_replicas.unwrap_or(0) };
-    if updated < wanted { not_yet(format!("{updated} of {wanted} members are of the latest version")) } else { Look::Ready(()) }
+    let updated =
+        if status.update_revision == status.current_revision { wanted } else { status.updated_replicas.unwrap_or(0) };
+    if updated < wanted {
+        not_yet(format!("{updated} of {wanted} members are of the latest version"))
+    } else {
+        Look::Ready(())
+    }
 }
 
 /// A Job that has done its work.
@@ -194,7 +201,8 @@ fn container_complaint(container: &ContainerStatus) -> Option<String> {
             Some(format!("the image {} of container {name} cannot be had: {message}", container.image))
         }
         "CrashLoopBackOff" => {
-            let ended = last.map_or_else(String::new, |t| format!(", last with {}", ending(t.exit_code, t.reason.as_deref())));
+            let ended =
+                last.map_or_else(String::new, |t| format!(", last with {}", ending(t.exit_code, t.reason.as_deref())));
             Some(format!("container {name} keeps ending ({} times{ended})", container.restart_count))
         }
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
@@ -244,7 +252,11 @@ mod tests {
 
     #[test]
     fn a_node_is_ready_when_its_kubelet_says_so() {
-        let of = |status: &str| from::<Node>(json!({"status": {"conditions": [{"type": "Ready", "status": status, "message": "cni is not there"}]}}));
+        let of = |status: &str| {
+            from::<Node>(
+                json!({"status": {"conditions": [{"type": "Ready", "status": status, "message": "cni is not there"}]}}),
+            )
+        };
         assert_eq!(node(Some(&of("True"))), Look::Ready(()));
         assert_eq!(reason(node(Some(&of("False")))), "cni is not there");
     }
@@ -281,10 +293,15 @@ mod tests {
     #[test]
     fn a_failed_job_is_beyond_hope_and_says_why() {
         let of = |condition: &str| {
-            from::<Job>(json!({"metadata": {"name": "install"}, "status": {"conditions": [{"type": condition, "status": "True", "message": "BackoffLimitExceeded"}]}}))
+            from::<Job>(
+                json!({"metadata": {"name": "install"}, "status": {"conditions": [{"type": condition, "status": "True", "message": "BackoffLimitExceeded"}]}}),
+            )
         };
         assert_eq!(job(Some(&of("Complete"))).expect("fine"), Look::Ready(()));
-        assert_eq!(job(Some(&of("Failed"))).expect_err("fatal").to_string(), "job install failed: BackoffLimitExceeded");
+        assert_eq!(
+            job(Some(&of("Failed"))).expect_err("fatal").to_string(),
+            "job install failed: BackoffLimitExceeded"
+        );
         let again = from::<Job>(json!({"status": {"active": 1, "failed": 2}}));
         assert_eq!(reason(job(Some(&again)).expect("not fatal")), "it is being tried again after 2 failures");
     }
@@ -299,7 +316,11 @@ mod tests {
 
     #[test]
     fn endpoints_count_when_ready_or_silent() {
-        let slice = |ready: Value| from::<EndpointSlice>(json!({"addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": ready}}]}));
+        let slice = |ready: Value| {
+            from::<EndpointSlice>(
+                json!({"addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": ready}}]}),
+            )
+        };
         assert_eq!(endpoints(&[slice(json!(true)), slice(json!(null))]), Look::Ready(2));
         assert_eq!(reason(endpoints(&[slice(json!(false))])), "its Service has no ready endpoint");
     }
@@ -311,10 +332,21 @@ mod tests {
                 {"name": "mysql", "image": "wplab/database:1", "imageID": "", "ready": false, "restartCount": 4, "state": state, "lastState": last}]}}))
         };
         let pull = pod_with(json!({"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}), json!({}));
-        assert_eq!(trouble(&[pull]).expect("a complaint"), "pod db-0: the image wplab/database:1 of container mysql cannot be had: not found");
-        let crash = pod_with(json!({"waiting": {"reason": "CrashLoopBackOff"}}), json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}));
-        assert_eq!(complaint(&crash).expect("a complaint"), "container mysql keeps ending (4 times, last with code 137: out of memory)");
-        let homeless: Pod = from(json!({"status": {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "message": "0/4 nodes"}]}}));
+        assert_eq!(
+            trouble(&[pull]).expect("a complaint"),
+            "pod db-0: the image wplab/database:1 of container mysql cannot be had: not found"
+        );
+        let crash = pod_with(
+            json!({"waiting": {"reason": "CrashLoopBackOff"}}),
+            json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}),
+        );
+        assert_eq!(
+            complaint(&crash).expect("a complaint"),
+            "container mysql keeps ending (4 times, last with code 137: out of memory)"
+        );
+        let homeless: Pod = from(
+            json!({"status": {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "message": "0/4 nodes"}]}}),
+        );
         assert_eq!(reason(pod(Some(&homeless))), "it fits on no node: 0/4 nodes");
     }
 
@@ -326,7 +358,11 @@ mod tests {
 
     #[test]
     fn an_aggregated_api_is_ready_when_available() {
-        let of = |status: &str| from::<APIService>(json!({"status": {"conditions": [{"type": "Available", "status": status, "message": "no endpoints"}]}}));
+        let of = |status: &str| {
+            from::<APIService>(
+                json!({"status": {"conditions": [{"type": "Available", "status": status, "message": "no endpoints"}]}}),
+            )
+        };
         assert_eq!(api_service(Some(&of("True"))), Look::Ready(()));
         assert_eq!(reason(api_service(Some(&of("False")))), "no endpoints");
     }

@@ -43,7 +43,9 @@ impl Cluster {
     /// The API server refuses; that it does not answer for a moment is none.
     pub async fn replace_stuck(&self, name: &str) -> Result<()> {
         let Ok(Some(set)) = self.api::<StatefulSet>().get_opt(name).await else { return Ok(()) };
-        let Some(newest) = set.status.as_ref().and_then(|status| status.update_revision.as_deref()) else { return Ok(()) };
+        let Some(newest) = set.status.as_ref().and_then(|status| status.update_revision.as_deref()) else {
+            return Ok(());
+        };
         let Ok(pods) = self.api::<Pod>().list(&kube::api::ListParams::default()).await else { return Ok(()) };
         let mine = |pod: &&Pod| pod.owner_references().iter().any(|o| o.kind == "StatefulSet" && o.name == name);
         for pod in pods.items.iter().filter(mine).filter(|pod| is_stuck(pod, newest, Timestamp::now())) {
@@ -52,7 +54,9 @@ impl Cluster {
             match gone {
                 Ok(_) => {}
                 Err(error) if passing(&error) => {}
-                Err(error) => return Err(Refused(error)).with_context(|| format!("cannot delete the stuck pod {name}")),
+                Err(error) => {
+                    return Err(Refused(error)).with_context(|| format!("cannot delete the stuck pod {name}"));
+                }
             }
         }
         Ok(())
@@ -62,7 +66,10 @@ impl Cluster {
 fn is_stuck(pod: &Pod, newest: &str, now: Timestamp) -> bool {
     let old = pod.labels().get("controller-revision-hash").is_some_and(|revision| revision != newest);
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let since = conditions.iter().find(|c| c.type_ == "Ready" && c.status != "True").and_then(|c| c.last_transition_time.as_ref());
+    let since = conditions
+        .iter()
+        .find(|c| c.type_ == "Ready" && c.status != "True")
+        .and_then(|c| c.last_transition_time.as_ref());
     let long = since.is_some_and(|since| now.duration_since(since.0).unsigned_abs() >= STUCK);
     old && long && pod.metadata.deletion_timestamp.is_none()
 }

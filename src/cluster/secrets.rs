@@ -47,7 +47,12 @@ impl Cluster {
         let mut labels = of_lab(&self.lab);
         labels.insert(COMPONENT.to_owned(), component.as_str().to_owned());
         let secret = Secret {
-            metadata: ObjectMeta { name: Some(name.to_owned()), namespace: Some(NAMESPACE.to_owned()), labels: Some(labels), ..Default::default() },
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                namespace: Some(NAMESPACE.to_owned()),
+                labels: Some(labels),
+                ..Default::default()
+            },
             data: Some(data.into_iter().map(|(key, value)| (key, ByteString(value.into_bytes()))).collect()),
             type_: Some("Opaque".to_owned()),
             ..Default::default()
@@ -55,7 +60,8 @@ impl Cluster {
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let applied = self.api::<Secret>().patch(name, &params, &Patch::Apply(&secret)).await;
         // The API server's answer to a bad object may repeat it, so its text does not go into the error.
-        applied.map_err(|_| anyhow::anyhow!("cannot write Secret {name}: the API server refused it or did not answer"))?;
+        applied
+            .map_err(|_| anyhow::anyhow!("cannot write Secret {name}: the API server refused it or did not answer"))?;
         Ok(true)
     }
 }

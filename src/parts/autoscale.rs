@@ -56,9 +56,12 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
         let hpa = &mut hpa.spec;
         hpa.min_replicas = Some(spec.autoscale.min.into());
         hpa.max_replicas = spec.autoscale.max.into();
-        let cpu = |metric: &mut MetricSpec| metric.resource.as_mut().map(|r| r.target.average_utilization = Some(spec.autoscale.cpu.into()));
+        let cpu = |metric: &mut MetricSpec| {
+            metric.resource.as_mut().map(|r| r.target.average_utilization = Some(spec.autoscale.cpu.into()))
+        };
         hpa.metrics.iter_mut().flatten().find_map(cpu).context("it has no CPU metric")?;
-        let down = hpa.behavior.as_mut().and_then(|b| b.scale_down.as_mut()).context("it has no scale-down behaviour")?;
+        let down =
+            hpa.behavior.as_mut().and_then(|b| b.scale_down.as_mut()).context("it has no scale-down behaviour")?;
         down.stabilization_window_seconds = Some(i32::try_from(spec.autoscale.scale_down_window)?);
         Ok(())
     })?;
@@ -70,7 +73,13 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
 ///
 /// # Errors
 /// The API server refuses an object, or there is no CPU value in time.
-pub async fn ensure(cx: StepCx, cluster: &Cluster, spec: &LabSpec, images: &ImageSet, _site: &Site) -> Result<Stepped<()>> {
+pub async fn ensure(
+    cx: StepCx,
+    cluster: &Cluster,
+    spec: &LabSpec,
+    images: &ImageSet,
+    _site: &Site,
+) -> Result<Stepped<()>> {
     let kind_is = |object: &DynamicObject, kind: &str| object.types.as_ref().is_some_and(|t| t.kind == kind);
     let (hpa, rest): (Vec<_>, Vec<_>) =
         objects(spec, images)?.into_iter().partition(|o| kind_is(o, "HorizontalPodAutoscaler"));
@@ -80,13 +89,16 @@ pub async fn ensure(cx: StepCx, cluster: &Cluster, spec: &LabSpec, images: &Imag
     let mut changed = cluster.apply(&hpa).await?;
     let apis = cluster.all::<APIService>();
     let existing = apis.get_opt(API).await.map_err(Refused).with_context(|| format!("cannot read APIService {API}"))?;
-    let foreign = existing.is_some_and(|api| of_lab(&cluster.lab).iter().any(|(key, value)| api.labels().get(key) != Some(value)));
+    let foreign = existing
+        .is_some_and(|api| of_lab(&cluster.lab).iter().any(|(key, value)| api.labels().get(key) != Some(value)));
     if foreign {
         cx.say("the cluster's own metrics are used");
     } else {
         cx.say("metrics-server");
         changed += cluster.apply(&server).await?;
-        cluster.until_ready(&cx, &cluster.api_in::<Deployment>(SYSTEM), "metrics-server", SERVER_LIMIT, ready::deployment).await?;
+        cluster
+            .until_ready(&cx, &cluster.api_in::<Deployment>(SYSTEM), "metrics-server", SERVER_LIMIT, ready::deployment)
+            .await?;
         until_endpoints(&cx, cluster).await?;
         changed += cluster.apply(&api).await?;
     }
@@ -108,7 +120,8 @@ async fn until_endpoints(cx: &StepCx, cluster: &Cluster) -> Result<()> {
     let slices = cluster.api_in::<EndpointSlice>(SYSTEM);
     let of_service = ListParams::default().labels("kubernetes.io/service-name=metrics-server");
     cx.until("Service metrics-server", SERVER_LIMIT, Duration::from_millis(500), || async {
-        let list = slices.list(&of_service).await.map_err(Refused).context("cannot list the endpoints of metrics-server")?;
+        let list =
+            slices.list(&of_service).await.map_err(Refused).context("cannot list the endpoints of metrics-server")?;
         Ok(ready::endpoints(&list.items))
     })
     .await

@@ -86,7 +86,13 @@ impl Site {
 ///
 /// # Errors
 /// `images` lacks one; a manifest and this code do not fit (which the tests rule out).
-pub fn objects(spec: &LabSpec, images: &ImageSet, write_host: &str, claim: &str, port: u16) -> Result<Vec<DynamicObject>> {
+pub fn objects(
+    spec: &LabSpec,
+    images: &ImageSet,
+    write_host: &str,
+    claim: &str,
+    port: u16,
+) -> Result<Vec<DynamicObject>> {
     let site = Site::new(spec, port);
     let image = super::reference(images, Role::Wordpress)?;
     let mut objects = part("frontend")?;
@@ -145,7 +151,8 @@ pub async fn ensure(
     port: u16,
 ) -> Result<Stepped<Site>> {
     cx.say("credentials and configuration");
-    let mut changed = usize::from(cluster.ensure_secret("wordpress-credentials", Component::Frontend, credentials).await?);
+    let mut changed =
+        usize::from(cluster.ensure_secret("wordpress-credentials", Component::Frontend, credentials).await?);
     let objects = objects(spec, images, &database.write_host, &storage.claim, port)?;
     let job = objects.iter().find(|o| name_of(o).starts_with("Job/")).map(ResourceExt::name_any);
     let job = job.context("the manifests have no Job")?;
@@ -177,8 +184,13 @@ async fn clear_jobs(cx: &StepCx, cluster: &Cluster, wanted: &str) -> Result<()> 
     let found = jobs.list(&list).await.map_err(Refused).context("cannot list the installers")?.items;
     let useless = |job: &&Job| job.name_any() != wanted || ready::job_has_failed(job);
     for job in found.iter().filter(useless).map(ResourceExt::name_any) {
-        jobs.delete(&job, &DeleteParams::foreground()).await.map_err(Refused).with_context(|| format!("cannot delete Job {job}"))?;
-        let gone = |job: Option<&Job>| if job.is_none() { Look::Ready(()) } else { Look::NotYet("it is being deleted".to_owned()) };
+        jobs.delete(&job, &DeleteParams::foreground())
+            .await
+            .map_err(Refused)
+            .with_context(|| format!("cannot delete Job {job}"))?;
+        let gone = |job: Option<&Job>| {
+            if job.is_none() { Look::Ready(()) } else { Look::NotYet("it is being deleted".to_owned()) }
+        };
         cluster.until_ready(cx, &jobs, &job, Duration::from_secs(60), gone).await?;
     }
     Ok(())
@@ -191,7 +203,8 @@ async fn begin_replicas(cluster: &Cluster, replicas: u8) -> Result<bool> {
         return Ok(false);
     }
     let deployments = cluster.api::<Deployment>();
-    let now = deployments.get_scale("wordpress").await.map_err(Refused).context("cannot read the number of replicas")?;
+    let now =
+        deployments.get_scale("wordpress").await.map_err(Refused).context("cannot read the number of replicas")?;
     if now.spec.and_then(|spec| spec.replicas) == Some(i32::from(replicas)) {
         return Ok(false);
     }
@@ -270,7 +283,16 @@ mod tests {
         assert!(one.data["spec"].get("replicas").is_none());
         let mut deployment: Deployment = typed(&one).expect("typed");
         let template = &mut deployment.spec.as_mut().expect("a spec").template;
-        assert!(template.metadata.as_ref().expect("metadata").annotations.as_ref().expect("some").contains_key("wplab.dev/config"));
+        assert!(
+            template
+                .metadata
+                .as_ref()
+                .expect("metadata")
+                .annotations
+                .as_ref()
+                .expect("some")
+                .contains_key("wplab.dev/config")
+        );
         let web = container(pod_of(template).expect("a pod"), "wordpress").expect("is there");
         assert_eq!(web.image.as_deref(), Some("docker.io/wplab/wordpress:000000000002"));
     }
@@ -280,7 +302,11 @@ mod tests {
         let (one, two) = (credentials().expect("made"), credentials().expect("made"));
         assert_eq!(one.len(), 10);
         assert_eq!(one["admin-user"], "admin");
-        assert!(CREDENTIALS[2..].iter().all(|name| one[*name].len() == 64 && one[*name] != two[*name] && !one[*name].contains(['\'', '"'])));
+        assert!(
+            CREDENTIALS[2..]
+                .iter()
+                .all(|name| one[*name].len() == 64 && one[*name] != two[*name] && !one[*name].contains(['\'', '"']))
+        );
         assert_ne!(one["admin-password"], two["admin-password"]);
     }
 }

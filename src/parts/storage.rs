@@ -57,7 +57,9 @@ pub struct Storage {
 pub fn objects(spec: &LabSpec, images: &ImageSet, server: &str) -> Result<Vec<DynamicObject>> {
     let mut objects = part("storage")?;
     let size = Quantity(spec.storage.size.as_str().to_owned());
-    let requests = || Some(VolumeResourceRequirements { requests: Some([("storage".to_owned(), size.clone())].into()), limits: None });
+    let requests = || {
+        Some(VolumeResourceRequirements { requests: Some([("storage".to_owned(), size.clone())].into()), limits: None })
+    };
     edit(&mut objects, "nfs", |set: &mut StatefulSet| {
         let set = set.spec.as_mut().context("it has no spec")?;
         let pod = pod_of(&mut set.template)?;
@@ -89,8 +91,9 @@ pub fn objects(spec: &LabSpec, images: &ImageSet, server: &str) -> Result<Vec<Dy
 pub async fn ensure(cx: StepCx, cluster: &Cluster, spec: &LabSpec, images: &ImageSet) -> Result<Stepped<Storage>> {
     cx.say("the NFS server");
     let is_volume = |object: &DynamicObject| name_of(object) == format!("PersistentVolume/{NAME}");
-    let (mut claim, server): (Vec<_>, Vec<_>) =
-        objects(spec, images, SERVER_PLACEHOLDER)?.into_iter().partition(|o| is_volume(o) || name_of(o).ends_with(&format!("/{NAME}")));
+    let (mut claim, server): (Vec<_>, Vec<_>) = objects(spec, images, SERVER_PLACEHOLDER)?
+        .into_iter()
+        .partition(|o| is_volume(o) || name_of(o).ends_with(&format!("/{NAME}")));
     let mut changed = cluster.apply(&server).await?;
     let address = server_address(cluster).await?;
 

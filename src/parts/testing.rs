@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use super::images::{Image, ImageSet, Origin, Role};
 use crate::spec::{
-    AutoscaleSpec, ClusterSpec, DatabaseSpec, ImageSource, LabName, LabSpec, Quantity, Resources, StorageSpec, Topology, WordpressSpec,
+    AutoscaleSpec, ClusterSpec, DatabaseSpec, ImageSource, LabName, LabSpec, Quantity, Resources, StorageSpec,
+    Topology, WordpressSpec,
 };
 
 fn quantity(text: &str) -> Quantity {

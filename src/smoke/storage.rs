@@ -113,12 +113,13 @@ fn names(pods: &[Pod]) -> String {
 }
 
 /// `SERVER:PATH` of the NFS mount that WordPress' content lies on, out of `/proc/self/mounts`. The kernel's client says
-/// `nfs4`, the one over FUSE `fuse.nfs4`.
+/// `nfs4`; of one over FUSE it says `fuse`, with or without a kind of its own, and only the source tells what it is.
 fn nfs_server(mounts: &str) -> Option<String> {
     let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     let at: BTreeMap<_, _> = fields.filter_map(|f| Some((*f.get(1)?, (*f.first()?, *f.get(2)?)))).collect();
     let (server, kind) = at.get(CONTENT)?;
-    kind.trim_start_matches("fuse.").starts_with("nfs").then(|| (*server).to_owned())
+    let over_fuse = kind.starts_with("fuse") && server.contains(":/");
+    (kind.starts_with("nfs") || over_fuse).then(|| (*server).to_owned())
 }
 
 #[cfg(test)]
@@ -132,6 +133,8 @@ mod tests {
         };
         assert_eq!(nfs_server(&line("nfs4")).as_deref(), Some("10.96.0.7:/export"));
         assert_eq!(nfs_server(&line("fuse.nfs4")).as_deref(), Some("10.96.0.7:/export"));
+        assert_eq!(nfs_server(&line("fuse")).as_deref(), Some("10.96.0.7:/export"));
+        assert_eq!(nfs_server(&line("fuse").replace("10.96.0.7:/export", "overlayfs")), None);
         assert_eq!(nfs_server(&line("ext4")), None);
         assert_eq!(nfs_server(&(line("nfs4") + &line("tmpfs"))), None);
         assert_eq!(nfs_server("overlay / overlay rw 0 0\n\nbroken"), None);

@@ -41,7 +41,6 @@ impl LabSpec {
 mod tests {
     use std::path::Path;
 
-    use super::*;
     use crate::spec::load::{DEFAULT, Overrides, parse};
 
     #[test]
@@ -50,7 +49,8 @@ mod tests {
                     cluster: {workers: 5}\nwordpress: {title: \"A 'lab': #1\"}\nautoscale: {scale-down-window: 2m}\n";
         for text in [DEFAULT, more] {
             let spec = parse("lab.yaml", Path::new(""), text, &Overrides::default()).expect("a lab");
-            let again = parse("again.yaml", Path::new(""), &spec.to_file(), &Overrides::default()).expect("the same lab");
+            let again =
+                parse("again.yaml", Path::new(""), &spec.to_file(), &Overrides::default()).expect("the same lab");
             assert_eq!(again, spec);
         }
     }

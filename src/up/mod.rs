@@ -88,8 +88,18 @@ trait World {
     async fn nodes(&self, cx: StepCx, host: &Self::Host, images: &Self::Images) -> Result<Stepped<Self::Nodes>>;
     async fn load(&self, cx: StepCx, host: &Self::Host, images: &Self::Images) -> Result<Stepped<()>>;
     async fn connect(&self, nodes: &Self::Nodes, images: &Self::Images) -> Result<Self::Cluster>;
-    async fn storage(&self, cx: StepCx, cluster: &Self::Cluster, images: &Self::Images) -> Result<Stepped<Self::Storage>>;
-    async fn database(&self, cx: StepCx, cluster: &Self::Cluster, images: &Self::Images) -> Result<Stepped<Self::Database>>;
+    async fn storage(
+        &self,
+        cx: StepCx,
+        cluster: &Self::Cluster,
+        images: &Self::Images,
+    ) -> Result<Stepped<Self::Storage>>;
+    async fn database(
+        &self,
+        cx: StepCx,
+        cluster: &Self::Cluster,
+        images: &Self::Images,
+    ) -> Result<Stepped<Self::Database>>;
     async fn frontend(
         &self,
         cx: StepCx,

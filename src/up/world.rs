@@ -136,7 +136,8 @@ async fn look_at_cluster(spec: &LabSpec, kubeconfig: PathBuf) -> ClusterLook {
     let look = async {
         let cluster = Cluster::connect(&kubeconfig, &spec.name).await?;
         let nodes = cluster.all::<Node>().list(&ListParams::default()).await.context("cannot list the nodes")?;
-        let classes = cluster.all::<StorageClass>().list(&ListParams::default()).await.context("cannot list the classes")?;
+        let classes =
+            cluster.all::<StorageClass>().list(&ListParams::default()).await.context("cannot list the classes")?;
         let mut lacking = kind::node_names(&spec.name, spec.cluster.workers);
         lacking.retain(|name| !nodes.items.iter().any(|n| n.name_any() == *name));
         if !classes.items.iter().any(|c| c.name_any() == "standard") {

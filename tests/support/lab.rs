@@ -1,6 +1,8 @@
 //! A real lab as the tests see it: the tool as a process, the cluster through the Kubernetes API, the engine through its
 //! own. Nothing here uses the tool's library.
 
+#![expect(clippy::print_stderr, reason = "a test tells what it sees as it happens")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
@@ -37,34 +39,34 @@ const PATIENCE: Duration = Duration::from_secs(75 * 60);
 
 /// What a run of the tool did.
 #[derive(Debug)]
-pub struct Ran {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Ran {
     #[track_caller]
-    pub fn assert_code(&self, code: i32) -> &Ran {
+    pub(crate) fn assert_code(&self, code: i32) -> &Ran {
         assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
 
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("stdout is not JSON ({e}):\n{}", self.stdout))
     }
 }
 
 /// A lab with a name of its own; when the test ends, however it ends, the lab is removed. A failed test's diagnostics are
 /// kept in `target/lab-diagnostics/NAME`.
-pub struct Lab {
+pub(crate) struct Lab {
     name: String,
     files: tempfile::TempDir,
 }
 
 impl Lab {
-    pub fn new(name: &str) -> Lab {
+    pub(crate) fn new(name: &str) -> Lab {
         let lab = Lab { name: name.to_owned(), files: tempfile::tempdir().expect("a folder") };
         if Engine::answers() {
             lab.run(&["down", name]);
@@ -72,35 +74,35 @@ impl Lab {
         lab
     }
 
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// The lab's folder on this machine.
-    pub fn folder(&self) -> PathBuf {
+    pub(crate) fn folder(&self) -> PathBuf {
         let home = || std::env::home_dir().expect("a home").join(".local/share");
         std::env::var_os("XDG_DATA_HOME").map_or_else(home, PathBuf::from).join("wplab").join(&self.name)
     }
 
     /// A lab file with this content.
-    pub fn file(&self, text: &str) -> String {
+    pub(crate) fn file(&self, text: &str) -> String {
         let path = self.files.path().join("lab.yaml");
         std::fs::write(&path, text).expect("the lab file is written");
         path.to_string_lossy().into_owned()
     }
 
     /// `wplab ARGS` to its end.
-    pub fn run(&self, args: &[&str]) -> Ran {
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
         Running::start(args, &[]).end()
     }
 
     /// `wplab up NAME --fix --yes -o json …`.
-    pub fn up(&self, more: &[&str]) -> Ran {
+    pub(crate) fn up(&self, more: &[&str]) -> Ran {
         Running::start(&self.up_args(more), &[]).end()
     }
 
     /// `up`, which gets `signal` as soon as `step` has begun.
-    pub fn up_until(&self, step: &str, signal: &str) -> Ran {
+    pub(crate) fn up_until(&self, step: &str, signal: &str) -> Ran {
         let running = Running::start(&self.up_args(&[]), &[]);
         running.wait_for_step(step);
         running.signal(signal);
@@ -108,7 +110,7 @@ impl Lab {
     }
 
     /// `up`, during which `harm` is done as soon as `step` has begun.
-    pub fn up_while(&self, step: &str, harm: impl FnOnce()) -> Ran {
+    pub(crate) fn up_while(&self, step: &str, harm: impl FnOnce()) -> Ran {
         let running = Running::start(&self.up_args(&[]), &[]);
         running.wait_for_step(step);
         harm();
@@ -116,7 +118,7 @@ impl Lab {
     }
 
     /// The same, with the tool talking to an engine behind `wire`.
-    pub fn up_while_on(&self, wire: &Wire, step: &str, harm: impl FnOnce()) -> Ran {
+    pub(crate) fn up_while_on(&self, wire: &Wire, step: &str, harm: impl FnOnce()) -> Ran {
         let host = format!("unix://{}", wire.socket.display());
         let running = Running::start(&self.up_args(&[]), &[("DOCKER_HOST", &host)]);
         running.wait_for_step(step);
@@ -134,13 +136,14 @@ impl Lab {
         let path = self.folder().join("kubeconfig");
         RUNTIME.block_on(async {
             let file = Kubeconfig::read_from(&path).expect("the lab's kubeconfig");
-            let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.expect("a config");
+            let config =
+                kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.expect("a config");
             Client::try_from(config).expect("a client")
         })
     }
 
     /// Objects without a namespace.
-    pub fn list<K>(&self, params: &ListParams) -> Vec<K>
+    pub(crate) fn list<K>(&self, params: &ListParams) -> Vec<K>
     where
         K: kube::Resource<Scope = ClusterResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
@@ -149,7 +152,7 @@ impl Lab {
     }
 
     /// Objects of a namespace.
-    pub fn list_in<K>(&self, namespace: &str, params: &ListParams) -> Vec<K>
+    pub(crate) fn list_in<K>(&self, namespace: &str, params: &ListParams) -> Vec<K>
     where
         K: kube::Resource<Scope = NamespaceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
@@ -159,15 +162,18 @@ impl Lab {
 
     /// What stands in namespace wplab, as kind/name, with its labels; only what somebody applied, not what Kubernetes
     /// derives from it (endpoints, events, controller revisions, …).
-    pub fn every_object_in_namespace(&self) -> Vec<(String, BTreeMap<String, String>)> {
+    pub(crate) fn every_object_in_namespace(&self) -> Vec<(String, BTreeMap<String, String>)> {
         let client = self.client();
         RUNTIME.block_on(async {
             let mut found = Vec::new();
             let discovery = Discovery::new(client.clone()).run().await.expect("discovery");
-            for group in discovery.groups().filter(|g| !g.name().ends_with("metrics.k8s.io") && g.name() != "events.k8s.io") {
+            for group in
+                discovery.groups().filter(|g| !g.name().ends_with("metrics.k8s.io") && g.name() != "events.k8s.io")
+            {
                 for (resource, capabilities) in group.recommended_resources() {
                     let derived = ["Event", "Endpoints", "EndpointSlice", "ControllerRevision", "PodMetrics", "Lease"];
-                    let namespaced = capabilities.scope == Scope::Namespaced && capabilities.supports_operation(verbs::LIST);
+                    let namespaced =
+                        capabilities.scope == Scope::Namespaced && capabilities.supports_operation(verbs::LIST);
                     if !namespaced || derived.contains(&resource.kind.as_str()) {
                         continue;
                     }
@@ -186,7 +192,7 @@ impl Lab {
     }
 
     /// Runs a command in a pod's first container and returns what it printed.
-    pub fn exec(&self, pod: &str, command: &[&str]) -> String {
+    pub(crate) fn exec(&self, pod: &str, command: &[&str]) -> String {
         let api: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(self.client(), "wplab");
         RUNTIME.block_on(async {
             let params = AttachParams::default().stderr(false);
@@ -203,7 +209,7 @@ impl Lab {
     }
 
     /// One value of a Secret.
-    pub fn secret(&self, name: &str, key: &str) -> String {
+    pub(crate) fn secret(&self, name: &str, key: &str) -> String {
         let api: Api<Secret> = Api::namespaced(self.client(), "wplab");
         let secret = RUNTIME.block_on(api.get(name)).expect("the Secret");
         let data = secret.data.unwrap_or_default();
@@ -211,13 +217,14 @@ impl Lab {
     }
 
     /// Takes one thing away that a smoke check looks at.
-    pub fn delete_horizontal_pod_autoscaler(&self) {
-        let api: Api<k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler> = Api::namespaced(self.client(), "wplab");
+    pub(crate) fn delete_horizontal_pod_autoscaler(&self) {
+        let api: Api<k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler> =
+            Api::namespaced(self.client(), "wplab");
         RUNTIME.block_on(api.delete("wordpress", &kube::api::DeleteParams::default())).expect("the HPA is deleted");
     }
 
     /// Status and body of a page.
-    pub fn get(&self, url: &str) -> (u16, String) {
+    pub(crate) fn get(&self, url: &str) -> (u16, String) {
         RUNTIME.block_on(async {
             let response = reqwest::get(url).await.expect("the site answers");
             (response.status().as_u16(), response.text().await.expect("a body"))
@@ -320,12 +327,12 @@ impl Running {
 
 /// A node container as the engine tells it.
 #[derive(Debug)]
-pub struct Node {
-    pub labels: BTreeMap<String, String>,
+pub(crate) struct Node {
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 /// The Docker engine, asked directly.
-pub struct Engine;
+pub(crate) struct Engine;
 
 impl Engine {
     fn docker() -> bollard::Docker {
@@ -333,12 +340,12 @@ impl Engine {
     }
 
     /// Whether an engine answers; on a bare machine the first `up --fix` starts one.
-    pub fn answers() -> bool {
+    pub(crate) fn answers() -> bool {
         RUNTIME.block_on(async { bollard::Docker::connect_with_local_defaults().ok()?.ping().await.ok() }).is_some()
     }
 
     /// Names of all containers and networks, and how many volumes there are: what `down` must leave as it was.
-    pub fn snapshot() -> BTreeSet<String> {
+    pub(crate) fn snapshot() -> BTreeSet<String> {
         if !Self::answers() {
             return Self::bare();
         }
@@ -360,7 +367,7 @@ impl Engine {
         ["bridge", "host", "none"].map(str::to_owned).into()
     }
 
-    pub fn containers_of(lab: &str) -> Vec<Node> {
+    pub(crate) fn containers_of(lab: &str) -> Vec<Node> {
         RUNTIME.block_on(async {
             let filter = [("label", vec![format!("io.x-k8s.kind.cluster={lab}")])].map(|(k, v)| (k.to_owned(), v));
             let all = query::ListContainersOptionsBuilder::default().all(true).filters(&filter.into()).build();
@@ -369,21 +376,21 @@ impl Engine {
         })
     }
 
-    pub fn container_exists(name: &str) -> bool {
+    pub(crate) fn container_exists(name: &str) -> bool {
         RUNTIME.block_on(Self::docker().inspect_container(name, None::<query::InspectContainerOptions>)).is_ok()
     }
 
-    pub fn kill_container(name: &str) {
+    pub(crate) fn kill_container(name: &str) {
         RUNTIME.block_on(Self::docker().kill_container(name, None::<query::KillContainerOptions>)).expect("killed");
     }
 
-    pub fn remove_container(name: &str) {
+    pub(crate) fn remove_container(name: &str) {
         let options = query::RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         RUNTIME.block_on(Self::docker().remove_container(name, Some(options))).expect("removed");
     }
 
     /// A container that looks like kind's node of a cluster called `lab`, and is not ours.
-    pub fn stranger(lab: &str) -> Stranger {
+    pub(crate) fn stranger(lab: &str) -> Stranger {
         let name = format!("{lab}-control-plane");
         RUNTIME.block_on(async {
             let docker = Self::docker();
@@ -402,7 +409,7 @@ impl Engine {
     }
 
     /// A socket that leads to the engine until it is cut.
-    pub fn behind_a_wire() -> Wire {
+    pub(crate) fn behind_a_wire() -> Wire {
         let folder = tempfile::tempdir().expect("a folder");
         let socket = folder.path().join("docker.sock");
         let whole = Arc::new(AtomicBool::new(true));
@@ -432,7 +439,7 @@ impl Engine {
 }
 
 /// Removed when dropped.
-pub struct Stranger(String);
+pub(crate) struct Stranger(String);
 
 impl Drop for Stranger {
     fn drop(&mut self) {
@@ -441,7 +448,7 @@ impl Drop for Stranger {
 }
 
 /// A way to the engine that can be cut.
-pub struct Wire {
+pub(crate) struct Wire {
     socket: PathBuf,
     whole: Arc<AtomicBool>,
     cut: tokio::sync::watch::Sender<()>,
@@ -450,7 +457,7 @@ pub struct Wire {
 
 impl Wire {
     /// From now on the engine is gone, in the middle of whatever is being said.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.whole.store(false, Ordering::Relaxed);
         let _ = self.cut.send(());
     }

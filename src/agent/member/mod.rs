@@ -4,8 +4,8 @@
 //! must bring is listed at `mysqld`; what the pod mounts is listed at `config`; [`status`] is what `up` reads.
 
 mod config;
-pub mod decide;
 mod datadir;
+pub mod decide;
 mod http;
 mod local;
 mod mysqld;

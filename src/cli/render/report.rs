@@ -161,7 +161,10 @@ mod tests {
         let mut half = seen();
         half.unknown.push(Unknown { what: "members", why: "the API server did not answer within 15 s".into() });
         let text = status(&half, Paint::off());
-        assert!(text.starts_with('×') && text.ends_with("unknown     members: the API server did not answer within 15 s\n"), "{text}");
+        assert!(
+            text.starts_with('×') && text.ends_with("unknown     members: the API server did not answer within 15 s\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -135,7 +135,8 @@ async fn give_roles(cluster: &Cluster, members: &[Member], writer: &str, acted: 
         let role = if member.name == writer { WRITER } else { READER };
         if member.role.as_deref() != Some(role) {
             let patch = json!({ "metadata": { "labels": { ROLE: role } } });
-            let patched = cluster.api::<Pod>().patch(&member.name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+            let patched =
+                cluster.api::<Pod>().patch(&member.name, &PatchParams::default(), &Patch::Merge(&patch)).await;
             patched.with_context(|| format!("cannot give pod {} its role", member.name))?;
             acted.store(true, Ordering::Relaxed);
         }

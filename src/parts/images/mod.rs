@@ -237,7 +237,12 @@ pub fn public_set() -> Result<ImageSet> {
 }
 
 fn public(reference: &str) -> Image {
-    Image { reference: reference.to_owned(), id: String::new(), size: 0, origin: Origin::Registry(reference.to_owned()) }
+    Image {
+        reference: reference.to_owned(),
+        id: String::new(),
+        size: 0,
+        origin: Origin::Registry(reference.to_owned()),
+    }
 }
 
 /// `wplab/ROLE:ID12`.
