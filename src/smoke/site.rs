@@ -1,5 +1,5 @@
 //! What the checks do with the site, through any door: read the front page, log in, publish, upload, and remove it all
-//! again. Knows HTTP and WordPress, nothing of Kubernetes; [`super::frontend`] makes checks of it.
+//! again. Knows HTTP and WordPress, nothing of Kubernetes; `smoke::frontend` makes checks of it.
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;

@@ -1,5 +1,5 @@
-//! The recipe: from whatever there is to a proven lab, on one screen. What each step does is a method of [`World`]; the
-//! real one is in [`world`], and the tests' one only keeps a diary.
+//! The recipe: from whatever there is to a proven lab, on one screen. What each step does is a method of `World`; the
+//! real one is in `world`, and the tests' one only keeps a diary.
 
 mod diagnostics;
 mod world;

@@ -24,7 +24,7 @@ pub enum State {
     Source,
     /// Follows the source: both replication threads run.
     Replica,
-    /// Is set to follow the source, but a replication thread does not run; [`MemberStatus::last_error`] says why.
+    /// Is set to follow the source, but a replication thread does not run; the server's last error says why.
     Connecting,
     /// Needs a decision that nobody has made; [`MemberStatus::note`] says which.
     Stuck,

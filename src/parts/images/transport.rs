@@ -1,5 +1,5 @@
 //! The way from Docker into the nodes: one archive, read once and handed to every node's containerd piece by piece, as
-//! fast as the slowest takes it. The only function that knows how images travel is [`stream`].
+//! fast as the slowest takes it. The only function that knows how images travel is [`stream()`].
 
 use std::{future::Future, sync::Mutex, sync::PoisonError, time::Duration};
 
