@@ -142,7 +142,7 @@ fn everyday_commands(lab: &Lab, url: &str) {
     let secret = lab.secret("db-credentials", "root-password");
     let credentials = lab.run(&["credentials", name, "-o", "json"]);
     assert!(credentials.assert_code(0).stdout.contains("admin"));
-    for shown in [&smoke, &lab.run(&["logs", name, "database"]), &lab.run(&["status", name])] {
+    for shown in [&smoke, &lab.run(&["logs", name, "--of", "database"]), &lab.run(&["status", name])] {
         shown.assert_code(0);
         assert!(!shown.stdout.contains(&secret) && !shown.stderr.contains(&secret), "no secret is printed");
     }
@@ -164,13 +164,17 @@ fn a_failed_check_is_exit_code_one(lab: &Lab) {
 fn killed_and_resumed_at_three_steps() {
     let lab = Lab::new("wplab-kill");
     let before = Engine::snapshot();
-    let cuts = [("cluster", "KILL", None), ("load", "TERM", Some(130)), ("database", "INT", Some(130))];
-    for (step, signal, code) in cuts {
-        let cut = lab.up_until(step, signal);
-        assert_eq!(cut.code, code, "{signal} at {step}:\n{}", cut.stderr);
+    let cuts = [
+        ("Starting control-plane", "KILL", None),
+        ("loading (", "TERM", Some(130)),
+        ("applying the members", "INT", Some(130)),
+    ];
+    for (moment, signal, code) in cuts {
+        let cut = lab.up_until(moment, signal);
+        assert_eq!(cut.code, code, "{signal} at {moment}:\n{}", cut.stderr);
     }
     // A node that dies meanwhile is started again.
-    let up = lab.up_while("storage", || Engine::kill_container(&format!("{}-worker2", lab.name())));
+    let up = lab.up_while("the NFS server", || Engine::kill_container(&format!("{}-worker2", lab.name())));
     if up.code != Some(0) {
         assert_eq!(up.code, Some(4), "{}", up.stderr);
         assert!(up.stderr.contains("diagnostics"), "{}", up.stderr);
@@ -226,7 +230,7 @@ fn docker_stopped_in_the_middle() {
     let lab = Lab::new("wplab-cut");
     let before = Engine::snapshot();
     let engine = Engine::behind_a_wire();
-    let cut = lab.up_while_on(&engine, "load", || engine.cut());
+    let cut = lab.up_while_on(&engine, "loading (", || engine.cut());
     assert_eq!(cut.code, Some(4), "{}", cut.stderr);
     assert!(cut.stderr.contains("Docker"), "the message names the engine:\n{}", cut.stderr);
     lab.run(&["down", lab.name()]).assert_code(0);

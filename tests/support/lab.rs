@@ -101,27 +101,27 @@ impl Lab {
         Running::start(&self.up_args(more), &[]).end()
     }
 
-    /// `up`, which gets `signal` as soon as `step` has begun.
-    pub(crate) fn up_until(&self, step: &str, signal: &str) -> Ran {
+    /// `up`, which gets `signal` as soon as it says `moment`.
+    pub(crate) fn up_until(&self, moment: &str, signal: &str) -> Ran {
         let running = Running::start(&self.up_args(&[]), &[]);
-        running.wait_for_step(step);
+        running.wait_for(moment);
         running.signal(signal);
         running.end()
     }
 
-    /// `up`, during which `harm` is done as soon as `step` has begun.
-    pub(crate) fn up_while(&self, step: &str, harm: impl FnOnce()) -> Ran {
+    /// `up`, during which `harm` is done as soon as it says `moment`.
+    pub(crate) fn up_while(&self, moment: &str, harm: impl FnOnce()) -> Ran {
         let running = Running::start(&self.up_args(&[]), &[]);
-        running.wait_for_step(step);
+        running.wait_for(moment);
         harm();
         running.end()
     }
 
     /// The same, with the tool talking to an engine behind `wire`.
-    pub(crate) fn up_while_on(&self, wire: &Wire, step: &str, harm: impl FnOnce()) -> Ran {
+    pub(crate) fn up_while_on(&self, wire: &Wire, moment: &str, harm: impl FnOnce()) -> Ran {
         let host = format!("unix://{}", wire.socket.display());
         let running = Running::start(&self.up_args(&[]), &[("DOCKER_HOST", &host)]);
-        running.wait_for_step(step);
+        running.wait_for(moment);
         harm();
         running.end()
     }
@@ -287,14 +287,12 @@ impl Running {
         Running { child, said, readers: vec![stdout, stderr], args }
     }
 
-    /// Waits until the tool says that a step has begun.
-    fn wait_for_step(&self, step: &str) {
+    /// Waits until the tool says `words`.
+    fn wait_for(&self, words: &str) {
         let begin = Instant::now();
-        let begun = |said: &str| {
-            said.lines().any(|line| line.split_whitespace().any(|w| w.trim_end_matches([':', '…']) == step))
-        };
-        while !begun(&self.said.lock().expect("not poisoned")) {
-            assert!(begin.elapsed() < PATIENCE, "`wplab {}` never began step {step}", self.args);
+        let said = |said: &str| said.contains(words);
+        while !said(&self.said.lock().expect("not poisoned")) {
+            assert!(begin.elapsed() < PATIENCE, "`wplab {}` never said {words:?}", self.args);
             std::thread::sleep(Duration::from_millis(20));
         }
     }
