@@ -153,5 +153,5 @@ pub enum Event {
         took: Duration,
     },
     /// A smoke check ended.
-    Checked(crate::smoke::CheckResult),
+    Checked(crate::verdict::CheckResult),
 }

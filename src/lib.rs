@@ -9,7 +9,7 @@
 //! | [`agent`] | what runs inside the cluster, same executable: PID 1 of a database member |
 //! | [`cluster`], [`host`] | the two outside worlds: Kubernetes, and the machine with its Docker engine; neither knows the other |
 //! | [`spec`] | what was asked for: the lab file and every rule |
-//! | [`run`], [`event`], [`wait`] | leaves: one step, what can be shown, the one waiting loop |
+//! | [`run`], [`event`], [`wait`], [`verdict`], [`labels`] | leaves: one step, what can be shown, the one waiting loop |
 
 pub mod agent;
 pub mod cluster;
@@ -33,4 +33,5 @@ pub mod sql;
 pub mod status;
 pub mod tls;
 pub mod up;
+pub mod verdict;
 pub mod wait;

@@ -21,6 +21,7 @@ use anyhow::{Result, ensure};
 use futures_util::FutureExt;
 use serde::Serialize;
 
+pub use crate::verdict::{CheckResult, Verdict};
 use crate::{
     cluster::Cluster,
     parts::{frontend::Site, images::Role},
@@ -32,56 +33,11 @@ use crate::{
 /// Checks that run side by side; what they wait for is mostly the same two cores.
 const AT_ONCE: usize = 3;
 
-/// What came of a check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "verdict")]
-pub enum Verdict {
-    /// The sentence is true.
-    Passed {
-        /// What was seen, in a few words.
-        seen: String,
-    },
-    /// It is not.
-    Failed {
-        /// Why.
-        reason: String,
-        /// What to do or look at next.
-        hint: String,
-    },
-    /// It could not be looked at, because another check failed first.
-    Skipped {
-        /// Which, and why that matters.
-        reason: String,
-    },
-}
-
-/// One check and what came of it.
-#[derive(Clone, Debug, Serialize)]
-pub struct CheckResult {
-    /// What the check belongs to: `nodes`, `images`, `database`, `storage`, `frontend`, `autoscale`, `secrets`,
-    /// `clean-up`.
-    pub subject: &'static str,
-    /// A sentence that is true when it passes.
-    pub sentence: String,
-    /// What came of it.
-    #[serde(flatten)]
-    pub verdict: Verdict,
-    /// How long it took.
-    pub took: Duration,
-}
-
 /// Every check of a run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct SmokeReport {
     /// In the order in which they are shown.
     pub checks: Vec<CheckResult>,
-}
-
-impl CheckResult {
-    /// Whether its sentence is true.
-    pub fn passed(&self) -> bool {
-        matches!(self.verdict, Verdict::Passed { .. })
-    }
 }
 
 impl SmokeReport {
