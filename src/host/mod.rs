@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod engine;
 mod findings;
 pub mod fix;
+pub mod guard;
 pub mod kind;
 mod kind_config;
 mod kind_create;

@@ -87,6 +87,8 @@ trait World {
     async fn images(&self, cx: StepCx, host: &Self::Host) -> Result<Stepped<Self::Images>>;
     async fn nodes(&self, cx: StepCx, host: &Self::Host, images: &Self::Images) -> Result<Stepped<Self::Nodes>>;
     async fn load(&self, cx: StepCx, host: &Self::Host, images: &Self::Images) -> Result<Stepped<()>>;
+    /// Starts a node again that stops while the lab comes up; ends only with an error.
+    async fn guard(&self, run: &Run, host: &Self::Host) -> anyhow::Error;
     async fn connect(&self, nodes: &Self::Nodes, images: &Self::Images) -> Result<Self::Cluster>;
     async fn storage(
         &self,
@@ -129,7 +131,8 @@ struct Reached<W: World> {
     smoke: W::Report,
 }
 
-/// The recipe itself. Steps that do not need each other share a line; images are loaded while kubeadm still works.
+/// The recipe itself. Steps that do not need each other share a line; images are loaded while kubeadm still works, and
+/// from then on somebody keeps an eye on the nodes.
 async fn recipe<W: World>(run: &Run, w: &W) -> Result<Reached<W>> {
     let host = run.step(StepId::Preflight, |cx| w.preflight(cx)).await?;
     let images = run.step(StepId::Images, |cx| w.images(cx, &host)).await?;
@@ -137,16 +140,31 @@ async fn recipe<W: World>(run: &Run, w: &W) -> Result<Reached<W>> {
         run.step(StepId::Cluster, |cx| w.nodes(cx, &host, &images)),
         run.step(StepId::Load, |cx| w.load(cx, &host, &images)),
     )?;
-    let cluster = w.connect(&nodes, &images).await?;
+    let (site, smoke) = tokio::select! {
+        done = inside(run, w, &host, &images, &nodes) => done?,
+        error = w.guard(run, &host) => return Err(error),
+    };
+    Ok(Reached { images, nodes, site, smoke })
+}
+
+/// What happens inside the cluster.
+async fn inside<W: World>(
+    run: &Run,
+    w: &W,
+    host: &W::Host,
+    images: &W::Images,
+    nodes: &W::Nodes,
+) -> Result<(W::Site, W::Report)> {
+    let cluster = w.connect(nodes, images).await?;
     let (storage, database) = tokio::try_join!(
-        run.step(StepId::Storage, |cx| w.storage(cx, &cluster, &images)),
-        run.step(StepId::Database, |cx| w.database(cx, &cluster, &images)),
+        run.step(StepId::Storage, |cx| w.storage(cx, &cluster, images)),
+        run.step(StepId::Database, |cx| w.database(cx, &cluster, images)),
     )?;
     let site =
-        run.step(StepId::Frontend, |cx| w.frontend(cx, (&cluster, &nodes, &images), (&database, &storage))).await?;
-    run.step(StepId::Autoscale, |cx| w.autoscale(cx, &cluster, &images, &site)).await?;
-    let smoke = run.step(StepId::Smoke, |cx| w.smoke(cx, (&host, &cluster, &nodes, &images), &site)).await?;
-    Ok(Reached { images, nodes, site, smoke })
+        run.step(StepId::Frontend, |cx| w.frontend(cx, (&cluster, nodes, images), (&database, &storage))).await?;
+    run.step(StepId::Autoscale, |cx| w.autoscale(cx, &cluster, images, &site)).await?;
+    let smoke = run.step(StepId::Smoke, |cx| w.smoke(cx, (host, &cluster, nodes, images), &site)).await?;
+    Ok((site, smoke))
 }
 
 #[cfg(test)]
@@ -192,6 +210,9 @@ mod tests {
         }
         async fn load(&self, _: StepCx, (): &(), (): &()) -> Result<Stepped<()>> {
             self.note("load").await
+        }
+        async fn guard(&self, _: &Run, (): &()) -> anyhow::Error {
+            std::future::pending().await
         }
         async fn connect(&self, (): &(), (): &()) -> Result<()> {
             Ok(())

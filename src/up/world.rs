@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::OnceLock};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use futures_util::future::BoxFuture;
 use k8s_openapi::api::{core::v1::Node, storage::v1::StorageClass};
 use kube::{ResourceExt, api::ListParams};
@@ -11,11 +11,13 @@ use tokio::sync::Notify;
 use super::{UpOptions, World};
 use crate::{
     cluster::Cluster,
+    event::StepId,
     host::{
         Host,
         docker::Docker,
         doctor,
         fix::Fixer,
+        guard,
         kind::{self, ClusterLook, Nodes, NotOurs},
         lock::LabLock,
     },
@@ -27,7 +29,7 @@ use crate::{
         images::{self, ImageSet, Role},
         storage::{self, Storage},
     },
-    run::{StepCx, Stepped},
+    run::{Run, StepCx, Stepped},
     smoke::{self, SmokeReport},
     spec::LabSpec,
 };
@@ -89,6 +91,12 @@ impl World for Real<'_> {
     async fn load(&self, cx: StepCx, host: &Host, images: &ImageSet) -> Result<Stepped<()>> {
         self.settled.notified().await;
         images::load(cx, host, &self.options.spec, images).await
+    }
+
+    async fn guard(&self, run: &Run, host: &Host) -> anyhow::Error {
+        let cx = StepCx::new(run, StepId::Cluster);
+        let stopped = guard::first_to_stop_twice(&cx, &host.docker, &self.options.spec.name).await;
+        stopped.map_or_else(|error| error, |node| anyhow!("node {node} stopped twice while the lab came up"))
     }
 
     async fn connect(&self, nodes: &Nodes, images: &ImageSet) -> Result<Cluster> {
