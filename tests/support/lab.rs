@@ -342,14 +342,16 @@ impl Engine {
         RUNTIME.block_on(async { bollard::Docker::connect_with_local_defaults().ok()?.ping().await.ok() }).is_some()
     }
 
-    /// Names of all containers and networks, and how many volumes there are: what `down` must leave as it was.
+    /// Names of all kind nodes, networks and volumes: what `down` must leave as it was. Other containers come and go on a
+    /// machine where people work.
     pub(crate) fn snapshot() -> BTreeSet<String> {
         if !Self::answers() {
             return Self::bare();
         }
         RUNTIME.block_on(async {
             let docker = Self::docker();
-            let all = query::ListContainersOptionsBuilder::default().all(true).build();
+            let nodes = [("label".to_owned(), vec!["io.x-k8s.kind.cluster".to_owned()])];
+            let all = query::ListContainersOptionsBuilder::default().all(true).filters(&nodes.into()).build();
             let containers = docker.list_containers(Some(all)).await.expect("containers");
             let networks = docker.list_networks(None::<query::ListNetworksOptions>).await.expect("networks");
             let volumes = docker.list_volumes(None::<query::ListVolumesOptions>).await.expect("volumes");
