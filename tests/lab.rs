@@ -25,6 +25,7 @@ fn a_lab_from_up_to_down() {
 
     let up = lab.up(&[]);
     up.assert_code(0);
+    assert!(up.peak < 64 * 1024, "images are streamed, not held: {} KiB", up.peak);
     let report = up.json();
     let url = report["url"].as_str().expect("a URL").to_owned();
     assert!(url.starts_with("http://127.0.0.1:"), "{url}");

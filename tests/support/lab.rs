@@ -43,6 +43,8 @@ pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
+    /// Most memory that the tool itself held at once, in KiB.
+    pub(crate) peak: u64,
 }
 
 impl Ran {
@@ -237,7 +239,7 @@ impl Drop for Lab {
         if std::thread::panicking() && Engine::answers() {
             let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("lab-diagnostics").join(&self.name);
             let folder = folder.to_string_lossy().into_owned();
-            let saved = self.run(&["diagnose", &self.name, "--to", &folder]);
+            let saved = self.run(&["diagnose", &self.name, "--folder", &folder]);
             eprintln!("diagnostics of the failed test: {folder}\n{}", saved.stderr);
         }
         if Engine::answers() {
@@ -305,7 +307,9 @@ impl Running {
 
     fn end(mut self) -> Ran {
         let begin = Instant::now();
+        let mut peak = 0;
         let status = loop {
+            peak = peak.max(peak_memory(self.child.id()));
             if let Some(status) = self.child.try_wait().expect("the tool can be waited for") {
                 break status;
             }
@@ -319,8 +323,16 @@ impl Running {
         let stdout = read.next().unwrap_or_default();
         read.for_each(drop);
         let stderr = self.said.lock().expect("not poisoned").clone();
-        Ran { code: status.code(), stdout, stderr }
+        eprintln!("  peak memory {peak} KiB");
+        Ran { code: status.code(), stdout, stderr, peak }
     }
+}
+
+/// `VmHWM` of a process in KiB; 0 when it has ended.
+fn peak_memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default()
 }
 
 /// A node container as the engine tells it.
