@@ -7,7 +7,7 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 
 use crate::{
     cluster::{Cluster, ready},
-    smoke::check::Check,
+    smoke::check::{Check, Hopeless},
     wait::Look,
 };
 
@@ -23,6 +23,9 @@ pub(super) fn checks(cluster: &Cluster) -> Vec<Check<'_>> {
 
 async fn look(cluster: &Cluster) -> Result<String> {
     let hpa = cluster.get::<HorizontalPodAutoscaler>("wordpress").await?;
+    if hpa.is_none() {
+        return Err(Hopeless("there is no HorizontalPodAutoscaler wordpress".to_owned()).into());
+    }
     match ready::cpu_value(hpa.as_ref()) {
         Look::Ready(percent) => Ok(format!("{percent} % of the request")),
         Look::NotYet(reason) => bail!("{reason}"),
