@@ -81,6 +81,14 @@ pub(crate) async fn start(cx: &StepCx, systemd: bool) -> Result<()> {
         Cmd::new("systemctl").args(["enable", "--now", "docker"]).run_within(START_LIMIT).await?;
     } else {
         let dockerd = process::find("dockerd").context("the package brought no dockerd")?;
+        // One that was just told to end takes its time, and its pid file keeps the next one from starting.
+        cx.until("an engine that is ending", START_LIMIT, EVERY, || async {
+            Ok(match process::running("dockerd") {
+                true => Look::NotYet("a dockerd runs but does not answer".to_owned()),
+                false => Look::Ready(()),
+            })
+        })
+        .await?;
         Cmd::new(dockerd).env("PATH", process::child_path()).detached(log).await?;
     }
     let answers = cx.until("the Docker engine", START_LIMIT, EVERY, || async {

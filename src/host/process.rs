@@ -229,6 +229,14 @@ async fn lines(stream: Option<impl AsyncRead + Unpin>, mut told: impl FnMut(&str
     text
 }
 
+/// Whether a process of this name runs on this machine.
+pub fn running(program: &str) -> bool {
+    let named = |entry: std::fs::DirEntry| {
+        std::fs::read_to_string(entry.path().join("comm")).is_ok_and(|c| c.trim() == program)
+    };
+    std::fs::read_dir("/proc").is_ok_and(|entries| entries.flatten().any(named))
+}
+
 /// Where a program is: in PATH, in our own cache's `bin`, or among the administrator's programs, which a user's PATH
 /// often lacks.
 pub fn find(program: &str) -> Option<PathBuf> {
@@ -271,6 +279,13 @@ pub fn cache_home() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_running_process_is_seen_by_its_name() {
+        let own = std::fs::read_to_string("/proc/self/comm").expect("a name");
+        assert!(running(own.trim()));
+        assert!(!running("no-such-process"));
+    }
 
     #[test]
     fn a_command_is_shown_so_that_it_can_be_pasted() {
