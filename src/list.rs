@@ -77,15 +77,18 @@ pub(crate) async fn find(docker: &Docker, lab: &LabName) -> Result<LabSummary> {
 /// # Errors
 /// [`NoSuchLab`]; the control plane is stopped; or the Docker engine does not answer.
 pub(crate) async fn port(docker: &Docker, lab: &LabName) -> Result<u16> {
-    find(docker, lab).await?;
-    let found = labs::labs(docker).await?.into_iter().find(|l| l.name == lab.as_str()).and_then(|l| l.port);
-    found.with_context(|| format!("the control plane of lab {lab} is stopped; this starts it: wplab up"))
+    let found = located(labs::labs(docker).await?, lab)?;
+    found.port.with_context(|| format!("the control plane of lab {lab} is stopped; this starts it: wplab up"))
 }
 
 fn pick(labs: Vec<LabOnHost>, lab: &LabName) -> Result<LabSummary> {
+    Ok(located(labs, lab)?.into())
+}
+
+fn located(labs: Vec<LabOnHost>, lab: &LabName) -> Result<LabOnHost> {
     let others = labs.iter().map(|l| l.name.clone()).collect();
     match labs.into_iter().find(|l| l.name == lab.as_str()) {
-        Some(found) => Ok(found.into()),
+        Some(found) => Ok(found),
         None => Err(NoSuchLab { name: lab.clone(), others }.into()),
     }
 }

@@ -182,21 +182,28 @@ impl Cluster {
         ready: impl Fn(Option<&K>) -> Result<Look<()>>,
     ) -> Result<()> {
         let what = format!("{} {name}", K::kind(&()));
-        cx.until(&what, limit, EVERY, || async {
-            let object = match api.get_opt(name).await {
-                Ok(object) => object,
-                Err(error) if passing(&error) => return Ok(Look::NotYet(Refused(error).to_string())),
-                Err(error) => return Err(Refused(error)).with_context(|| format!("cannot read {what}")),
-            };
-            match ready(object.as_ref())? {
-                Look::NotYet(reason) => {
-                    let trouble = self.trouble_of(object.as_ref(), api.namespace()).await;
-                    Ok(Look::NotYet(trouble.map_or(reason.clone(), |t| format!("{reason}; {t}"))))
-                }
-                ready => Ok(ready),
+        cx.until(&what, limit, EVERY, || self.look_at(api, name, &ready)).await
+    }
+
+    /// One look at an object; what its pods complain about is part of the reason why it is not ready.
+    async fn look_at<K: Object>(
+        &self,
+        api: &Api<K>,
+        name: &str,
+        ready: impl Fn(Option<&K>) -> Result<Look<()>>,
+    ) -> Result<Look<()>> {
+        let object = match api.get_opt(name).await {
+            Ok(object) => object,
+            Err(error) if passing(&error) => return Ok(Look::NotYet(Refused(error).to_string())),
+            Err(error) => return Err(Refused(error)).with_context(|| format!("cannot read {} {name}", K::kind(&()))),
+        };
+        match ready(object.as_ref())? {
+            Look::NotYet(reason) => {
+                let trouble = self.trouble_of(object.as_ref(), api.namespace()).await;
+                Ok(Look::NotYet(trouble.map_or(reason.clone(), |t| format!("{reason}; {t}"))))
             }
-        })
-        .await
+            ready => Ok(ready),
+        }
     }
 
     /// What the pods of a workload complain about. Best effort: it only makes a reason better.

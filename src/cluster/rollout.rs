@@ -23,15 +23,11 @@ impl Cluster {
     pub async fn until_members_ready(&self, cx: &StepCx, name: &str, limit: Duration) -> Result<()> {
         let api = self.api::<StatefulSet>();
         cx.until(&format!("StatefulSet {name}"), limit, EVERY, || async {
-            let set = match api.get_opt(name).await {
-                Ok(set) => set,
-                Err(error) if passing(&error) => return Ok(Look::NotYet(Refused(error).to_string())),
-                Err(error) => return Err(Refused(error)).with_context(|| format!("cannot read StatefulSet {name}")),
-            };
-            let Look::NotYet(reason) = ready::stateful_set(set.as_ref()) else { return Ok(Look::Ready(())) };
-            self.replace_stuck(name).await?;
-            let trouble = self.trouble_of(set.as_ref(), api.namespace()).await;
-            Ok(Look::NotYet(trouble.map_or(reason.clone(), |trouble| format!("{reason}; {trouble}"))))
+            let look = self.look_at(&api, name, |set| Ok(ready::stateful_set(set))).await?;
+            if matches!(look, Look::NotYet(_)) {
+                self.replace_stuck(name).await?;
+            }
+            Ok(look)
         })
         .await
     }

@@ -50,7 +50,7 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
     let mut objects = part("autoscale")?;
     edit(&mut objects, "metrics-server", |deployment: &mut Deployment| {
         let pod = pod_of(&mut deployment.spec.as_mut().context("it has no spec")?.template)?;
-        set_image(pod, "metrics-server", super::reference(images, Role::MetricsServer)?)
+        set_image(pod, "metrics-server", images.reference(Role::MetricsServer)?)
     })?;
     edit(&mut objects, "wordpress", |hpa: &mut HorizontalPodAutoscaler| {
         let hpa = &mut hpa.spec;

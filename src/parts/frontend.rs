@@ -94,7 +94,7 @@ pub fn objects(
     port: u16,
 ) -> Result<Vec<DynamicObject>> {
     let site = Site::new(spec, port);
-    let image = super::reference(images, Role::Wordpress)?;
+    let image = images.reference(Role::Wordpress)?;
     let mut objects = part("frontend")?;
     let mut config = String::new();
     edit(&mut objects, "wordpress-config", |map: &mut ConfigMap| {

@@ -8,12 +8,3 @@ pub mod storage;
 
 #[cfg(test)]
 mod testing;
-
-use anyhow::{Context, Result};
-use images::{ImageSet, Role};
-
-/// The name under which a role's image is on the nodes.
-fn reference(images: &ImageSet, role: Role) -> Result<&str> {
-    let image = images.0.get(&role).with_context(|| format!("there is no image for {role:?}"))?;
-    Ok(&image.reference)
-}

@@ -83,7 +83,7 @@ impl World for Real<'_> {
     }
 
     async fn nodes(&self, cx: StepCx, host: &Host, images: &ImageSet) -> Result<Stepped<Nodes>> {
-        let (spec, image) = (&self.options.spec, &images.get(Role::Node)?.reference);
+        let (spec, image) = (&self.options.spec, images.reference(Role::Node)?);
         let look = |kubeconfig| look_at_cluster(spec, kubeconfig);
         kind::ensure(cx, host, spec, self.lock, image, &self.settled, look).await
     }

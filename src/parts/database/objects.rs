@@ -46,9 +46,9 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
         annotations.insert(CONFIG_HASH.to_owned(), hash);
         let pod = spec.template.spec.as_mut().context("its pods have no spec")?;
         let tools = find(pod.init_containers.as_deref_mut().unwrap_or_default(), "tools")?;
-        tools.image = Some(reference(images, Role::Tool)?);
+        tools.image = Some(images.reference(Role::Tool)?.to_owned());
         let mysql = find(&mut pod.containers, CONTAINER)?;
-        mysql.image = Some(reference(images, Role::Database)?);
+        mysql.image = Some(images.reference(Role::Database)?.to_owned());
         mysql.resources = Some(requirements(&database.resources));
         let members = mysql.env.iter_mut().flatten().find(|var| var.name == "MEMBERS").context("it has no MEMBERS")?;
         members.value = Some(database.members.to_string());
@@ -84,11 +84,6 @@ fn hash_of(files: &BTreeMap<String, String>) -> String {
         hash.update([0]);
     }
     hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn reference(images: &ImageSet, role: Role) -> Result<String> {
-    let image = images.0.get(&role).with_context(|| format!("there is no image for {role:?}"))?;
-    Ok(image.reference.clone())
 }
 
 fn find<'a>(containers: &'a mut [Container], name: &str) -> Result<&'a mut Container> {

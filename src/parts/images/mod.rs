@@ -125,6 +125,14 @@ impl ImageSet {
     pub fn get(&self, role: Role) -> Result<&Image> {
         self.0.get(&role).with_context(|| format!("there is no image for {}", role.name()))
     }
+
+    /// The name under which a role's image is on the nodes.
+    ///
+    /// # Errors
+    /// As [`ImageSet::get`].
+    pub fn reference(&self, role: Role) -> Result<&str> {
+        Ok(&self.get(role)?.reference)
+    }
 }
 
 /// Makes sure that every image of a lab is in Docker, and has the name that manifests use.
