@@ -21,6 +21,10 @@ lint:
 golden:
     GOLDEN=update cargo test --test cli
 
+# the two topologies side by side, three labs each
+bench-topologies:
+    cargo test --test bench -- --ignored --nocapture --exact topologies
+
 # the lab
 up *ARGS:
     cargo run --release -- up --fix {{ARGS}}

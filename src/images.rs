@@ -9,7 +9,7 @@ use crate::{
     host::{docker::Docker, doctor},
     parts::images::{self, ImageRow, ImageSet, Role},
     run::Run,
-    spec::ImageSource,
+    spec::Flavour,
 };
 
 /// The catalogue, and what of it is here.
@@ -20,7 +20,7 @@ pub async fn list() -> Result<Vec<ImageRow>> {
     images::list(&Docker::connect().await?).await
 }
 
-/// Builds the images of these roles (all, when there are none) from packages.
+/// Builds the images of these roles (all that have a recipe, when there are none) from packages.
 ///
 /// # Errors
 /// The first build that failed.
@@ -38,12 +38,12 @@ pub async fn pull(run: &Run, mirror: Option<&str>) -> Result<ImageSet> {
     run.step(StepId::Images, |cx| images::pull(cx, &host, &[], mirror)).await
 }
 
-/// Writes every image of a lab into one file, from which `up` works without any network; returns its size in bytes.
-/// What is not here yet is pulled or built first.
+/// Writes the images of both topologies into one file, from which `up` works without any network; returns its size in
+/// bytes. What is not here yet is pulled or built first. Of the flavours of Galera it is the one that was asked for.
 ///
 /// # Errors
 /// As `up`'s images step; or the file cannot be written.
-pub async fn save(run: &Run, file: &Path) -> Result<u64> {
+pub async fn save(run: &Run, flavour: Flavour, file: &Path) -> Result<u64> {
     let host = doctor::engine(None).await?;
-    run.step(StepId::Images, |cx| images::save(cx, &host, &ImageSource::Auto, None, file)).await
+    run.step(StepId::Images, |cx| images::save(cx, &host, flavour, None, file)).await
 }

@@ -16,8 +16,14 @@ pub const LAB: &str = "wplab.dev/lab";
 pub const LAB_FILE: &str = "wplab.dev/lab-file";
 /// Annotation of the lab's namespace: the images in use, as JSON.
 pub const IMAGES: &str = "wplab.dev/images";
-/// On a database member's pod: `writer` or `reader`.
+/// On a database member's pod: [`WRITER`] or [`READER`].
 pub const ROLE: &str = "wplab.dev/role";
+/// The role of the member that takes writes.
+pub const WRITER: &str = "writer";
+/// The role of the others.
+pub const READER: &str = "reader";
+/// On a database member's pod that may be read from: `true`. The Service `db-read` selects by it.
+pub const READS: &str = "wplab.dev/reads";
 /// The namespace of everything that is not cluster-wide.
 pub const NAMESPACE: &str = "wplab";
 /// Our field manager in server-side apply.
@@ -28,8 +34,12 @@ pub const FIELD_MANAGER: &str = "wplab";
 pub enum Component {
     /// The NFS server and the claim.
     Storage,
-    /// MySQL.
+    /// etcd.
+    Discovery,
+    /// The database's members.
     Database,
+    /// The agent that gives the members their roles.
+    Agent,
     /// WordPress.
     Frontend,
     /// metrics-server and the HPA.
@@ -41,7 +51,9 @@ impl Component {
     pub const fn as_str(self) -> &'static str {
         match self {
             Component::Storage => "storage",
+            Component::Discovery => "discovery",
             Component::Database => "database",
+            Component::Agent => "agent",
             Component::Frontend => "frontend",
             Component::Autoscale => "autoscale",
         }

@@ -6,25 +6,30 @@
 //! |---|---|
 //! | [`up`] [`down`] [`status`] [`plan`] [`smoke`] … | what the lab can do |
 //! | [`parts`] | what the lab is made of: images, storage, database, frontend, autoscale |
-//! | [`agent`] | what runs inside the cluster, same executable: PID 1 of a database member |
+//! | [`agent`] | what runs inside the cluster, same executable: PID 1 of a database member, and the agent that gives the roles |
 //! | [`cluster`], [`host`] | the two outside worlds: Kubernetes, and the machine with its Docker engine; neither knows the other |
+//! | [`etcd`] [`sql`] [`tls`] | what several rooms speak or sign: etcd, SQL, certificates |
 //! | [`spec`] | what was asked for: the lab file and every rule |
-//! | [`run`], [`event`], [`wait`], [`verdict`], [`labels`] | leaves: one step, what can be shown, the one waiting loop |
+//! | [`run`], [`event`], [`wait`], [`verdict`], [`labels`], [`gtid`], [`net`] | leaves: one step, what can be shown, the one waiting loop, names looked up |
 
 pub mod agent;
 pub mod cluster;
 pub mod credentials;
 pub mod diagnose;
 pub mod down;
+pub mod etcd;
 pub mod event;
+pub mod gtid;
 pub mod host;
 pub mod images;
 pub mod labels;
 pub mod list;
 pub mod logs;
+pub mod net;
 pub mod parts;
 pub mod plan;
 pub mod prove;
+pub mod recover;
 pub mod render;
 pub mod run;
 pub mod smoke;

@@ -7,7 +7,7 @@ use crate::{
     event::StepId,
     host::{doctor, kind, labs, needs, ports},
     parts::images::{self, Estimate, How, Role},
-    spec::{LabName, LabSpec},
+    spec::{DatabaseSpec, LabName, LabSpec, Topology},
 };
 
 /// What `up` would do, and what it would use.
@@ -67,7 +67,7 @@ pub async fn plan(spec: &LabSpec, mirror: Option<&str>) -> Result<PlanReport> {
     let there = kind::containers(&host.docker, &spec.name).await?;
     kind::NotOurs::check(&spec.name, &there)?;
     let lab = labs::labs(&host.docker).await?.into_iter().find(|lab| lab.name == spec.name.as_str());
-    let estimate = images::estimate(&host, &spec.images, mirror).await?;
+    let estimate = images::estimate(&host, spec, mirror).await?;
     let port = match lab.as_ref().and_then(|lab| lab.port) {
         Some(port) => port,
         None => ports::next_free(spec.cluster.port, &host.docker.published_ports().await?)?,
@@ -123,7 +123,7 @@ fn steps(spec: &LabSpec, estimate: &Estimate, lab: Option<(usize, usize)>, port:
                     (absent, inside(format!("NFS server with {}, claim wp-content", spec.storage.size.as_str())))
                 }
                 StepId::Database => {
-                    let what = format!("{} members with {} each", database.members, database.volume.as_str());
+                    let what = format!("{} with {} each", members(database, estimate), database.volume.as_str());
                     (absent, inside(what))
                 }
                 StepId::Frontend => (absent, inside(format!("{} replicas of WordPress", wordpress.replicas))),
@@ -137,6 +137,17 @@ fn steps(spec: &LabSpec, estimate: &Estimate, lab: Option<(usize, usize)>, port:
             PlannedStep { step, changes, what }
         })
         .collect()
+}
+
+/// The database's members as their number and what they run, and what they find each other through.
+fn members(database: &DatabaseSpec, estimate: &Estimate) -> String {
+    let members = database.members;
+    let server = |role| estimate.roles.iter().any(|r| r.role == role);
+    match database.topology {
+        Topology::Replication => format!("{members} members"),
+        Topology::Galera if server(Role::Percona) => format!("3 members of etcd, {members} of Percona XtraDB Cluster"),
+        Topology::Galera => format!("3 members of etcd, {members} of MariaDB with Galera"),
+    }
 }
 
 #[cfg(test)]
@@ -168,5 +179,19 @@ mod tests {
         let steps = steps(&LabSpec::default(), &estimate(present, &[]), Some((4, 4)), 8080);
         assert!(steps.iter().all(|s| !s.changes), "{steps:?}");
         assert_eq!(steps[2].what, "4 nodes run");
+    }
+
+    #[test]
+    fn a_galera_lab_names_its_flavour() {
+        let mut spec = LabSpec::default();
+        spec.database.topology = Topology::Galera;
+        let mut estimate = estimate(How::Bundle, &[]);
+        let database = |estimate: &Estimate| {
+            let steps = steps(&spec, estimate, None, 8080);
+            steps.into_iter().find(|s| s.step == StepId::Database).expect("planned").what
+        };
+        assert_eq!(database(&estimate), "3 members of etcd, 3 of MariaDB with Galera with 1Gi each");
+        estimate.roles.push(RoleEstimate { role: Role::Percona, how: How::Bundle });
+        assert_eq!(database(&estimate), "3 members of etcd, 3 of Percona XtraDB Cluster with 1Gi each");
     }
 }

@@ -14,11 +14,11 @@ use crate::{
     host::docker::Docker,
     labels::{COMPONENT, Component, NAMESPACE},
     parts::{
-        autoscale, database, frontend,
+        agent, autoscale, database, discovery, frontend,
         images::{self, ImageSet},
         storage,
     },
-    spec::LabSpec,
+    spec::{LabSpec, Topology},
 };
 
 /// Stands for every value of a Secret; `up` generates the real ones inside the cluster.
@@ -30,8 +30,8 @@ pub const SECRET_PLACEHOLDER: &str = "generated-by-wplab-up";
 /// As [`objects`].
 pub async fn local(spec: &LabSpec) -> Result<String> {
     let images = match Docker::connect().await {
-        Ok(docker) => images::present(&docker).await?,
-        Err(_) => images::public_set()?,
+        Ok(docker) => images::present(&docker, spec).await?,
+        Err(_) => images::public_set(spec)?,
     };
     render(spec, &images)
 }
@@ -51,20 +51,27 @@ pub fn render(spec: &LabSpec, images: &ImageSet) -> Result<String> {
 /// `images` lacks one; a manifest and its code do not fit (which the tests rule out).
 pub fn objects(spec: &LabSpec, images: &ImageSet, port: u16) -> Result<Vec<DynamicObject>> {
     let mut objects = part("namespace")?;
-    objects.extend(secrets()?);
+    objects.extend(secrets(spec.database.topology)?);
     objects.extend(storage::objects(spec, images, storage::SERVER_PLACEHOLDER)?);
+    objects.extend(agent::objects(spec, images)?);
+    objects.extend(discovery::objects(spec, images)?);
     objects.extend(database::objects(spec, images)?);
     objects.extend(frontend::objects(spec, images, "db", "wp-content", port)?);
     objects.extend(autoscale::objects(spec, images)?);
     objects.iter().map(|object| labelled(object, &spec.name)).collect()
 }
 
-fn secrets() -> Result<Vec<DynamicObject>> {
-    let all: [(&str, Component, &[&str]); 3] = [
-        ("db-credentials", Component::Database, &["root-password", "wordpress-password", "replication-password"]),
-        ("db-tls", Component::Database, &["ca.crt", "tls.crt", "tls.key"]),
+fn secrets(topology: Topology) -> Result<Vec<DynamicObject>> {
+    const CERTIFICATE: &[&str] = &["ca.crt", "tls.crt", "tls.key"];
+    let passwords = database::keys(topology);
+    let mut all: Vec<(&str, Component, &[&str])> = vec![
+        (database::CREDENTIALS, Component::Database, &passwords),
+        (database::TLS, Component::Database, CERTIFICATE),
         ("wordpress-credentials", Component::Frontend, &frontend::CREDENTIALS),
     ];
+    if topology == Topology::Galera {
+        all.push((discovery::TLS, Component::Discovery, CERTIFICATE));
+    }
     let make = |(name, component, keys): (&str, Component, &[&str])| {
         let value = |key: &&str| ((*key).to_owned(), SECRET_PLACEHOLDER.to_owned());
         untyped(&Secret {

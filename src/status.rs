@@ -19,8 +19,12 @@ use crate::{
     },
     labels::{COMPONENT, Component, of_lab},
     list,
-    parts::database::{MEMBERS, Member, members},
-    smoke::database::{lag, trouble},
+    parts::{
+        agent::{self, Roles},
+        database::{self, MEMBERS, Member, members},
+        discovery::{self, EtcdMember},
+    },
+    smoke::database::{galera, lag, trouble},
     spec::LabName,
     wait::Look,
 };
@@ -42,6 +46,10 @@ pub struct StatusReport {
     pub nodes: Vec<NodeStatus>,
     /// The database members.
     pub members: Vec<MemberSummary>,
+    /// What the agent has written down about their roles, if it has.
+    pub roles: Option<Roles>,
+    /// etcd's members; none in a topology that needs none.
+    pub etcd: Vec<EtcdMember>,
     /// WordPress.
     pub replicas: ReplicaStatus,
     /// The autoscaler, if it is there.
@@ -86,6 +94,12 @@ pub struct MemberSummary {
     pub role: String,
     /// Seconds behind the writer; `None` for the writer, and while it is unknown.
     pub lag: Option<f64>,
+    /// How many members it sees in its Galera cluster; `None` in the other topology, and while it is unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_size: Option<u32>,
+    /// The last change that it has committed in its Galera cluster; `None` as above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seqno: Option<i64>,
     /// What it is doing, in a few words.
     pub state: String,
     /// Whether it serves its role.
@@ -135,8 +149,10 @@ impl StatusReport {
     pub fn healthy(&self) -> bool {
         let writers = self.members.iter().filter(|member| member.role == "writer").count();
         self.unknown.is_empty()
+            && self.roles.as_ref().is_some_and(|roles| roles.refused.is_empty())
             && self.nodes.iter().all(|node| node.ready)
             && self.members.iter().all(|member| member.healthy)
+            && self.etcd.iter().all(|member| member.healthy)
             && writers == 1
             && self.replicas.wanted > 0
             && self.replicas.ready >= self.replicas.wanted
@@ -159,9 +175,11 @@ pub async fn status(lab: &LabName) -> Result<StatusReport> {
     let Some(cluster) = unknown.take("cluster", list::connect(lab).await) else {
         return Ok(StatusReport { nodes: nodes(&containers, None), unknown: unknown.0, ..empty(lab, url) });
     };
-    let (seen, members, site, hpa, volume) = tokio::join!(
+    let (seen, members, roles, etcd, site, hpa, volume) = tokio::join!(
         within(async { Ok(cluster.all::<Node>().list(&ListParams::default()).await?.items) }),
         within(member_summaries(&cluster)),
+        within(agent::roles(&cluster)),
+        within(discovery::members(&cluster)),
         within(async { cluster.get::<Deployment>("wordpress").await?.context("there is no Deployment wordpress") }),
         within(cluster.get::<HorizontalPodAutoscaler>("wordpress")),
         within(volume(&cluster)),
@@ -172,6 +190,8 @@ pub async fn status(lab: &LabName) -> Result<StatusReport> {
         url,
         nodes: nodes(&containers, seen.as_deref()),
         members: unknown.or("members", members),
+        roles: unknown.take("roles", roles).flatten(),
+        etcd: unknown.or("etcd", etcd),
         replicas: unknown.take("replicas", site).map_or(NO_REPLICAS, |site| replicas(&site)),
         hpa: unknown.take("hpa", hpa).flatten().map(|hpa| autoscaler(&hpa)),
         volume: unknown.take("volume", volume).flatten(),
@@ -205,6 +225,8 @@ fn empty(lab: &LabName, url: String) -> StatusReport {
         url,
         nodes: Vec::new(),
         members: Vec::new(),
+        roles: None,
+        etcd: Vec::new(),
         replicas: NO_REPLICAS,
         hpa: None,
         volume: None,
@@ -258,7 +280,7 @@ fn node(container: &Container, seen: Option<&[Node]>) -> NodeStatus {
 
 async fn member_summaries(cluster: &Cluster) -> Result<Vec<MemberSummary>> {
     let set = cluster.get::<StatefulSet>(MEMBERS).await?.context("there is no StatefulSet db")?;
-    let wanted = set.spec.and_then(|spec| spec.replicas).unwrap_or(1);
+    let wanted = set.spec.and_then(|spec| spec.replicas).and_then(|count| u8::try_from(count).ok()).unwrap_or(1);
     Ok(all_members(members(cluster).await?.iter().map(member).collect(), wanted))
 }
 
@@ -271,14 +293,16 @@ fn member(member: &Member) -> MemberSummary {
         role: member.role.clone().unwrap_or_default(),
         // Whole seconds, and few: nothing is lost.
         lag: lag(member).and_then(|lag| u32::try_from(lag).ok()).map(f64::from),
+        cluster_size: galera(member).map(|facts| facts.size),
+        seqno: galera(member).map(|facts| facts.seqno),
         healthy: trouble.is_none(),
         state: trouble.unwrap_or_else(doing),
     }
 }
 
 /// A member whose pod does not exist is as worth showing as one that is broken.
-fn all_members(mut there: Vec<MemberSummary>, wanted: i32) -> Vec<MemberSummary> {
-    for name in (0..wanted).map(|number| format!("db-{number}")) {
+fn all_members(mut there: Vec<MemberSummary>, wanted: u8) -> Vec<MemberSummary> {
+    for name in database::names(wanted) {
         if there.iter().all(|member| member.name != name) {
             let state = "its pod does not exist".to_owned();
             there.push(MemberSummary {
@@ -286,6 +310,8 @@ fn all_members(mut there: Vec<MemberSummary>, wanted: i32) -> Vec<MemberSummary>
                 node: String::new(),
                 role: String::new(),
                 lag: None,
+                cluster_size: None,
+                seqno: None,
                 state,
                 healthy: false,
             });
@@ -401,6 +427,8 @@ mod tests {
             node: "n".into(),
             role: "writer".into(),
             lag: None,
+            cluster_size: None,
+            seqno: None,
             state: "source".into(),
             healthy: true,
         };

@@ -1,4 +1,4 @@
-//! The lab's own certificate authority and the one certificate that all database members share.
+//! The lab's own certificate authority, and the certificates that it gives: one that all database members share, one for etcd.
 
 use anyhow::{Context, Result};
 use rcgen::{
@@ -36,15 +36,15 @@ impl Authority {
         Ok(Authority { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 
-    /// A server certificate for these names.
+    /// A certificate for servers of these names, and for their being clients of each other. `subject` is for people only.
     ///
     /// # Errors
     /// The authority's key cannot be read, or a name is not a DNS name.
-    pub fn issue(&self, names: &[String]) -> Result<Issued> {
+    pub fn issue(&self, subject: &str, names: &[String]) -> Result<Issued> {
         let key = KeyPair::from_pem(&self.key).context("cannot read the authority's key")?;
         let issuer = Issuer::new(params()?, key);
         let mut server = CertificateParams::new(names.to_vec()).context("a name for the certificate is not valid")?;
-        server.distinguished_name.push(DnType::CommonName, "wplab database");
+        server.distinguished_name.push(DnType::CommonName, subject);
         server.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         server.use_authority_key_identifier_extension = true;
@@ -98,7 +98,8 @@ mod tests {
     #[test]
     fn a_certificate_holds_for_its_names_under_its_own_authority_only() {
         let (ours, other) = (Authority::new().expect("an authority"), Authority::new().expect("an authority"));
-        let issued = ours.issue(&["db".into(), "*.db-members.wplab.svc.cluster.local".into()]).expect("a certificate");
+        let issued =
+            ours.issue("test", &["db".into(), "*.db-members.wplab.svc.cluster.local".into()]).expect("a certificate");
         assert!(accepts(&ours, &issued, "db"));
         assert!(accepts(&ours, &issued, "db-7.db-members.wplab.svc.cluster.local"));
         assert!(!accepts(&ours, &issued, "db-read"));

@@ -4,13 +4,29 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 /// Floors of the house, top first; a room may use rooms of lower floors, and of its own where the floor says so.
 const FLOORS: &[(&[&str], bool)] = &[
-    (&["up", "down", "status", "list", "plan", "prove", "images", "logs", "credentials", "render", "diagnose"], true),
+    (
+        &[
+            "up",
+            "down",
+            "status",
+            "list",
+            "plan",
+            "prove",
+            "images",
+            "logs",
+            "credentials",
+            "render",
+            "diagnose",
+            "recover",
+        ],
+        true,
+    ),
     (&["smoke"], false),
     (&["parts"], false),
     (&["agent"], false),
-    (&["cluster", "host", "sql", "tls"], false),
+    (&["cluster", "etcd", "host", "sql", "tls"], false),
     (&["run"], false),
-    (&["event", "labels", "spec", "verdict", "wait"], true),
+    (&["event", "gtid", "labels", "net", "spec", "verdict", "wait"], true),
 ];
 
 fn floor(room: &str) -> Option<usize> {

@@ -99,7 +99,11 @@ fn wrong_usage_is_exit_code_2_and_one_message() {
         ("workers", &["up", "--workers", "1"]),
         ("name", &["down", "My_Lab"]),
         ("images", &["up", "--images", "docker"]),
-        ("topology", &["up", "--topology", "galera"]),
+        ("topology", &["up", "--topology", "galaxy"]),
+        ("flavour", &["up", "--topology", "galera", "--flavour", "mysql"]),
+        ("flavour-without-galera", &["up", "--flavour", "mariadb"]),
+        ("workers-of-galera", &["up", "--topology", "galera", "--workers", "2"]),
+        ("role", &["images", "build", "database"]),
         ("timeout", &["up", "--timeout", "10"]),
         ("mirror", &["up", "--registry-mirror", "https://mirror.example/path"]),
         ("yes-without-fix", &["up", "--yes"]),
@@ -119,7 +123,7 @@ fn wrong_usage_is_exit_code_2_and_one_message() {
 
 #[test]
 fn a_wrong_lab_file_is_exit_code_2_and_tells_every_problem() {
-    let text = b"nam: demo\ncluster:\n  workers: 99\ndatabase:\n  topology: galera\n  settings:\n    port: 3307\n";
+    let text = b"nam: demo\ncluster:\n  workers: 99\ndatabase:\n  topology: galaxy\n  settings:\n    port: 3307\n";
     let (code, told) = with_file(text, &["up", "-f", "lab.yaml"]);
     assert_eq!(code, Some(2));
     golden("cli/wrong-lab-file.txt", &told);

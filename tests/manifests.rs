@@ -36,8 +36,8 @@ use wplab::{
     parts::images::{Image, ImageSet, Origin, Role},
     render,
     spec::{
-        AutoscaleSpec, ClusterSpec, DatabaseSpec, ImageSource, LabName, LabSpec, Quantity, Resources, StorageSpec,
-        Topology, WordpressSpec,
+        AutoscaleSpec, ClusterSpec, DatabaseSpec, Flavour, ImageSource, LabName, LabSpec, Quantity, Resources,
+        StorageSpec, Topology, WordpressSpec,
     },
 };
 
@@ -57,6 +57,7 @@ fn spec() -> LabSpec {
         storage: StorageSpec { size: quantity("3Gi") },
         database: DatabaseSpec {
             topology: Topology::Replication,
+            flavour: Flavour::Auto,
             members: 3,
             volume: quantity("3Gi"),
             resources: resources(),
@@ -67,19 +68,34 @@ fn spec() -> LabSpec {
     }
 }
 
-fn images() -> ImageSet {
-    let roles = [Role::Node, Role::Database, Role::Wordpress, Role::Nfs, Role::MetricsServer, Role::Tool];
+/// The images of a lab whose members run this server.
+fn images(server: &[Role]) -> ImageSet {
+    let common = [Role::Node, Role::Wordpress, Role::Nfs, Role::MetricsServer, Role::Tool];
     let image = |role: Role| Image {
         reference: format!("docker.io/wplab/{}:0123456789ab", format!("{role:?}").to_lowercase()),
         id: String::new(),
         size: 0,
         origin: Origin::Packages(String::new()),
     };
-    ImageSet(roles.map(|role| (role, image(role))).into())
+    ImageSet(common.iter().chain(server).map(|role| (*role, image(*role))).collect())
+}
+
+/// Every lab that there can be: both topologies, the second with both flavours.
+fn labs() -> [Vec<DynamicObject>; 3] {
+    let of = |topology, server: &[Role]| {
+        let mut spec = spec();
+        spec.database.topology = topology;
+        render::objects(&spec, &images(server), 8081).expect("renders")
+    };
+    [
+        of(Topology::Replication, &[Role::Mysql]),
+        of(Topology::Galera, &[Role::Mariadb, Role::Etcd]),
+        of(Topology::Galera, &[Role::Percona, Role::Etcd]),
+    ]
 }
 
 fn rendered() -> Vec<DynamicObject> {
-    render::objects(&spec(), &images(), 8081).expect("renders")
+    labs().into_iter().flatten().collect()
 }
 
 fn embedded() -> Vec<DynamicObject> {
@@ -251,10 +267,11 @@ fn no_manifest_holds_a_password_and_no_rendered_secret_a_value() {
         embedded().iter().all(|object| kind_of(object) != "Secret"),
         "Secrets are generated, never in the manifests"
     );
-    let secrets: Vec<Secret> =
-        rendered().iter().filter(|o| kind_of(o) == "Secret").map(|o| typed(o).expect("typed")).collect();
-    assert_eq!(secrets.len(), 3);
-    for secret in secrets {
+    let secrets = |lab: &[DynamicObject]| -> Vec<Secret> {
+        lab.iter().filter(|o| kind_of(o) == "Secret").map(|o| typed(o).expect("typed")).collect()
+    };
+    assert_eq!(labs().map(|lab| secrets(&lab).len()), [3, 4, 4]);
+    for secret in secrets(&rendered()) {
         assert!(secret.data.is_none());
         assert!(secret.string_data.expect("values").values().all(|value| value == render::SECRET_PLACEHOLDER));
     }
@@ -269,8 +286,8 @@ fn no_manifest_holds_a_password_and_no_rendered_secret_a_value() {
 
 #[test]
 fn what_is_rendered_is_yaml_that_reads_back_the_same() {
-    let text = render::render(&spec(), &images()).expect("renders");
-    assert_eq!(manifests::parse(&text).expect("parses"), rendered());
+    let text = render::render(&spec(), &images(&[Role::Mysql])).expect("renders");
+    assert_eq!(manifests::parse(&text).expect("parses"), labs()[0]);
 }
 
 #[test]

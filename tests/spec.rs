@@ -10,8 +10,8 @@ use std::{
 
 use support::{golden, golden_path};
 use wplab::spec::{
-    ImageSource, LabName, LabSpec,
-    load::{DEFAULT, Overrides, Source, load, parse},
+    Flavour, ImageSource, LabName, LabSpec, Topology,
+    load::{DEFAULT, GALERA, Overrides, Source, load, parse},
 };
 
 fn lab(text: &str) -> LabSpec {
@@ -22,6 +22,53 @@ fn lab(text: &str) -> LabSpec {
 fn the_file_for_people_says_the_same_as_the_defaults_in_the_code() {
     assert_eq!(lab(DEFAULT), LabSpec::default());
     assert_eq!(load(&Source::Defaults, &Overrides::default()), Ok(LabSpec::default()));
+}
+
+#[test]
+fn the_galera_file_for_people_says_the_same_as_the_flag() {
+    let overrides = Overrides { topology: Some(Topology::Galera), ..Overrides::default() };
+    let galera = load(&Source::Defaults, &overrides).expect("a lab");
+    assert_eq!(lab(GALERA), galera);
+    assert_eq!(lab("database: {topology: galera}\n"), galera);
+    assert_eq!(parse("lab.yaml", Path::new(""), "database: {topology: replication}\n", &overrides), Ok(galera.clone()));
+    let mut other = LabSpec::default();
+    other.database.topology = Topology::Galera;
+    other.database.settings.retain(|name, _| galera.database.settings.contains_key(name));
+    assert_eq!(galera, other, "it differs in nothing but the options that only MySQL has");
+    for only_mysql in ["innodb_redo_log_capacity", "temptable_max_ram"] {
+        assert!(!galera.database.settings.contains_key(only_mysql), "{only_mysql}");
+    }
+}
+
+#[test]
+fn what_the_command_line_says_of_topology_and_flavour_is_held_against_the_file() {
+    let over = |topology, flavour| Overrides { topology, flavour, ..Overrides::default() };
+    let told = |text: &str, overrides: &Overrides| {
+        parse("lab.yaml", Path::new(""), text, overrides).expect_err("a contradiction").to_string()
+    };
+    let (replication, galera) = (Some(Topology::Replication), Some(Topology::Galera));
+    let spec = parse("lab.yaml", Path::new(""), GALERA, &over(None, Some(Flavour::Mariadb))).expect("a lab");
+    assert_eq!(spec.database.flavour, Flavour::Mariadb);
+    assert!(load(&Source::Defaults, &over(replication, Some(Flavour::Auto))).is_ok(), "auto is no choice");
+
+    let error = load(&Source::Defaults, &over(None, Some(Flavour::Percona))).expect_err("replication").to_string();
+    assert!(
+        error.contains("flavour percona is one of topology galera, and this lab has topology replication"),
+        "{error}"
+    );
+    let error = told("database: {flavour: mariadb}\n", &over(replication, None));
+    assert!(error.contains("lab.yaml:1:21: database.flavour: flavour mariadb"), "{error}");
+    let error = told("images: packages\ndatabase: {flavour: percona}\n", &over(galera, None));
+    assert!(error.contains("flavour percona exists only as a public image"), "{error}");
+    let error = told("database: {settings: {innodb_autoinc_lock_mode: 1}}\n", &over(galera, None));
+    assert!(error.contains("Galera replicates rows, and only so"), "{error}");
+    assert!(parse("lab.yaml", Path::new(""), "database: {members: 2}\n", &over(replication, None)).is_ok());
+    let error = told("database: {members: 2}\n", &over(galera, None));
+    assert!(error.contains("lab.yaml:1:21: database.members: 2 members are too few"), "{error}");
+    let workers = Overrides { workers: Some(2), ..over(galera, None) };
+    let error = load(&Source::Defaults, &workers).expect_err("too few").to_string();
+    assert!(error.contains("the lab: cluster.workers: 2 workers are too few for topology galera"), "{error}");
+    assert!(!error.contains("database.members"), "who said nothing of members is told nothing of them: {error}");
 }
 
 #[test]
@@ -116,6 +163,7 @@ fn the_command_line_has_the_last_word() {
         port: Some(9000),
         images: Some(ImageSource::Packages),
         topology: None,
+        flavour: None,
     };
     let spec = parse("lab.yaml", Path::new(""), "name: demo\ncluster: {workers: 5}\n", &overrides).expect("a lab");
     assert_eq!((spec.name.as_str(), spec.cluster.workers, spec.cluster.port), ("other", 2, 9000));

@@ -1,12 +1,15 @@
-//! What runs inside the cluster, from the same static executable: PID 1 of a database member, and how the executable gets
-//! into a pod.
+//! What runs inside the cluster, from the same static executable: PID 1 of a database member ([`member`]), the agent that
+//! gives the members their roles ([`control`]), and how the executable gets into a pod.
 
+pub mod control;
+mod http;
 pub mod member;
 pub mod nfs_ready;
 
 use std::{io::Write, os::unix::fs::PermissionsExt, path::Path};
 
 use anyhow::{Context, Result};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Copies this executable to `dir/wplab`, so that another container of the pod can run it; an init container does it.
 ///
@@ -20,6 +23,20 @@ pub fn install(dir: &Path) -> Result<()> {
     std::fs::set_permissions(&part, std::fs::Permissions::from_mode(0o755))
         .with_context(|| format!("cannot make {} executable", part.display()))?;
     std::fs::rename(&part, &target).with_context(|| format!("cannot rename {} to {}", part.display(), target.display()))
+}
+
+/// Listens, from now on, for the signals that ask this process to end; the future is done when one has come.
+///
+/// # Errors
+/// The operating system refuses.
+pub(crate) fn told_to_stop() -> Result<impl Future<Output = ()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 /// One line for the container's log, which is standard error. There is no terminal and no renderer in a pod.

@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 use wplab::spec::{
-    ImageSource, LabName, LabSpec, Topology,
+    Flavour, ImageSource, LabName, LabSpec, Topology,
     load::{Overrides, Source, SpecError, load},
 };
 
@@ -43,9 +43,12 @@ pub(super) struct Wanted {
     /// Port of the site on 127.0.0.1
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1024..))]
     port: Option<u16>,
-    /// How the database keeps its copies: replication
+    /// How the database keeps its copies: replication or galera
     #[arg(long, value_parser = Topology::new)]
     topology: Option<Topology>,
+    /// Which server topology galera is made of: auto, percona or mariadb
+    #[arg(long, value_parser = Flavour::new)]
+    flavour: Option<Flavour>,
 }
 
 impl Wanted {
@@ -56,9 +59,23 @@ impl Wanted {
 
     /// `wplab up` of the same lab once more.
     pub(super) fn again(&self) -> String {
-        let name = self.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
-        let file = self.file.as_ref().map(|file| format!(" -f {}", file.display())).unwrap_or_default();
-        format!("wplab up{name}{file}")
+        let images = self.images.as_ref().map(|source| match source {
+            ImageSource::Auto => "auto".to_owned(),
+            ImageSource::Registry => "registry".to_owned(),
+            ImageSource::Packages => "packages".to_owned(),
+            ImageSource::Bundle(path) => path.display().to_string(),
+        });
+        let flags = [
+            ("", self.name.as_ref().map(ToString::to_string)),
+            (" -f", self.file.as_ref().map(|file| file.display().to_string())),
+            (" --images", images),
+            (" --workers", self.workers.map(|workers| workers.to_string())),
+            (" --port", self.port.map(|port| port.to_string())),
+            (" --topology", self.topology.map(|topology| topology.name().to_owned())),
+            (" --flavour", self.flavour.map(|flavour| flavour.name().to_owned())),
+        ];
+        let given = flags.into_iter().filter_map(|(flag, value)| Some(format!("{flag} {}", value?)));
+        format!("wplab up{}", given.collect::<String>())
     }
 
     pub(super) fn spec(&self) -> Result<LabSpec, SpecError> {
@@ -67,9 +84,10 @@ impl Wanted {
             Some(path) if path.as_os_str() == "-" => Source::Stdin,
             Some(path) => Source::File(path.clone()),
         };
-        let Wanted { name, images, workers, port, topology, .. } = self;
+        let Wanted { name, images, workers, port, topology, flavour, .. } = self;
         let (name, images) = (name.clone(), images.clone());
-        load(&source, &Overrides { name, workers: *workers, port: *port, images, topology: *topology })
+        let (workers, port, topology, flavour) = (*workers, *port, *topology, *flavour);
+        load(&source, &Overrides { name, workers, port, images, topology, flavour })
     }
 }
 

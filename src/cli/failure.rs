@@ -7,7 +7,9 @@ use anyhow::Error;
 use wplab::{
     host::{doctor::Missing, kind::NotOurs, process::CommandFailed},
     list::NoSuchLab,
+    recover,
     spec::{LabName, load::SpecError},
+    up::OtherData,
     wait::TimedOut,
 };
 
@@ -100,8 +102,14 @@ pub(super) fn tell(error: &Error, plea: &Plea) -> Told {
             vec!["`wplab list` shows the labs on this machine, `wplab up` makes one".into()],
         );
     }
+    if let Some(refused) = find::<recover::Refused>(error) {
+        return alone(Ending::Usage, refused, Vec::new());
+    }
     if let Some(not_ours) = find::<NotOurs>(error) {
         return alone(Ending::Usage, not_ours, Vec::new());
+    }
+    if let Some(other_data) = find::<OtherData>(error) {
+        return alone(Ending::Usage, other_data, Vec::new());
     }
     if let Some(missing) = find::<Missing>(error) {
         let fix = match plea {

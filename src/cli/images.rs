@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use wplab::{images, parts::images::Role};
+use wplab::{images, parts::images::Role, spec::Flavour};
 
 use super::{args, failure::Ending, render::tables, session::Session};
 
@@ -12,7 +12,7 @@ use super::{args, failure::Ending, render::tables, session::Session};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   wplab images list
-  wplab images build database wordpress
+  wplab images build mysql wordpress
   wplab images save bundle.tar    then `wplab up --images bundle.tar` needs no network")]
 pub(super) struct Images {
     #[command(subcommand)]
@@ -25,7 +25,7 @@ enum What {
     List,
     /// Build images from Debian packages and Go modules
     Build {
-        /// Which: node, database, wordpress, nfs, metrics-server [default: all]
+        /// Which: node, mysql, mariadb, etcd, wordpress, nfs, metrics-server [default: all]
         #[arg(value_parser = role)]
         roles: Vec<Role>,
     },
@@ -35,8 +35,11 @@ enum What {
         #[arg(long, value_name = "HOST[:PORT]", value_parser = args::mirror)]
         registry_mirror: Option<String>,
     },
-    /// Save every image into one file
+    /// Save the images of both topologies into one file
     Save {
+        /// Which server of topology galera: auto, percona or mariadb
+        #[arg(long, default_value = "auto", value_parser = Flavour::new)]
+        flavour: Flavour,
         /// The file, ending in .tar
         #[arg(value_name = "FILE.tar", value_parser = bundle)]
         file: PathBuf,
@@ -55,11 +58,11 @@ impl Images {
             What::Pull { registry_mirror } => {
                 session.perform(|run| async move { images::pull(&run, registry_mirror.as_deref()).await }).await?;
             }
-            What::Save { file } => {
+            What::Save { flavour, file } => {
                 let size = session
                     .perform(|run| async {
                         let run = run;
-                        images::save(&run, &file).await
+                        images::save(&run, flavour, &file).await
                     })
                     .await?;
                 let shown = file.display().to_string();
@@ -77,18 +80,11 @@ impl Images {
     }
 }
 
-/// The roles that have a recipe; the tool's own image is made of this executable.
-const ROLES: [(&str, Role); 5] = [
-    ("node", Role::Node),
-    ("database", Role::Database),
-    ("wordpress", Role::Wordpress),
-    ("nfs", Role::Nfs),
-    ("metrics-server", Role::MetricsServer),
-];
-
+/// Every role but the tool's, whose image is made of this executable; whether one has a recipe the catalogue knows.
 fn role(text: &str) -> Result<Role, String> {
-    let found = ROLES.iter().find(|(name, _)| *name == text).map(|(_, role)| *role);
-    found.ok_or_else(|| format!("use {}", ROLES.map(|(name, _)| name).join(", ")))
+    let known = || Role::ALL.into_iter().filter(|role| *role != Role::Tool);
+    let names = || known().map(Role::name).collect::<Vec<_>>().join(", ");
+    known().find(|role| role.name() == text).ok_or_else(|| format!("use {}", names()))
 }
 
 fn bundle(text: &str) -> Result<PathBuf, String> {

@@ -1,5 +1,5 @@
 //! The hidden commands that run inside the cluster: `wplab install DIR` hands the executable to a pod, `wplab member …` is
-//! a database pod's PID 1, `wplab nfs-ready …` the NFS server's probe. There is no terminal and no renderer here; SIGTERM is the member's own to handle.
+//! a database pod's PID 1, `wplab agent` gives the members their roles, `wplab nfs-ready …` the NFS server's probe. There is no terminal and no renderer here; SIGTERM is the member's own to handle.
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -36,6 +36,17 @@ impl NfsReady {
     }
 }
 
+/// Give the database members their roles, beside or after another agent
+#[derive(Debug, Args)]
+pub(super) struct Agent {}
+
+impl Agent {
+    pub(super) async fn run(self) -> Result<Ending> {
+        agent::control::main().await?;
+        Ok(Ending::Done)
+    }
+}
+
 /// Be, or command, a database member
 #[derive(Debug, Args)]
 pub(super) struct Member {
@@ -47,6 +58,8 @@ pub(super) struct Member {
 enum What {
     Mysql,
     Promote,
+    Galera,
+    Bootstrap,
 }
 
 impl Member {
@@ -54,6 +67,8 @@ impl Member {
         agent::member::main(match self.what {
             What::Mysql => MemberCommand::Mysql,
             What::Promote => MemberCommand::Promote,
+            What::Galera => MemberCommand::Galera,
+            What::Bootstrap => MemberCommand::Bootstrap,
         })
         .await?;
         Ok(Ending::Done)

@@ -15,6 +15,7 @@ mod list;
 mod logs;
 mod manifests;
 mod plan;
+mod recover;
 mod render;
 mod session;
 mod smoke;
@@ -105,10 +106,13 @@ enum Command {
     Plan(plan::Plan),
     Render(manifests::Render),
     Images(images::Images),
+    Recover(recover::Recover),
     Diagnose(diagnose::Diagnose),
     Completions(completions::Completions),
     #[command(hide = true)]
     Install(inside::Install),
+    #[command(hide = true)]
+    Agent(inside::Agent),
     #[command(hide = true)]
     Member(inside::Member),
     #[command(hide = true)]
@@ -131,9 +135,11 @@ impl Command {
             Command::Plan(it) => it.run(session).await,
             Command::Render(it) => it.run(session).await,
             Command::Images(it) => it.run(session).await,
+            Command::Recover(it) => it.run(session).await,
             Command::Diagnose(it) => it.run(session).await,
             Command::Completions(it) => it.run(session),
             Command::Install(it) => it.run(),
+            Command::Agent(it) => it.run().await,
             Command::Member(it) => it.run().await,
             Command::NfsReady(it) => it.run().await,
         }

@@ -4,12 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use wplab::plan;
 
-use super::{
-    args::Wanted,
-    failure::{Ending, command},
-    render::report,
-    session::Session,
-};
+use super::{args::Wanted, failure::Ending, render::report, session::Session};
 
 /// Say what `up` would do, pull, build and use, without doing it
 #[derive(Debug, Args)]
@@ -24,7 +19,7 @@ impl Plan {
         let spec = self.wanted.spec()?;
         let planned = session.perform(|_run| plan::plan(&spec, None)).await?;
         session.terminal.result(&planned, |paint| report::plan(&planned, paint));
-        session.terminal.next(&[(command("up", &spec.name), "do it")]);
+        session.terminal.next(&[(self.wanted.again(), "do it")]);
         Ok(Ending::Done)
     }
 }

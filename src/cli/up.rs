@@ -44,6 +44,7 @@ Examples:
   wplab up --fix                      the same, after installing what is missing
   wplab up demo --port 8081           a second lab beside it
   wplab up -f lab.yaml --workers 4    the lab of a file, with another number of workers
+  wplab up --topology galera          on a synchronous cluster instead of a source and replicas
   wplab up --images bundle.tar        with no network at all
   generate-lab | wplab up -f -        a lab file from standard input";
 

@@ -10,7 +10,8 @@ use serde_json::Value;
 static MANIFESTS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/manifests");
 
 /// Every part that has manifests, in the order in which `up` needs them.
-pub const PARTS: [&str; 5] = ["namespace", "storage", "database", "frontend", "autoscale"];
+pub const PARTS: [&str; 9] =
+    ["namespace", "storage", "agent", "discovery", "database", "replication", "galera", "frontend", "autoscale"];
 
 /// The objects of one part: `manifests/PART/*.yaml` in the order of the file names, documents in the order of the file.
 ///
@@ -27,6 +28,15 @@ pub fn part(part: &str) -> Result<Vec<DynamicObject>> {
         objects.extend(parse(text).with_context(|| format!("in manifests/{shown}"))?);
     }
     Ok(objects)
+}
+
+/// A file beside the manifests that objects take their content from.
+///
+/// # Errors
+/// There is no such file.
+pub fn file(path: &str) -> Result<&'static str> {
+    let file = MANIFESTS.get_file(path).and_then(|file| file.contents_utf8());
+    file.with_context(|| format!("there is no manifests/{path}"))
 }
 
 /// The objects of a text of one or more YAML documents; empty documents are passed over.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::api::{ObjectMeta, Patch, PatchParams};
 use rand::RngExt;
@@ -23,6 +23,18 @@ impl Cluster {
         let data = secret.data.unwrap_or_default().into_iter();
         let text = data.map(|(key, ByteString(value))| Ok((key, String::from_utf8(value)?))).collect::<Result<_>>();
         text.map(Some).with_context(|| format!("a value of Secret {name} is not text"))
+    }
+
+    /// The values under these keys of a Secret that must be there.
+    ///
+    /// # Errors
+    /// As [`Cluster::secret`]; or there is no such Secret, or it lacks one of the keys.
+    pub async fn secret_values<const N: usize>(&self, name: &str, keys: [&str; N]) -> Result<[String; N]> {
+        let values = self.secret(name).await?.with_context(|| format!("there is no Secret {name}"))?;
+        if let Some(key) = keys.iter().find(|key| !values.contains_key(**key)) {
+            bail!("Secret {name} has no {key}");
+        }
+        Ok(keys.map(|key| values.get(key).cloned().unwrap_or_default()))
     }
 
     /// Makes sure that a Secret has a value under every key that `generate` knows. Values that are there stay; missing ones

@@ -1,6 +1,6 @@
 //! What a lab needs of the machine, from its lab file alone.
 
-use crate::spec::LabSpec;
+use crate::spec::{LabSpec, Topology};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -11,6 +11,12 @@ const CONTROL_PLANE: u64 = 900 * MIB;
 const WORKER: u64 = 200 * MIB;
 /// NFS server, metrics-server, DNS, provisioner.
 const SERVANTS: u64 = 400 * MIB;
+/// One of the two agents.
+const AGENT: u64 = 32 * MIB;
+/// One of the three members of etcd: 20 MiB after its start and 50 after hours, as measured, and some air.
+const ETCD: u64 = 64 * MIB;
+/// A member of etcd's volume: its log of writes is allotted 64 MB at a time, beside a snapshot and the database.
+const ETCD_DISK: u64 = 256 * MIB;
 /// The lab's images in Docker.
 const IMAGES: u64 = 4 * GIB;
 /// A node's own copy of the images, unpacked, and its logs.
@@ -36,10 +42,17 @@ pub(crate) struct Needs {
 pub(crate) fn of(spec: &LabSpec, build: bool) -> Needs {
     let members = u64::from(spec.database.members);
     let workers = u64::from(spec.cluster.workers);
+    let etcds = match spec.database.topology {
+        Topology::Replication => 0,
+        Topology::Galera => 3,
+    };
     let pods = members * bytes(spec.database.resources.memory.value())
-        + u64::from(spec.wordpress.replicas) * bytes(spec.wordpress.resources.memory.value());
-    let volumes =
-        members * VOLUME.min(bytes(spec.database.volume.value())) + VOLUME.min(bytes(spec.storage.size.value()));
+        + u64::from(spec.wordpress.replicas) * bytes(spec.wordpress.resources.memory.value())
+        + etcds * ETCD
+        + 2 * AGENT;
+    let volumes = members * VOLUME.min(bytes(spec.database.volume.value()))
+        + VOLUME.min(bytes(spec.storage.size.value()))
+        + etcds * ETCD_DISK;
     Needs {
         memory: CONTROL_PLANE + workers * WORKER + SERVANTS + pods,
         inotify: 27 + workers * 14 + 16,
@@ -65,8 +78,8 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::spec::{
-        AutoscaleSpec, ClusterSpec, DatabaseSpec, ImageSource, LabName, Quantity, Resources, StorageSpec, Topology,
-        WordpressSpec,
+        AutoscaleSpec, ClusterSpec, DatabaseSpec, Flavour, ImageSource, LabName, Quantity, Resources, StorageSpec,
+        Topology, WordpressSpec,
     };
 
     /// A lab for this room's tests.
@@ -80,6 +93,7 @@ pub(crate) mod tests {
             storage: StorageSpec { size: quantity("2Gi") },
             database: DatabaseSpec {
                 topology: Topology::Replication,
+                flavour: Flavour::Auto,
                 members: 3,
                 volume: quantity("512Mi"),
                 resources: resources("768Mi"),
@@ -93,13 +107,17 @@ pub(crate) mod tests {
     #[test]
     fn needs_grow_with_the_lab() {
         let all = of(&spec(), false);
-        assert_eq!(all.memory, (900 + 3 * 200 + 400 + 3 * 768 + 3 * 256) * MIB);
+        assert_eq!(all.memory, (900 + 3 * 200 + 400 + 3 * 768 + 3 * 256 + 2 * 32) * MIB);
         assert_eq!(all.disk, 4 * GIB + 4 * 3 * GIB + 3 * 512 * MIB + GIB);
         assert_eq!(all.inotify, 85);
         assert_eq!(of(&spec(), true).disk - all.disk, BUILDING);
         let mut small = spec();
         small.cluster.workers = 1;
         assert_eq!(all.memory - of(&small, false).memory, 2 * WORKER);
+        let mut galera = spec();
+        galera.database.topology = Topology::Galera;
+        assert_eq!(of(&galera, false).memory - all.memory, 3 * ETCD);
+        assert_eq!(of(&galera, false).disk - all.disk, 3 * ETCD_DISK);
     }
 
     #[test]

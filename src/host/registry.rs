@@ -1,18 +1,20 @@
 //! Questions to container registries: does one answer, does it have an image, and under which digest. The engine does
 //! the pulling; asking first is what gives typed answers instead of the engine's prose.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
-use hickory_resolver::TokioResolver;
 use reqwest::{
     Client, Method, Response, StatusCode,
-    dns::{Addrs, Name, Resolve, Resolving},
     header::{ACCEPT, HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 
+use crate::net::{Names, innermost};
+
 /// How long a registry may take to say that it is there.
 const HELLO: Duration = Duration::from_secs(3);
+/// How long a name server somewhere in the world may take.
+const LOOKUP: Duration = Duration::from_secs(5);
 /// How long a registry may take to answer a question about an image.
 const ANSWER: Duration = Duration::from_secs(20);
 /// Where images come from whose name does not say where.
@@ -181,31 +183,10 @@ fn token_url(headers: &HeaderMap, image: &Reference) -> Option<String> {
 }
 
 fn client(image: &Reference) -> Result<Client> {
-    let builder = Client::builder().dns_resolver(Arc::new(Names)).connect_timeout(HELLO);
+    let builder = Client::builder().dns_resolver(Arc::new(Names(LOOKUP))).connect_timeout(HELLO);
     // A proxy is for what is outside.
     let builder = if loopback(&image.registry) { builder.no_proxy() } else { builder };
     builder.build().context("cannot make an HTTP client")
-}
-
-fn innermost(error: &reqwest::Error) -> String {
-    let mut inner: &dyn std::error::Error = error;
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    inner.to_string()
-}
-
-/// Name lookup without the C library, which a static executable cannot use.
-struct Names;
-
-impl Resolve for Names {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found = TokioResolver::builder_tokio()?.build()?.lookup_ip(name.as_str()).await?;
-            let addresses: Vec<SocketAddr> = found.iter().map(|ip| SocketAddr::new(ip, 0)).collect();
-            Ok(Box::new(addresses.into_iter()) as Addrs)
-        })
-    }
 }
 
 #[cfg(test)]

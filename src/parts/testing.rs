@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::images::{Image, ImageSet, Origin, Role};
 use crate::spec::{
-    AutoscaleSpec, ClusterSpec, DatabaseSpec, ImageSource, LabName, LabSpec, Quantity, Resources, StorageSpec,
+    AutoscaleSpec, ClusterSpec, DatabaseSpec, Flavour, ImageSource, LabName, LabSpec, Quantity, Resources, StorageSpec,
     Topology, WordpressSpec,
 };
 
@@ -25,6 +25,7 @@ pub(super) fn spec() -> LabSpec {
         storage: StorageSpec { size: quantity("2Gi") },
         database: DatabaseSpec {
             topology: Topology::Replication,
+            flavour: Flavour::Auto,
             members: 3,
             volume: quantity("2Gi"),
             resources: resources("100m", "768Mi"),
@@ -37,7 +38,7 @@ pub(super) fn spec() -> LabSpec {
 
 /// One image per role; the references end in the role's number.
 pub(super) fn images() -> ImageSet {
-    let roles = [Role::Node, Role::Database, Role::Wordpress, Role::Nfs, Role::MetricsServer, Role::Tool];
+    let roles = [Role::Node, Role::Mysql, Role::Wordpress, Role::Nfs, Role::MetricsServer, Role::Tool];
     let names = ["node", "database", "wordpress", "nfs", "metrics-server", "tool"];
     let image = |(number, name): (usize, &str)| Image {
         reference: format!("docker.io/wplab/{name}:{number:012}"),

@@ -1,24 +1,26 @@
-//! Checks of the database: its members, and that a row written at the writer is read at every reader.
+//! Checks of the database: its members, who gave them their roles, and that a row written at the writer is read at every
+//! reader.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use kube::ResourceExt;
 
 use crate::{
-    agent::member::status::ServerFacts,
+    agent::member::status::{GaleraFacts, ServerFacts},
     cluster::Cluster,
-    labels::{COMPONENT, Component, ROLE},
-    parts::database::{
-        Member, connect, members,
-        roles::{READER, WRITER},
+    labels::{COMPONENT, Component, READER, ROLE, WRITER},
+    parts::{
+        agent::{self, Roles},
+        database::{Member, connect, members},
     },
     smoke::{check::Check, marker::Marker},
-    spec::LabSpec,
+    spec::{LabSpec, Topology},
     sql::literal,
+    wait::Look,
 };
 
 const SUBJECT: &str = "database";
@@ -39,12 +41,21 @@ impl<'a> Rows<'a> {
     }
 
     pub(super) fn checks(&'a self, spec: &LabSpec) -> Vec<Check<'a>> {
-        let wanted = usize::from(spec.database.members);
-        let hint = format!("wplab logs {} --of database", self.cluster.lab);
-        let healthy = format!("all {wanted} database members are healthy and the replicas follow the source");
+        let (wanted, topology) = (usize::from(spec.database.members), spec.database.topology);
+        let logs = |of: &str| format!("wplab logs {} --of {of}", self.cluster.lab);
+        let hint = logs("database");
+        let healthy = match topology {
+            Topology::Replication => {
+                format!("all {wanted} database members are healthy and the replicas follow the source")
+            }
+            Topology::Galera => format!("all {wanted} database members are synced and see one cluster of {wanted}"),
+        };
+        let given = "one writer, and it was the agent that made it that";
         let read = "a row written at the writer is read at every reader";
         vec![
             Check::new("members", SUBJECT, healthy, Duration::from_secs(120), &hint, move || self.healthy(wanted)),
+            Check::new("roles", SUBJECT, given, Duration::from_secs(60), logs("agent"), || self.given())
+                .needs("members"),
             Check::new("row", SUBJECT, read, Duration::from_secs(60), &hint, || self.read_everywhere())
                 .needs("members"),
         ]
@@ -117,6 +128,24 @@ impl<'a> Rows<'a> {
     async fn healthy(&self, wanted: usize) -> Result<String> {
         judge(&members(self.cluster).await?, wanted)
     }
+
+    async fn given(&self) -> Result<String> {
+        let (writer, _) = self.pods().await?;
+        match agent::look(self.cluster).await? {
+            Look::Ready(roles) => as_written(&roles, &writer),
+            Look::NotYet(reason) => bail!(reason),
+        }
+    }
+}
+
+/// What the agent has written down, if it says the same as the labels.
+fn as_written(roles: &Roles, writer: &str) -> Result<String> {
+    let waits = [&roles.refused, &roles.waits].into_iter().find(|reason| !reason.is_empty());
+    if let Some(reason) = waits {
+        bail!("the agent {}: {reason}", if roles.refused.is_empty() { "waits" } else { "refuses to choose" });
+    }
+    ensure!(roles.writer == writer, "{writer} is the writer, but the agent has written down {:?}", roles.writer);
+    Ok(format!("{writer} since {} ({}); agent {} leads", roles.since, roles.why, roles.leader))
 }
 
 /// Why a member does not serve its role; `None` when it does.
@@ -125,11 +154,15 @@ pub(crate) fn trouble(member: &Member) -> Option<String> {
         // The name stands beside it in every table.
         return Some(reason.strip_prefix(&format!("{}: ", member.name)).unwrap_or(&reason).to_owned());
     }
-    let source = facts(member).is_some_and(ServerFacts::serves_as_source);
-    match (member.role.as_deref(), source) {
-        (Some(WRITER), true) | (Some(READER), false) => None,
-        (Some(WRITER), false) => Some("has the role of the writer but is not open for writes".to_owned()),
-        (_, true) => Some("is open for writes without the role of the writer".to_owned()),
+    // Every synced member of a Galera cluster is open, so there the role is all that tells them apart.
+    let open = facts(member).is_some_and(ServerFacts::serves_as_source);
+    let fits = |role: &str| galera(member).is_some() || open == (role == WRITER);
+    match member.role.as_deref() {
+        Some(role @ (WRITER | READER)) if fits(role) => {
+            (role == READER && !member.reads).then(|| "is not among those who may be read from".to_owned())
+        }
+        Some(WRITER) => Some("has the role of the writer but is not open for writes".to_owned()),
+        _ if open => Some("is open for writes without the role of the writer".to_owned()),
         _ => Some("has no role yet".to_owned()),
     }
 }
@@ -137,6 +170,11 @@ pub(crate) fn trouble(member: &Member) -> Option<String> {
 /// Seconds behind the source; `None` for the source itself, and while it is unknown.
 pub(crate) fn lag(member: &Member) -> Option<u64> {
     facts(member).filter(|facts| !facts.serves_as_source())?.lag_seconds
+}
+
+/// What a member of a Galera cluster says about it; `None` in the other topology, and while its server does not answer.
+pub(crate) fn galera(member: &Member) -> Option<&GaleraFacts> {
+    member.status.as_ref()?.galera.as_ref()
 }
 
 fn facts(member: &Member) -> Option<&ServerFacts> {
@@ -151,10 +189,30 @@ fn judge(members: &[Member], wanted: usize) -> Result<String> {
     let (writers, readers): (Vec<&Member>, Vec<&Member>) =
         members.iter().partition(|member| member.role.as_deref() == Some(WRITER));
     ensure!(writers.len() == 1, "{} members are writers", writers.len());
+    if members.iter().any(|member| galera(member).is_some()) {
+        return one_cluster(members);
+    }
     let behind =
         |member: &Member| lag(member).map_or_else(|| "lag unknown".to_owned(), |lag| format!("{lag} s behind"));
     let followers = readers.iter().map(|reader| format!("{} {}", reader.name, behind(reader)));
     Ok(format!("source {}; {}", writers[0].name, followers.collect::<Vec<_>>().join(", ")))
+}
+
+/// All members synced, in one cluster that consists of just them.
+fn one_cluster(members: &[Member]) -> Result<String> {
+    let mut known = Vec::new();
+    for member in members {
+        let facts = galera(member).with_context(|| format!("{} says nothing about its cluster", member.name))?;
+        ensure!(facts.synced(), "{} is {}", member.name, facts.state.to_lowercase());
+        ensure!(facts.size as usize == members.len(), "{} sees a cluster of {}", member.name, facts.size);
+        known.push((member, facts));
+    }
+    let (first, facts) = known.first().context("there are no members")?;
+    if let Some((other, _)) = known.iter().find(|(_, theirs)| theirs.cluster_uuid != facts.cluster_uuid) {
+        bail!("{} and {} are of two different clusters", first.name, other.name);
+    }
+    let each = known.iter().map(|(member, facts)| format!("{} at {}", member.name, facts.seqno));
+    Ok(format!("one cluster of {}: {}", known.len(), each.collect::<Vec<_>>().join(", ")))
 }
 
 #[cfg(test)]
@@ -165,7 +223,7 @@ mod tests {
     fn member(name: &str, role: &str, server: ServerFacts) -> Member {
         let status = MemberStatus { name: name.into(), server: Some(server), ..MemberStatus::default() };
         let role = (!role.is_empty()).then(|| role.to_owned());
-        Member { name: name.into(), node: None, role, pod_waits: None, status: Some(status) }
+        Member { name: name.into(), node: None, role, reads: true, pod_waits: None, status: Some(status) }
     }
 
     fn source() -> ServerFacts {
@@ -210,8 +268,54 @@ mod tests {
     #[test]
     fn a_member_that_does_not_answer_is_named_with_the_reason() {
         let pod_waits = Some("container mysql keeps ending".to_owned());
-        let silent = Member { name: "db-1".into(), node: None, role: Some("reader".into()), pod_waits, status: None };
+        let silent = Member { pod_waits, status: None, ..member("db-1", "reader", replica(None)) };
         let error = judge(&[member("db-0", "writer", source()), silent], 2).expect_err("one is silent");
         assert_eq!(error.to_string(), "db-1: container mysql keeps ending");
+    }
+
+    fn synced(name: &str, role: &str, size: u32, uuid: &str) -> Member {
+        let facts = GaleraFacts {
+            cluster_uuid: uuid.into(),
+            seqno: 7,
+            size,
+            component: "Primary".into(),
+            state: "Synced".into(),
+            ready: true,
+        };
+        let status = MemberStatus { name: name.into(), galera: Some(facts), ..MemberStatus::default() };
+        Member { status: Some(status), ..member(name, role, source()) }
+    }
+
+    #[test]
+    fn a_galera_cluster_is_one_and_consists_of_all_members() {
+        let told = |members: &[Member]| judge(members, 2).map_err(|error| error.to_string());
+        let (one, two) = (synced("db-0", "writer", 2, "u"), synced("db-1", "reader", 2, "u"));
+        assert_eq!(told(&[one.clone(), two.clone()]), Ok("one cluster of 2: db-0 at 7, db-1 at 7".into()));
+        let small = synced("db-1", "reader", 1, "u");
+        assert_eq!(told(&[one.clone(), small]), Err("db-1 sees a cluster of 1".into()));
+        let stranger = synced("db-1", "reader", 2, "v");
+        assert_eq!(told(&[one.clone(), stranger]), Err("db-0 and db-1 are of two different clusters".into()));
+        let unread = Member { reads: false, ..two };
+        assert_eq!(told(&[one, unread]), Err("db-1: is not among those who may be read from".into()));
+    }
+
+    #[test]
+    fn the_agents_record_and_the_labels_must_say_the_same() {
+        let roles = Roles {
+            writer: "db-1".into(),
+            since: "2026-01-01T00:00:00Z".into(),
+            why: "db-0: does not answer; db-1 is synced".into(),
+            leader: "agent-x".into(),
+            ..Roles::default()
+        };
+        let seen = as_written(&roles, "db-1").expect("the same");
+        assert_eq!(
+            seen,
+            "db-1 since 2026-01-01T00:00:00Z (db-0: does not answer; db-1 is synced); agent agent-x leads"
+        );
+        assert!(as_written(&roles, "db-0").is_err());
+        let refused = Roles { refused: "two clusters".into(), ..roles };
+        let error = as_written(&refused, "db-1").expect_err("refused");
+        assert_eq!(error.to_string(), "the agent refuses to choose: two clusters");
     }
 }

@@ -54,12 +54,9 @@ mod tests {
     #[test]
     fn every_node_that_lacks_an_image_is_named_with_it() {
         let full = ("lab-worker".to_owned(), Vec::new());
-        let lacking = ("lab-worker2".to_owned(), vec![Role::Database, Role::MetricsServer]);
+        let lacking = ("lab-worker2".to_owned(), vec![Role::Mysql, Role::MetricsServer]);
         assert_eq!(judge(&[full.clone(), full.clone()]).expect("all there"), "on 2 nodes");
-        assert_eq!(
-            judge(&[full, lacking]).expect_err("lacks").to_string(),
-            "lab-worker2 lacks database, metrics-server"
-        );
+        assert_eq!(judge(&[full, lacking]).expect_err("lacks").to_string(), "lab-worker2 lacks mysql, metrics-server");
         assert!(judge(&[]).is_err());
     }
 }

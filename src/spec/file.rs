@@ -16,6 +16,7 @@ impl LabSpec {
             "storage": {"size": self.storage.size.as_str()},
             "database": {
                 "topology": self.database.topology.name(),
+                "flavour": self.database.flavour.name(),
                 "members": self.database.members,
                 "volume": self.database.volume.as_str(),
                 "resources": resources(&self.database.resources),
@@ -41,13 +42,14 @@ impl LabSpec {
 mod tests {
     use std::path::Path;
 
-    use crate::spec::load::{DEFAULT, Overrides, parse};
+    use crate::spec::load::{DEFAULT, GALERA, Overrides, parse};
 
     #[test]
     fn a_lab_written_back_loads_as_itself() {
         let more = "database: {settings: {max_connections: 61, innodb_buffer_pool_size: 96M}, members: 2}\n\
                     cluster: {workers: 5}\nwordpress: {title: \"A 'lab': #1\"}\nautoscale: {scale-down-window: 2m}\n";
-        for text in [DEFAULT, more] {
+        let galera = "database: {topology: galera, flavour: mariadb, settings: {tmp_table_size: 9M}}\n";
+        for text in [DEFAULT, more, GALERA, galera] {
             let spec = parse("lab.yaml", Path::new(""), text, &Overrides::default()).expect("a lab");
             let again =
                 parse("again.yaml", Path::new(""), &spec.to_file(), &Overrides::default()).expect("the same lab");

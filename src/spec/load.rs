@@ -8,10 +8,13 @@ use std::{
 };
 
 pub use super::problem::{Place, Problem, SpecError};
-use super::{ImageSource, LabName, LabSpec, Topology, tree, validate};
+use super::{Flavour, ImageSource, LabName, LabSpec, Topology, tree, validate};
 
 /// The lab file that `wplab` carries: every field with its default, and comments for people.
 pub const DEFAULT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/lab/default.yaml"));
+
+/// The same for topology `galera`.
+pub const GALERA: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/lab/galera.yaml"));
 
 /// No lab file is this long; a wrong file is told before it is read to its end.
 const LONGEST: u64 = 1024 * 1024;
@@ -41,6 +44,8 @@ pub struct Overrides {
     pub images: Option<ImageSource>,
     /// How the database keeps its copies.
     pub topology: Option<Topology>,
+    /// Which server a Galera cluster is made of.
+    pub flavour: Option<Flavour>,
 }
 
 /// Reads the lab, with every rule checked.

@@ -80,7 +80,8 @@ pub struct LabSpec {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ClusterSpec {
-    /// Worker nodes beside the one control plane, 2 to 9: two database members never share a node.
+    /// Worker nodes beside the one control plane, 2 to 9 (for topology `galera` 3 to 9): two database members never share
+    /// a node, and neither do two members of etcd.
     pub workers: u8,
     /// Wanted port of the frontend on 127.0.0.1; the next free one is taken when it is in use.
     pub port: u16,
@@ -135,6 +136,8 @@ pub struct StorageSpec {
 pub enum Topology {
     /// A MySQL source and replicas: CLONE, GTID, semi-synchronous.
     Replication,
+    /// A synchronous cluster whose members find each other through etcd.
+    Galera,
 }
 
 impl Topology {
@@ -143,24 +146,65 @@ impl Topology {
     /// # Errors
     /// A sentence that says what is allowed, or what was probably meant.
     pub fn new(text: &str) -> Result<Topology, String> {
-        const KNOWN: &str = "replication";
-        match text {
-            KNOWN => Ok(Topology::Replication),
-            "galera" => Err("topology \"galera\" comes with a later version; this one has replication".to_owned()),
-            other => {
-                let other = problem::quoted(other);
-                let hint = problem::meant(&other, [KNOWN]).map_or("use replication", |_| "did you mean replication?");
-                Err(format!("{other} is no topology: {hint}"))
-            }
-        }
+        known(text, "topology", [Topology::Replication, Topology::Galera], Topology::name)
     }
 
     /// The name in a lab file.
     pub const fn name(self) -> &'static str {
         match self {
             Topology::Replication => "replication",
+            Topology::Galera => "galera",
         }
     }
+}
+
+/// Which server a Galera cluster is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Flavour {
+    /// Percona where its image is present or a registry answers, else MariaDB built from packages.
+    Auto,
+    /// Percona XtraDB Cluster.
+    Percona,
+    /// MariaDB with Galera.
+    Mariadb,
+}
+
+impl Flavour {
+    /// Reads a flavour's name.
+    ///
+    /// # Errors
+    /// A sentence that says what is allowed, or what was probably meant.
+    pub fn new(text: &str) -> Result<Flavour, String> {
+        known(text, "flavour", [Flavour::Auto, Flavour::Percona, Flavour::Mariadb], Flavour::name)
+    }
+
+    /// The name in a lab file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Flavour::Auto => "auto",
+            Flavour::Percona => "percona",
+            Flavour::Mariadb => "mariadb",
+        }
+    }
+}
+
+/// The one of these that a text names; `kind` is what they are.
+fn known<T: Copy, const N: usize>(
+    text: &str,
+    kind: &str,
+    all: [T; N],
+    name: fn(T) -> &'static str,
+) -> Result<T, String> {
+    let names = all.map(name);
+    if let Some((found, _)) = all.into_iter().zip(names).find(|(_, name)| *name == text) {
+        return Ok(found);
+    }
+    let hint = match (problem::meant(text, names), names.split_last()) {
+        (None, Some((last, others))) => format!("use {} or {last}", others.join(", ")),
+        (meant, _) => format!("did you mean {}?", meant.unwrap_or_default()),
+    };
+    Err(format!("{} is no {kind}: {hint}", problem::quoted(text)))
 }
 
 /// The database.
@@ -169,7 +213,9 @@ impl Topology {
 pub struct DatabaseSpec {
     /// How the members keep their copies.
     pub topology: Topology,
-    /// Members, 2 to 9 and at most one per worker.
+    /// Which server a Galera cluster is made of; always [`Flavour::Auto`] in the other topology.
+    pub flavour: Flavour,
+    /// Members, 2 to 9 (in a Galera cluster 3 to 9) and at most one per worker.
     pub members: u8,
     /// Size of each member's volume.
     pub volume: Quantity,

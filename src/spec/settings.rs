@@ -1,63 +1,144 @@
 //! Which `my.cnf` options a lab file may set. Those that hold the lab together are the lab's own: each comes with the
 //! reason, so that nobody has to guess.
 
-/// Options of the lab, and why each is not free. Names are lower case with underscores.
-const OURS: &[(&[&str], &str)] = &[
-    (
-        &["server_id", "server_uuid", "report_host", "report_port"],
-        "each member gets its own identity from its pod's name",
-    ),
-    (
-        &["datadir", "basedir", "tmpdir", "user", "pid_file", "init_file"],
-        "files and user are fixed by the pod and its volume",
-    ),
-    (
-        &["innodb_data_home_dir", "innodb_log_group_home_dir", "innodb_undo_directory", "innodb_directories"],
-        "everything that has to survive lies in the member's own volume",
-    ),
-    (&["initialize", "initialize_insecure", "daemonize", "log_error"], "the member's supervisor starts the server"),
-    (
-        &[
-            "socket",
-            "port",
-            "bind_address",
-            "skip_networking",
-            "admin_address",
-            "admin_port",
-            "skip_name_resolve",
-            "mysqlx",
-            "mysqlx_port",
-        ],
-        "Services, probes and replicas rely on where the server listens",
-    ),
-    (&["gtid_mode", "enforce_gtid_consistency"], "replicas find their position by GTID"),
-    (
-        &["log_bin", "skip_log_bin", "disable_log_bin", "binlog_format", "log_replica_updates", "log_slave_updates"],
-        "every member must be able to become the source",
-    ),
-    (
-        &["relay_log", "relay_log_recovery", "skip_replica_start", "skip_slave_start"],
-        "the member's supervisor decides what is replicated from where",
-    ),
-    (&["binlog_do_db", "binlog_ignore_db"], "a replica must hold everything that the source holds"),
-    (
-        &["super_read_only", "read_only", "offline_mode"],
-        "members start read-only, and only the writer is opened: two writers would lose data",
-    ),
-    (&["skip_grant_tables", "plugin_dir"], "it would open the database to everybody"),
-    (&["early_plugin_load", "clone"], "the lab loads the plugins that it needs (clone, semi-synchronous replication)"),
-    (&["require_secure_transport", "auto_generate_certs", "tls_version"], "the lab has its own certificate authority"),
-];
+use super::Topology;
 
-/// Families of options of the lab, by how they begin.
-const OURS_BEGINNING: &[(&str, &str)] = &[
-    ("ssl_", "the lab has its own certificate authority"),
-    ("plugin", "the lab loads the plugins that it needs (clone, semi-synchronous replication)"),
-    ("rpl_semi_sync_", "semi-synchronous replication is switched with a member's role"),
-    ("replicate_", "a replica must hold everything that the source holds"),
-    ("group_replication_", "this topology replicates from one source"),
-    ("defaults_", "the lab writes the one file that the server reads"),
-];
+/// Options of the lab by name, and options by how they begin, each with why it is not free. Names are lower case with
+/// underscores.
+struct Ours {
+    exact: &'static [(&'static [&'static str], &'static str)],
+    beginning: &'static [(&'static str, &'static str)],
+}
+
+/// Those of every topology.
+const ALWAYS: Ours = Ours {
+    exact: &[
+        (
+            &["server_id", "server_uuid", "report_host", "report_port"],
+            "each member gets its own identity from its pod's name",
+        ),
+        (
+            &["datadir", "basedir", "tmpdir", "user", "pid_file", "init_file"],
+            "files and user are fixed by the pod and its volume",
+        ),
+        (
+            &["innodb_data_home_dir", "innodb_log_group_home_dir", "innodb_undo_directory", "innodb_directories"],
+            "everything that has to survive lies in the member's own volume",
+        ),
+        (&["initialize", "initialize_insecure", "daemonize", "log_error"], "the member's supervisor starts the server"),
+        (
+            &[
+                "socket",
+                "port",
+                "bind_address",
+                "skip_networking",
+                "admin_address",
+                "admin_port",
+                "skip_name_resolve",
+                "mysqlx",
+                "mysqlx_port",
+            ],
+            "Services, probes and replicas rely on where the server listens",
+        ),
+        (&["skip_grant_tables", "plugin_dir"], "it would open the database to everybody"),
+        (
+            &["require_secure_transport", "auto_generate_certs", "tls_version"],
+            "the lab has its own certificate authority",
+        ),
+    ],
+    beginning: &[
+        ("ssl", "the lab has its own certificate authority"),
+        ("defaults_", "the lab writes the one file that the server reads"),
+    ],
+};
+
+const REPLICATION: Ours = Ours {
+    exact: &[
+        (&["gtid_mode", "enforce_gtid_consistency"], "replicas find their position by GTID"),
+        (
+            &[
+                "log_bin",
+                "skip_log_bin",
+                "disable_log_bin",
+                "binlog_format",
+                "log_replica_updates",
+                "log_slave_updates",
+            ],
+            "every member must be able to become the source",
+        ),
+        (
+            &["relay_log", "relay_log_recovery", "skip_replica_start", "skip_slave_start"],
+            "the member's supervisor decides what is replicated from where",
+        ),
+        (&["binlog_do_db", "binlog_ignore_db"], "a replica must hold everything that the source holds"),
+        (
+            &["super_read_only", "read_only", "offline_mode"],
+            "members start read-only, and only the writer is opened: two writers would lose data",
+        ),
+        (
+            &["early_plugin_load", "clone"],
+            "the lab loads the plugins that it needs (clone, semi-synchronous replication)",
+        ),
+    ],
+    beginning: &[
+        ("plugin", "the lab loads the plugins that it needs (clone, semi-synchronous replication)"),
+        ("rpl_semi_sync_", "semi-synchronous replication is switched with a member's role"),
+        ("replicate_", "a replica must hold everything that the source holds"),
+        ("group_replication_", "this topology replicates from one source"),
+    ],
+};
+
+/// Both flavours' names: an option that a server does not know would keep it from starting.
+const GALERA: Ours = Ours {
+    exact: &[
+        (&["innodb_autoinc_lock_mode", "binlog_format", "binlog_row_image"], "Galera replicates rows, and only so"),
+        (
+            &[
+                "default_storage_engine",
+                "enforce_storage_engine",
+                "disabled_storage_engines",
+                "innodb_force_primary_key",
+                "sql_require_primary_key",
+            ],
+            "Galera replicates InnoDB tables that have a primary key, and the lab sees to both",
+        ),
+        (
+            &[
+                "gtid_mode",
+                "gtid_domain_id",
+                "gtid_strict_mode",
+                "enforce_gtid_consistency",
+                "log_bin",
+                "skip_log_bin",
+                "disable_log_bin",
+                "log_replica_updates",
+                "log_slave_updates",
+                "binlog_do_db",
+                "binlog_ignore_db",
+                "relay_log",
+                "relay_log_recovery",
+                "skip_replica_start",
+                "skip_slave_start",
+            ],
+            "what the members exchange, and how, is the cluster's own",
+        ),
+        (
+            &["super_read_only", "read_only", "offline_mode", "innodb_read_only", "innodb_force_recovery"],
+            "every member has to apply what the others write",
+        ),
+        (&["early_plugin_load", "unix_socket"], "the lab loads the plugins that it needs, and logs in with them"),
+        (&["aria_log_dir_path"], "everything that has to survive lies in the member's own volume"),
+        (&["extra_port", "extra_max_connections"], "Services, probes and replicas rely on where the server listens"),
+    ],
+    beginning: &[
+        ("wsrep_", "the member's supervisor decides which cluster it joins, and how"),
+        ("pxc_", "the lab sets what Percona XtraDB Cluster checks and encrypts"),
+        ("plugin", "the lab loads the plugins that it needs, and logs in with them"),
+        ("rpl_semi_sync_", "a Galera cluster has no source and no replicas"),
+        ("replicate_", "every member must hold everything that the others hold"),
+        ("group_replication_", "this topology replicates with Galera"),
+    ],
+};
 
 /// An option's name as MySQL compares them: `-` and `_` are the same, and so is any case.
 ///
@@ -72,12 +153,21 @@ pub(super) fn name(given: &str) -> Result<String, &'static str> {
 }
 
 /// Why an option is not free, if it is not. `name` comes from [`name`].
-pub(super) fn reserved(name: &str) -> Option<&'static str> {
-    // The prefixes by which MySQL accepts the same option in another coat.
+pub(super) fn reserved(name: &str, topology: Topology) -> Option<&'static str> {
+    let of_topology = match topology {
+        Topology::Replication => &REPLICATION,
+        Topology::Galera => &GALERA,
+    };
+    // The prefixes by which a server accepts the same option in another coat.
     let bare = ["loose_", "enable_", "disable_", "skip_", "maximum_"].iter().find_map(|coat| name.strip_prefix(coat));
     [Some(name), bare].into_iter().flatten().find_map(|name| {
-        let exact = OURS.iter().find(|(names, _)| names.contains(&name)).map(|(_, why)| *why);
-        exact.or_else(|| OURS_BEGINNING.iter().find(|(begin, _)| name.starts_with(begin)).map(|(_, why)| *why))
+        // MariaDB also accepts the beginning of a name: `sock` is `socket`.
+        let means = |known: &str| known.starts_with(name);
+        [&ALWAYS, of_topology].into_iter().find_map(|ours| {
+            let exact = ours.exact.iter().find(|(names, _)| names.iter().any(|known| means(known)));
+            let family = || ours.beginning.iter().find(|(begin, _)| name.starts_with(begin) || means(begin));
+            exact.map(|(_, why)| *why).or_else(|| family().map(|(_, why)| *why))
+        })
     })
 }
 
@@ -124,7 +214,7 @@ mod tests {
             "plugin-load-add",
             "skip-networking",
         ] {
-            assert!(reserved(&name(given).expect("a name")).is_some(), "{given}");
+            assert!(reserved(&name(given).expect("a name"), Topology::Replication).is_some(), "{given}");
         }
         for given in [
             "max_connections",
@@ -133,8 +223,40 @@ mod tests {
             "validate_password.policy",
             "skip_show_database",
         ] {
-            assert_eq!(reserved(&name(given).expect("a name")), None, "{given}");
+            assert_eq!(reserved(&name(given).expect("a name"), Topology::Replication), None, "{given}");
         }
+    }
+
+    #[test]
+    fn what_holds_a_galera_cluster_together_is_not_free_however_it_is_abbreviated() {
+        for given in [
+            "wsrep_on",
+            "wsrep-provider-options",
+            "loose_wsrep_cluster_address",
+            "wsre",
+            "pxc_strict_mode",
+            "innodb-autoinc-lock-mode",
+            "binlog_format",
+            "default_storage_engine",
+            "sql_require_primary_key",
+            "innodb_force_primary_key",
+            "ssl",
+            "skip-ssl",
+            "ssl_cert",
+            "sock",
+            "datadi",
+            "tmpdir",
+            "require_secure_transport",
+            "read_only",
+            "skip-unix-socket",
+        ] {
+            assert!(reserved(&name(given).expect("a name"), Topology::Galera).is_some(), "{given}");
+        }
+        for given in ["max_connections", "aria_pagecache_buffer_size", "innodb_flush_log_at_trx_commit", "log_warnings"]
+        {
+            assert_eq!(reserved(&name(given).expect("a name"), Topology::Galera), None, "{given}");
+        }
+        assert_eq!(reserved("wsrep_on", Topology::Replication), None, "MySQL itself refuses what it does not know");
     }
 
     #[test]

@@ -15,6 +15,14 @@ pub(super) struct Node {
     pub(super) value: Value,
 }
 
+impl Node {
+    /// The value of a key, when this is a map that has it.
+    pub(super) fn below(&self, key: &str) -> Option<&Node> {
+        let Value::Map(entries) = &self.value else { return None };
+        entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node)
+    }
+}
+
 /// What a value is.
 #[derive(Clone, Debug)]
 pub(super) enum Value {

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, ops::RangeInclusive, path::Path};
 
 use super::{
-    ImageSource, LabName, LabSpec, Quantity, Resources, Topology,
+    Flavour, ImageSource, LabName, LabSpec, Quantity, Resources, Topology, defaults,
     load::Overrides,
     problem::{Place, Problem, meant, quoted},
     settings,
@@ -16,7 +16,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("", &["name", "cluster", "images", "storage", "database", "wordpress", "autoscale"]),
     ("cluster", &["workers", "port"]),
     ("storage", &["size"]),
-    ("database", &["topology", "members", "volume", "resources", "settings"]),
+    ("database", &["topology", "flavour", "members", "volume", "resources", "settings"]),
     ("database.resources", &["cpu", "memory"]),
     ("wordpress", &["title", "replicas", "resources"]),
     ("wordpress.resources", &["cpu", "memory"]),
@@ -36,17 +36,32 @@ pub(super) fn spec(
     if let Some(root) = root {
         reader.fields(root, folder, &mut spec);
     }
+    spec.database.topology = overrides.topology.unwrap_or(spec.database.topology);
+    // Which options there are, and which of them are free, depends on the topology.
+    spec.database.settings = defaults::settings(spec.database.topology);
+    if let Some(entry) = root.and_then(|root| root.below("database")?.below("settings")) {
+        reader.settings(entry, spec.database.topology, &mut spec.database.settings);
+    }
     spec.name = overrides.name.clone().unwrap_or(spec.name);
     spec.images = overrides.images.clone().unwrap_or(spec.images);
     spec.cluster.workers = overrides.workers.unwrap_or(spec.cluster.workers);
     spec.cluster.port = overrides.port.unwrap_or(spec.cluster.port);
-    spec.database.topology = overrides.topology.unwrap_or(spec.database.topology);
+    spec.database.flavour = overrides.flavour.unwrap_or(spec.database.flavour);
     if !reader.places.contains_key("database.members") {
         // Who asks for fewer workers and says nothing of members wants them all to fit.
-        spec.database.members = spec.database.members.min(spec.cluster.workers);
+        let least = fewest_members(spec.database.topology);
+        spec.database.members = spec.database.members.min(spec.cluster.workers).max(least);
     }
     reader.rules(&spec);
     if reader.problems.is_empty() { Ok(spec) } else { Err(reader.problems) }
+}
+
+/// The fewest members that outlive the loss of one of them. Each has a worker of its own, so it is the fewest workers too.
+fn fewest_members(topology: Topology) -> u8 {
+    match topology {
+        Topology::Replication => 2,
+        Topology::Galera => 3,
+    }
 }
 
 /// A section of the file; one that is not there has no entries.
@@ -82,10 +97,10 @@ impl Reader {
 
         let database = self.below(&all, "database");
         self.word(&database, "topology", &mut spec.database.topology, Topology::new);
+        self.word(&database, "flavour", &mut spec.database.flavour, Flavour::new);
         self.number(&database, "members", 2..=9, &mut spec.database.members);
         self.quantity(&database, "volume", ("512Mi", "1Ti"), &mut spec.database.volume);
         self.resources(&database, "database.resources", "256Mi", &mut spec.database.resources);
-        self.settings(&database, &mut spec.database.settings);
 
         let wordpress = self.below(&all, "wordpress");
         self.word(&wordpress, "title", &mut spec.wordpress.title, title);
@@ -101,14 +116,7 @@ impl Reader {
 
     /// The rules between fields. Each is looked at only if its fields are good by themselves.
     fn rules(&mut self, spec: &LabSpec) {
-        let (members, workers) = (spec.database.members, spec.cluster.workers);
-        if members > workers && self.good(&["database.members", "cluster.workers"]) {
-            let what = format!(
-                "{members} members need {members} workers, and there are {workers}: two members never share a node"
-            );
-            let cure = format!("set it to {workers}, or cluster.workers to {members}");
-            self.problem("database.members", what, cure);
-        }
+        self.database(spec);
         let (min, max, replicas) = (spec.autoscale.min, spec.autoscale.max, spec.wordpress.replicas);
         if !self.good(&["autoscale.min", "autoscale.max"]) {
             return;
@@ -137,6 +145,48 @@ impl Reader {
                 "the buffer pool leaves less than a quarter of the member's {memory}, and the kernel would end the server"
             );
             self.problem(path, what, "make the buffer pool smaller, or database.resources.memory larger");
+        }
+    }
+
+    fn database(&mut self, spec: &LabSpec) {
+        let (members, workers) = (spec.database.members, spec.cluster.workers);
+        let galera = spec.database.topology == Topology::Galera;
+        if spec.database.flavour != Flavour::Auto && !galera && self.good(&["database.flavour", "database.topology"]) {
+            let what = format!(
+                "flavour {} is one of topology galera, and this lab has topology {}",
+                spec.database.flavour.name(),
+                spec.database.topology.name()
+            );
+            self.problem("database.flavour", what, "leave it out, or set database.topology to galera");
+        }
+        let packages = spec.images == ImageSource::Packages;
+        if galera && packages && spec.database.flavour == Flavour::Percona && self.good(&["database.flavour", "images"])
+        {
+            let what = "flavour percona exists only as a public image, and images are to be built from packages";
+            self.problem("database.flavour", what.to_owned(), "set it to mariadb, or images to auto or registry");
+        }
+        let least = fewest_members(spec.database.topology);
+        let enough_workers = workers >= least;
+        if !enough_workers && self.good(&["cluster.workers", "database.topology"]) {
+            let what = format!(
+                "{workers} workers are too few for topology galera: the three members of etcd never share a node"
+            );
+            self.problem("cluster.workers", what, format!("allowed with topology galera: {least} to 9"));
+        }
+        if !self.good(&["database.members", "database.topology"]) {
+            return;
+        }
+        if members < least {
+            let what = format!(
+                "{members} members are too few for topology galera: a cluster of two loses its majority with one of them"
+            );
+            self.problem("database.members", what, format!("allowed with topology galera: {least} to 9"));
+        } else if members > workers && enough_workers && self.good(&["cluster.workers"]) {
+            let what = format!(
+                "{members} members need {members} workers, and there are {workers}: two members never share a node"
+            );
+            let cure = format!("set it to {workers}, or cluster.workers to {members}");
+            self.problem("database.members", what, cure);
         }
     }
 
@@ -270,16 +320,15 @@ impl Reader {
         }
     }
 
-    fn settings(&mut self, parent: &Section<'_>, into: &mut BTreeMap<String, String>) {
-        let Some(entry) = parent.entries.iter().find(|entry| entry.key == "settings") else { return };
-        let entries = match &entry.node.value {
+    fn settings(&mut self, node: &Node, topology: Topology, into: &mut BTreeMap<String, String>) {
+        let entries = match &node.value {
             Value::Map(entries) => entries,
             Value::Empty => return,
             other => {
                 let cure = "write options as in my.cnf, one per line: `max_connections: 100`";
                 return self.at(
                     "database.settings",
-                    entry.node.place,
+                    node.place,
                     format!("expected options with values, found {}", shown(other)),
                     cure,
                 );
@@ -295,7 +344,7 @@ impl Reader {
                     continue;
                 }
             };
-            if let Some(why) = settings::reserved(&name) {
+            if let Some(why) = settings::reserved(&name, topology) {
                 self.at(&path, *place, format!("this option is set by the lab itself: {why}"), "leave it out");
                 continue;
             }

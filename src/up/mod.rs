@@ -2,6 +2,7 @@
 //! real one is in `world`, and the tests' one only keeps a diary.
 
 mod diagnostics;
+mod standing;
 mod world;
 
 use std::path::PathBuf;
@@ -9,7 +10,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde::Serialize;
 
-pub use self::diagnostics::Diagnosed;
+pub use self::{diagnostics::Diagnosed, standing::OtherData};
+
 use crate::{
     event::StepId,
     host::{fix::Consent, lock::LabLock},

@@ -8,7 +8,7 @@ use k8s_openapi::api::{core::v1::Node, storage::v1::StorageClass};
 use kube::{ResourceExt, api::ListParams};
 use tokio::sync::Notify;
 
-use super::{UpOptions, World};
+use super::{UpOptions, World, standing};
 use crate::{
     cluster::Cluster,
     event::StepId,
@@ -79,7 +79,7 @@ impl World for Real<'_> {
     }
 
     async fn images(&self, cx: StepCx, host: &Host) -> Result<Stepped<ImageSet>> {
-        images::ensure(cx, host, &self.options.spec.images, self.options.registry_mirror.as_deref()).await
+        images::ensure(cx, host, &self.options.spec, self.options.registry_mirror.as_deref()).await
     }
 
     async fn nodes(&self, cx: StepCx, host: &Host, images: &ImageSet) -> Result<Stepped<Nodes>> {
@@ -102,6 +102,7 @@ impl World for Real<'_> {
     async fn connect(&self, nodes: &Nodes, images: &ImageSet) -> Result<Cluster> {
         let spec = &self.options.spec;
         let cluster = Cluster::connect(&nodes.kubeconfig, &spec.name).await?;
+        standing::check(&cluster, spec, images).await?;
         let images = serde_json::to_string(images).context("cannot write down the images")?;
         let records = [(labels::LAB_FILE.to_owned(), spec.to_file()), (labels::IMAGES.to_owned(), images)];
         cluster.ensure_namespace(records.into()).await?;

@@ -1,26 +1,28 @@
-//! A real lab as the tests see it: the tool as a process, the cluster through the Kubernetes API, the engine through its
-//! own. Nothing here uses the tool's library.
+//! A real lab as the tests see it: the tool as a process, the cluster through the Kubernetes API, the engine (`engine`)
+//! through its own. Nothing here uses the tool's library.
 
 #![expect(clippy::print_stderr, reason = "a test tells what it sees as it happens")]
 
+#[path = "engine.rs"]
+mod engine;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt::Debug,
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{
-        Arc, LazyLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
-use bollard::query_parameters as query;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::{
+    apps::v1::StatefulSet,
+    core::v1::{PersistentVolumeClaim, Pod, Secret},
+};
 use kube::{
     Api, Client, ResourceExt,
-    api::{AttachParams, DynamicObject, ListParams},
+    api::{AttachParams, DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
     config::{KubeConfigOptions, Kubeconfig},
     core::{ClusterResourceScope, NamespaceResourceScope as NamespaceScope},
     discovery::{Discovery, Scope, verbs},
@@ -28,11 +30,18 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub(crate) use engine::{Engine, Wire};
+
 /// One runtime for all the tests' own questions; the tool is always a process of its own.
 static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
     let _ = rustls::crypto::ring::default_provider().install_default();
     tokio::runtime::Runtime::new().expect("a runtime")
 });
+
+/// Tells what a test has seen.
+pub(crate) fn say(line: &str) {
+    eprintln!("  {line}");
+}
 
 /// How long one run of the tool may take; a cold machine builds every image in the first one.
 const PATIENCE: Duration = Duration::from_secs(75 * 60);
@@ -134,7 +143,7 @@ impl Lab {
         args
     }
 
-    fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         let path = self.folder().join("kubeconfig");
         RUNTIME.block_on(async {
             let file = Kubeconfig::read_from(&path).expect("the lab's kubeconfig");
@@ -216,6 +225,105 @@ impl Lab {
         let secret = RUNTIME.block_on(api.get(name)).expect("the Secret");
         let data = secret.data.unwrap_or_default();
         String::from_utf8(data.get(key).expect("the key").0.clone()).expect("text")
+    }
+
+    /// Runs a test's own questions.
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        RUNTIME.block_on(work)
+    }
+
+    /// What a database member's supervisor says, or why it does not.
+    pub(crate) fn try_member(&self, pod: &str) -> Result<Value, String> {
+        let request = hyper::Request::get(format!("/api/v1/namespaces/wplab/pods/{pod}:8081/proxy/status"));
+        let request = request.body(Vec::new()).expect("a request");
+        let client = self.client();
+        let asked = async { tokio::time::timeout(Duration::from_secs(5), client.request_text(request)).await };
+        let text = RUNTIME.block_on(asked).map_err(|_| format!("{pod} does not answer"))?;
+        serde_json::from_str(&text.map_err(|error| format!("{pod}: {error}"))?).map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    pub(crate) fn member(&self, pod: &str) -> Value {
+        self.try_member(pod).expect("the member's supervisor answers")
+    }
+
+    /// Pods by label, or why the API server does not tell.
+    pub(crate) fn try_pods(&self, labels: &str) -> Result<Vec<Pod>, String> {
+        let api: Api<Pod> = Api::namespaced(self.client(), "wplab");
+        let found = RUNTIME.block_on(api.list(&ListParams::default().labels(labels)));
+        found.map(|list| list.items).map_err(|error| error.to_string())
+    }
+
+    /// Deletes pods at the same moment and waits until those very pods are gone.
+    pub(crate) fn delete_pods(&self, pods: &[&str], grace: u32) {
+        let api: Api<Pod> = Api::namespaced(self.client(), "wplab");
+        let delete = async |pod: &str| {
+            let uid = api.get(pod).await.expect("the pod").uid();
+            api.delete(pod, &DeleteParams::default().grace_period(grace)).await.expect("deleted");
+            while api.get_opt(pod).await.expect("an answer").is_some_and(|found| found.uid() == uid) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        RUNTIME.block_on(futures_util::future::join_all(pods.iter().map(|pod| delete(pod))));
+    }
+
+    /// Waits until the supervisors of these pods answer.
+    pub(crate) fn until_running(&self, pods: &[&str]) {
+        let begin = Instant::now();
+        while let Some(error) = pods.iter().find_map(|pod| self.try_member(pod).err()) {
+            assert!(begin.elapsed() < Duration::from_secs(120), "{error}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Gives a StatefulSet another number of pods, and waits until those beyond it are gone.
+    pub(crate) fn scale(&self, set: &str, replicas: i32) {
+        let (sets, pods): (Api<StatefulSet>, Api<Pod>) =
+            (Api::namespaced(self.client(), "wplab"), Api::namespaced(self.client(), "wplab"));
+        RUNTIME.block_on(async {
+            let patch = serde_json::json!({"spec": {"replicas": replicas}});
+            sets.patch(set, &PatchParams::default(), &Patch::Merge(&patch)).await.expect("scaled");
+            for number in replicas..3 {
+                while pods.get_opt(&format!("{set}-{number}")).await.expect("an answer").is_some() {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        });
+    }
+
+    /// Deletes a volume with its claim.
+    pub(crate) fn delete_claim(&self, claim: &str) {
+        let api: Api<PersistentVolumeClaim> = Api::namespaced(self.client(), "wplab");
+        RUNTIME.block_on(async {
+            api.delete(claim, &DeleteParams::default()).await.expect("deleted");
+            while api.get_opt(claim).await.expect("an answer").is_some() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+    }
+
+    /// Ends, on the nodes of these pods and all at once, every process whose command line begins so: SIGKILL, as from a
+    /// kernel that runs out of memory.
+    pub(crate) fn kill(&self, command: &str, pods: &[&str]) {
+        let all = self.try_pods("app.kubernetes.io/part-of=wplab").expect("the API server answers");
+        let node = |pod: &&str| {
+            let found = all.iter().find(|p| p.name_any() == **pod).expect("the pod");
+            found.spec.as_ref().and_then(|spec| spec.node_name.clone()).expect("a node")
+        };
+        let script = format!(
+            "for p in /proc/[0-9]*; do case \"$(tr '\\0' ' ' <$p/cmdline 2>/dev/null)\" in '{command}'*) kill -9 ${{p#/proc/}};; esac; done"
+        );
+        let nodes: Vec<String> = pods.iter().map(node).collect();
+        RUNTIME.block_on(futures_util::future::join_all(nodes.iter().map(|node| Engine::sh(node, &script))));
+    }
+
+    /// The memory that a pod holds, in bytes, as its node's kernel counts it for all its processes.
+    pub(crate) fn memory_of(&self, pod: &str) -> u64 {
+        let text = self.exec(
+            pod,
+            &["sh", "-c", "cat /sys/fs/cgroup/memory.current || cat /sys/fs/cgroup/memory/memory.usage_in_bytes"],
+        );
+        text.trim().parse().unwrap_or_default()
     }
 
     /// Takes one thing away that a smoke check looks at.
@@ -333,144 +441,4 @@ fn peak_memory(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default()
-}
-
-/// A node container as the engine tells it.
-#[derive(Debug)]
-pub(crate) struct Node {
-    pub(crate) labels: BTreeMap<String, String>,
-}
-
-/// The Docker engine, asked directly.
-pub(crate) struct Engine;
-
-impl Engine {
-    fn docker() -> bollard::Docker {
-        bollard::Docker::connect_with_local_defaults().expect("a socket")
-    }
-
-    /// Whether an engine answers; on a bare machine the first `up --fix` starts one.
-    pub(crate) fn answers() -> bool {
-        RUNTIME.block_on(async { bollard::Docker::connect_with_local_defaults().ok()?.ping().await.ok() }).is_some()
-    }
-
-    /// Names of all kind nodes, networks and volumes: what `down` must leave as it was. Other containers come and go on a
-    /// machine where people work.
-    pub(crate) fn snapshot() -> BTreeSet<String> {
-        if !Self::answers() {
-            return Self::bare();
-        }
-        RUNTIME.block_on(async {
-            let docker = Self::docker();
-            let nodes = [("label".to_owned(), vec!["io.x-k8s.kind.cluster".to_owned()])];
-            let all = query::ListContainersOptionsBuilder::default().all(true).filters(&nodes.into()).build();
-            let containers = docker.list_containers(Some(all)).await.expect("containers");
-            let networks = docker.list_networks(None::<query::ListNetworksOptions>).await.expect("networks");
-            let volumes = docker.list_volumes(None::<query::ListVolumesOptions>).await.expect("volumes");
-            let containers = containers.into_iter().flat_map(|c| c.names.unwrap_or_default());
-            let networks = networks.into_iter().filter_map(|n| n.name);
-            let volumes = volumes.volumes.unwrap_or_default().into_iter().map(|v| v.name);
-            containers.chain(networks).chain(volumes).collect()
-        })
-    }
-
-    /// What a fresh engine has.
-    fn bare() -> BTreeSet<String> {
-        ["bridge", "host", "none"].map(str::to_owned).into()
-    }
-
-    pub(crate) fn containers_of(lab: &str) -> Vec<Node> {
-        RUNTIME.block_on(async {
-            let filter = [("label", vec![format!("io.x-k8s.kind.cluster={lab}")])].map(|(k, v)| (k.to_owned(), v));
-            let all = query::ListContainersOptionsBuilder::default().all(true).filters(&filter.into()).build();
-            let found = Self::docker().list_containers(Some(all)).await.expect("containers");
-            found.into_iter().map(|c| Node { labels: c.labels.unwrap_or_default().into_iter().collect() }).collect()
-        })
-    }
-
-    pub(crate) fn container_exists(name: &str) -> bool {
-        RUNTIME.block_on(Self::docker().inspect_container(name, None::<query::InspectContainerOptions>)).is_ok()
-    }
-
-    pub(crate) fn kill_container(name: &str) {
-        RUNTIME.block_on(Self::docker().kill_container(name, None::<query::KillContainerOptions>)).expect("killed");
-    }
-
-    pub(crate) fn remove_container(name: &str) {
-        let options = query::RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-        RUNTIME.block_on(Self::docker().remove_container(name, Some(options))).expect("removed");
-    }
-
-    /// A container that looks like kind's node of a cluster called `lab`, and is not ours.
-    pub(crate) fn stranger(lab: &str) -> Stranger {
-        let name = format!("{lab}-control-plane");
-        RUNTIME.block_on(async {
-            let docker = Self::docker();
-            let images = docker.list_images(None::<query::ListImagesOptions>).await.expect("images");
-            let image = images.first().expect("an image in the engine").id.clone();
-            let body = bollard::models::ContainerCreateBody {
-                image: Some(image),
-                cmd: Some(vec!["true".to_owned()]),
-                labels: Some([("io.x-k8s.kind.cluster".to_owned(), lab.to_owned())].into()),
-                ..Default::default()
-            };
-            let options = query::CreateContainerOptionsBuilder::default().name(&name).build();
-            docker.create_container(Some(options), body).await.expect("created");
-        });
-        Stranger(name)
-    }
-
-    /// A socket that leads to the engine until it is cut.
-    pub(crate) fn behind_a_wire() -> Wire {
-        let folder = tempfile::tempdir().expect("a folder");
-        let socket = folder.path().join("docker.sock");
-        let whole = Arc::new(AtomicBool::new(true));
-        let listener = {
-            let _guard = RUNTIME.enter();
-            tokio::net::UnixListener::bind(&socket).expect("a socket")
-        };
-        let (cut, _) = tokio::sync::watch::channel(());
-        let (closing, is_whole) = (cut.clone(), whole.clone());
-        RUNTIME.spawn(async move {
-            while let Ok((mut near, _)) = listener.accept().await {
-                if !is_whole.load(Ordering::Relaxed) {
-                    continue;
-                }
-                let mut closed = closing.subscribe();
-                tokio::spawn(async move {
-                    let Ok(mut far) = tokio::net::UnixStream::connect("/var/run/docker.sock").await else { return };
-                    tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-                        _ = closed.changed() => {}
-                    }
-                });
-            }
-        });
-        Wire { socket, whole, cut, _folder: folder }
-    }
-}
-
-/// Removed when dropped.
-pub(crate) struct Stranger(String);
-
-impl Drop for Stranger {
-    fn drop(&mut self) {
-        Engine::remove_container(&self.0);
-    }
-}
-
-/// A way to the engine that can be cut.
-pub(crate) struct Wire {
-    socket: PathBuf,
-    whole: Arc<AtomicBool>,
-    cut: tokio::sync::watch::Sender<()>,
-    _folder: tempfile::TempDir,
-}
-
-impl Wire {
-    /// From now on the engine is gone, in the middle of whatever is being said.
-    pub(crate) fn cut(&self) {
-        self.whole.store(false, Ordering::Relaxed);
-        let _ = self.cut.send(());
-    }
 }

@@ -28,7 +28,7 @@ pub(super) const VOLUME: &str = "/var/lib/mysql";
 /// mysqld's socket and the init file while there is one: a directory of the pod's own.
 pub(super) const RUN: &str = "/var/run/mysqld";
 /// The supervisor's HTTP port.
-pub(super) const HTTP_PORT: u16 = 8081;
+pub const HTTP_PORT: u16 = 8081;
 /// MySQL's port.
 pub(super) const MYSQL_PORT: u16 = 3306;
 /// The account that replicas use, at the source.

@@ -170,7 +170,8 @@ impl Drop for InitFile {
     }
 }
 
-fn gone(result: io::Result<()>) -> io::Result<()> {
+/// What is not there need not be removed.
+pub(super) fn gone(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,

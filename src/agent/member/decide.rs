@@ -1,5 +1,5 @@
-//! What a member does next: a pure function from what it sees to one action. The seam for failover is here: whoever gives
-//! roles later changes what is seen (markers, peers), not what is done about it.
+//! What a member does next: a pure function from what it sees to one action. Nobody opens itself: the
+//! agent does that, by executing `wplab member promote` in the pod.
 
 use super::status::{MemberStatus, ServerFacts, State};
 
@@ -67,8 +67,6 @@ pub enum Action {
         /// The source's host name.
         donor: String,
     },
-    /// Open for writes again.
-    Reopen,
     /// Nothing; this is what the member is.
     Be(State),
     /// Nothing until somebody else does something.
@@ -95,20 +93,10 @@ pub fn decide(seen: &Observed<'_>) -> Action {
             None => Action::Wait("no healthy member to copy the data from".to_owned()),
         },
         (Data::Present, Some(facts)) if !facts.super_read_only => Action::Be(State::Source),
-        (Data::Present, Some(facts)) if seen.was_writer => former_writer(facts, seen.peers),
+        // When another has taken over, this one may hold transactions that nobody acknowledged. Telling those apart and
+        // copying anew belongs to failover; until then it does not follow, so that nothing is mixed or lost.
+        (Data::Present, Some(_)) if seen.was_writer => Action::Wait("for the agent to open it".to_owned()),
         (Data::Present, Some(facts)) => replica(facts, seen),
-    }
-}
-
-/// A member that was the writer and is not open: nobody else may be, or it stays shut.
-///
-/// When another has taken over, this one may hold transactions that nobody acknowledged. Telling those apart and copying
-/// anew belongs to failover; until then it does not follow, so that nothing is mixed or lost.
-fn former_writer(facts: &ServerFacts, peers: &[Peer]) -> Action {
-    match may_reopen(&facts.server_uuid, peers) {
-        Reopen::Yes => Action::Reopen,
-        Reopen::NotYet(reason) => Action::Wait(reason),
-        Reopen::No(reason) => Action::Stay(reason),
     }
 }
 
@@ -145,47 +133,6 @@ pub fn donor(peers: &[Peer]) -> Option<String> {
     peers.iter().find(|peer| is_source(peer)).or_else(|| peers.iter().find(replica)).map(|peer| peer.host.clone())
 }
 
-/// Whether a member that was the writer may open itself again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reopen {
-    /// A majority is known and nobody else took over.
-    Yes,
-    /// Too few peers have answered.
-    NotYet(String),
-    /// Somebody else has, or claims, the role.
-    No(String),
-}
-
-/// Whether the member with this server identity may open itself again: it and the peers that are known make a majority,
-/// and none of them is open, was the writer, or followed another server than this one.
-///
-/// A peer is known once its server has answered (then it says whom it followed) or when it has no data at all.
-pub fn may_reopen(server_uuid: &str, peers: &[Peer]) -> Reopen {
-    let known: Vec<&MemberStatus> = peers
-        .iter()
-        .filter_map(|peer| peer.status.as_ref())
-        .filter(|status| status.server.is_some() || !status.has_data)
-        .collect();
-    for status in &known {
-        let name = &status.name;
-        let Some(facts) = &status.server else { continue };
-        if status.has_data && !facts.super_read_only {
-            return Reopen::No(format!("{name} is open for writes"));
-        }
-        if facts.source_uuid.as_deref().is_some_and(|uuid| !uuid.is_empty() && uuid != server_uuid) {
-            return Reopen::No(format!("{name} has followed another source since"));
-        }
-    }
-    if let Some(rival) = peers.iter().filter_map(|peer| peer.status.as_ref()).find(|status| status.was_writer) {
-        return Reopen::No(format!("{} was the writer, too", rival.name));
-    }
-    let (all, here) = (peers.len() + 1, known.len() + 1);
-    if 2 * here > all {
-        return Reopen::Yes;
-    }
-    Reopen::NotYet(format!("only {here} of {all} members are known; a majority must say that nobody else took over"))
-}
-
 fn is_source(peer: &Peer) -> bool {
     peer.status.as_ref().is_some_and(|status| status.state == State::Source)
 }
@@ -220,10 +167,6 @@ mod tests {
 
     fn source(number: u32) -> Peer {
         peer(number, State::Source, Some(ServerFacts { super_read_only: false, semi_sync: true, ..facts() }))
-    }
-
-    fn follower(number: u32, of: &str) -> Peer {
-        peer(number, State::Connecting, Some(ServerFacts { source_uuid: Some(of.into()), ..following() }))
     }
 
     fn seen<'a>(data: Data, server: Option<&'a ServerFacts>, peers: &'a [Peer]) -> Observed<'a> {
@@ -296,36 +239,11 @@ mod tests {
     }
 
     #[test]
-    fn a_former_writer_reopens_only_with_a_majority_of_which_nobody_took_over() {
-        let starting = peer(1, State::Starting, None);
-        let mut rival = starting.clone();
-        rival.status.as_mut().expect("a status").was_writer = true;
-        let empty = Peer { status: Some(MemberStatus { name: "db-2".into(), ..MemberStatus::default() }), ..silent(2) };
-        type Wanted = fn(&Reopen) -> bool;
-        let table: [(&str, Vec<Peer>, Wanted); 10] = [
-            ("both follow us", vec![follower(1, ME), follower(2, ME)], |v| *v == Reopen::Yes),
-            ("one is a majority with us", vec![follower(1, ME), silent(2)], |v| *v == Reopen::Yes),
-            ("a replica without data counts", vec![silent(1), empty], |v| *v == Reopen::Yes),
-            ("nobody answers", vec![silent(1), silent(2)], |v| matches!(v, Reopen::NotYet(_))),
-            ("only starting ones", vec![starting, silent(2)], |v| matches!(v, Reopen::NotYet(_))),
-            ("two of two are needed", vec![silent(1)], |v| matches!(v, Reopen::NotYet(_))),
-            ("another is open", vec![source(1), follower(2, ME)], |v| matches!(v, Reopen::No(_))),
-            ("one followed another", vec![silent(1), follower(2, "uuid-1")], |v| matches!(v, Reopen::No(_))),
-            ("two claim it", vec![rival, follower(2, ME)], |v| matches!(v, Reopen::No(_))),
-            ("the only member", vec![], |v| *v == Reopen::Yes),
-        ];
-        for (case, peers, wanted) in table {
-            let verdict = may_reopen(ME, &peers);
-            assert!(wanted(&verdict), "{case}: {verdict:?}");
-        }
-    }
-
-    #[test]
-    fn a_former_writer_that_may_not_reopen_stays_shut_and_follows_nobody() {
+    fn a_former_writer_stays_shut_and_follows_nobody() {
         let server = facts();
-        let was = |peers: &[Peer]| decide(&Observed { was_writer: true, ..seen(Data::Present, Some(&server), peers) });
-        assert_eq!(was(&[follower(1, ME), silent(2)]), Action::Reopen);
-        assert!(matches!(was(&[silent(1), silent(2)]), Action::Wait(_)));
-        assert!(matches!(was(&[source(1), silent(2)]), Action::Stay(_)));
+        for peers in [vec![silent(1), silent(2)], vec![source(1), silent(2)]] {
+            let action = decide(&Observed { was_writer: true, ..seen(Data::Present, Some(&server), &peers) });
+            assert_eq!(action, Action::Wait("for the agent to open it".into()));
+        }
     }
 }

@@ -58,6 +58,7 @@ fn facts(own: &Row, semi: &Row, replica: Option<&Row>) -> ServerFacts {
         ..ServerFacts::default()
     };
     if let Some(row) = replica {
+        facts.gtid_retrieved = text(row, "Retrieved_Gtid_Set").unwrap_or_default().replace('\n', "");
         facts.source_host = text(row, "Source_Host");
         facts.source_uuid = text(row, "Source_UUID");
         facts.io_running = text(row, "Replica_IO_Running").is_some_and(|value| value == "Yes");

@@ -1,7 +1,7 @@
-//! The mysqld process: initialised, started, watched, stopped. The only file that starts a child inside a pod: unlike
-//! `host::process`, the child's log goes straight to ours, and it is told to end, never dropped.
+//! The server's process: started, watched, stopped; and how mysqld is initialised and started. The only file that starts a
+//! child inside a pod: unlike `host::process`, the child's log goes straight to ours, and it is told to end, never dropped.
 //!
-//! What is relied on, of the public image `mysql:9.7` and of the package-built one alike:
+//! What topology `replication` relies on, of the public image `mysql:9.7` and of the package-built one alike:
 //! - `mysqld` in PATH, version 9.7, which accepts `--initialize-insecure --init-file` and exits with status 16 on RESTART
 //!   when `MYSQLD_PARENT_PID` is its parent's;
 //! - user and group 999 may run it with nothing but `/var/lib/mysql`, `/var/run/mysqld` and `/tmp` writable;
@@ -23,6 +23,29 @@ const RESTART: i32 = 16;
 #[derive(Debug)]
 pub(super) struct Mysqld {
     child: Child,
+}
+
+/// A program and its arguments, none of which is a secret: everybody on the node can read them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CommandLine {
+    /// Found in PATH, or a path.
+    pub(super) program: String,
+    /// What follows it.
+    pub(super) args: Vec<String>,
+}
+
+impl CommandLine {
+    /// Runs it to its end, which is that of a dropped future too.
+    ///
+    /// # Errors
+    /// It cannot be started, or ends with another status than 0; its log says why.
+    pub(super) async fn run(&self) -> Result<()> {
+        let mut command = Command::new(&self.program);
+        let status = quiet(command.args(&self.args)).kill_on_drop(true).status().await;
+        let status = status.with_context(|| format!("cannot start {}", self.program))?;
+        ensure!(status.success(), "{} failed ({status}); the log says why", self.program);
+        Ok(())
+    }
 }
 
 /// How mysqld ended.
@@ -69,12 +92,21 @@ impl Mysqld {
         Ok(Mysqld { child })
     }
 
+    /// Starts any server.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub(super) fn spawn(line: &CommandLine) -> Result<Mysqld> {
+        let child = quiet(Command::new(&line.program).args(&line.args)).spawn();
+        Ok(Mysqld { child: child.with_context(|| format!("cannot start {}", line.program))? })
+    }
+
     /// How it ended, if it has.
     ///
     /// # Errors
     /// The operating system does not tell.
     pub(super) fn ended(&mut self) -> Result<Option<Ended>> {
-        Ok(self.child.try_wait().context("cannot ask for mysqld's status")?.map(|status| ended(status.code())))
+        Ok(self.child.try_wait().context("cannot ask for the server's status")?.map(|status| ended(status.code())))
     }
 
     /// Waits until it has ended.
@@ -82,7 +114,7 @@ impl Mysqld {
     /// # Errors
     /// The operating system does not tell.
     pub(super) async fn wait(&mut self) -> Result<Ended> {
-        Ok(ended(self.child.wait().await.context("cannot wait for mysqld")?.code()))
+        Ok(ended(self.child.wait().await.context("cannot wait for the server")?.code()))
     }
 
     /// Asks it to end, and ends it by force after `patience`: a source that waits for a replica's answer may not end.
@@ -91,13 +123,13 @@ impl Mysqld {
     /// The operating system does not tell.
     pub(super) async fn stop(&mut self, patience: Duration) -> Result<()> {
         if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
-            kill_process(pid, Signal::TERM).context("cannot signal mysqld")?;
+            kill_process(pid, Signal::TERM).context("cannot signal the server")?;
         }
         if let Ok(ended) = tokio::time::timeout(patience, self.wait()).await {
             return ended.map(drop);
         }
-        crate::agent::log("mysqld did not end in time and is ended by force");
-        self.child.kill().await.context("cannot end mysqld")
+        crate::agent::log("the server did not end in time and is ended by force");
+        self.child.kill().await.context("cannot end the server")
     }
 
     /// Its process id, while it runs.

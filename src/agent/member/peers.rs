@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
-use hickory_resolver::{TokioResolver, config::LookupIpStrategy};
+use hickory_resolver::TokioResolver;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header::HOST};
 use hyper_util::rt::TokioIo;
@@ -19,7 +19,10 @@ use super::{
     decide::Peer,
     status::MemberStatus,
 };
+use crate::net::resolver;
 
+/// How long the cluster's name server may take.
+const LOOKUP: Duration = Duration::from_secs(1);
 /// How long one peer may take; a pod that is gone does not answer at all.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// More than any status has.
@@ -37,13 +40,7 @@ impl Peers {
     /// # Errors
     /// The pod has no usable `/etc/resolv.conf`.
     pub(super) fn new(config: &Config) -> Result<Peers> {
-        let mut builder = TokioResolver::builder_tokio().context("cannot read /etc/resolv.conf")?;
-        let options = builder.options_mut();
-        // Nothing is remembered, because a restarted pod has another address.
-        options.cache_size = 0;
-        options.timeout = Duration::from_secs(1);
-        options.ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
-        let resolver = builder.build().context("cannot make a resolver")?;
+        let resolver = resolver(LOOKUP)?;
         Ok(Peers { hosts: config.others().collect(), resolver })
     }
 
@@ -65,7 +62,7 @@ impl Peers {
 }
 
 /// One small GET, inside the cluster: no TLS, no proxy.
-async fn get(address: SocketAddr, host: &str, path: &str) -> Result<String> {
+pub(super) async fn get(address: SocketAddr, host: &str, path: &str) -> Result<String> {
     let stream = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {host}"))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::get(path).header(HOST, host).body(Empty::<Bytes>::new())?;

@@ -1,11 +1,9 @@
 //! What a member says about itself on `GET /status`, to its peers, to `up` and to people. Holds no secrets.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 /// What a member is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +24,18 @@ pub enum State {
     Replica,
     /// Is set to follow the source, but a replication thread does not run; the server's last error says why.
     Connecting,
+    /// Reads the position that its data has reached, before it may say anything about it.
+    Recovering,
+    /// Starts a Galera cluster, from its own data or with none.
+    Bootstrapping,
+    /// Joins a Galera cluster; copying its data belongs to that.
+    Joining,
+    /// A Galera member that has everything.
+    Synced,
+    /// A Galera member that gives its data to another one.
+    Donor,
+    /// A Galera member that is cut off from the majority.
+    NonPrimary,
     /// Needs a decision that nobody has made; [`MemberStatus::note`] says which.
     Stuck,
     /// mysqld is being stopped.
@@ -43,6 +53,12 @@ impl State {
             State::Source => "source",
             State::Replica => "replica",
             State::Connecting => "connecting",
+            State::Recovering => "recovering",
+            State::Bootstrapping => "bootstrapping",
+            State::Joining => "joining",
+            State::Synced => "synced",
+            State::Donor => "donor",
+            State::NonPrimary => "non-primary",
             State::Stuck => "stuck",
             State::Stopping => "stopping",
         }
@@ -74,6 +90,38 @@ pub struct MemberStatus {
     /// What the running server says; `None` while it does not answer.
     #[serde(flatten)]
     pub server: Option<ServerFacts>,
+    /// What the running server of a Galera cluster says; `None` while it does not answer, and in the other topology.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub galera: Option<GaleraFacts>,
+}
+
+/// What a running Galera server says about itself and its cluster, from its `wsrep_…` status variables.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GaleraFacts {
+    /// The identity of the cluster's history (`wsrep_cluster_state_uuid`).
+    pub cluster_uuid: String,
+    /// The last change that this member has committed (`wsrep_last_committed`); -1 before the first one.
+    pub seqno: i64,
+    /// Members in the component that this one sees (`wsrep_cluster_size`).
+    pub size: u32,
+    /// `Primary`, `non-Primary` or `Disconnected` (`wsrep_cluster_status`).
+    pub component: String,
+    /// `Synced`, `Donor/Desynced`, `Joined`, … (`wsrep_local_state_comment`).
+    pub state: String,
+    /// Whether the server takes queries (`wsrep_ready`), and nobody has told it to refuse them (`wsrep_reject_queries`).
+    pub ready: bool,
+}
+
+impl GaleraFacts {
+    /// In the primary component, with everything, taking queries: fit for the role of the writer.
+    pub fn synced(&self) -> bool {
+        self.component == "Primary" && self.ready && self.state == "Synced"
+    }
+
+    /// As [`GaleraFacts::synced`], or giving a copy to another member without being blocked by it.
+    pub fn serves(&self) -> bool {
+        self.synced() || (self.component == "Primary" && self.ready && self.state == "Donor/Desynced")
+    }
 }
 
 /// What a running server says about itself.
@@ -89,6 +137,9 @@ pub struct ServerFacts {
     pub clients: u32,
     /// The transactions that this member has, as a GTID set.
     pub gtid_executed: String,
+    /// The transactions that this member was sent since it follows its source, as a GTID set.
+    #[serde(default)]
+    pub gtid_retrieved: String,
     /// Whom it is set to follow; `None` when it follows nobody.
     pub source_host: Option<String>,
     /// The identity of the server that it follows, once it was connected.
@@ -122,10 +173,17 @@ impl ServerFacts {
 }
 
 impl MemberStatus {
+    /// Whether this member may take queries, of whatever role.
+    pub fn serves(&self) -> bool {
+        let replicates = |facts: &ServerFacts| facts.serves_as_source() || facts.serves_as_replica();
+        let serves =
+            self.server.as_ref().is_some_and(replicates) || self.galera.as_ref().is_some_and(GaleraFacts::serves);
+        serves && self.state != State::Stopping
+    }
+
     /// Why this member is not ready to serve; `None` when it is.
     pub fn unready(&self) -> Option<String> {
-        let serves = |facts: &ServerFacts| facts.serves_as_source() || facts.serves_as_replica();
-        if self.state != State::Stopping && self.server.as_ref().is_some_and(serves) {
+        if self.serves() {
             return None;
         }
         let error = self.server.as_ref().and_then(|facts| facts.last_error.as_deref()).unwrap_or_default();
@@ -145,7 +203,7 @@ impl MemberStatus {
 
 /// The status that the supervisor writes and the HTTP server reads. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Board(Arc<Mutex<MemberStatus>>);
+pub(super) struct Board(watch::Sender<MemberStatus>);
 
 impl Board {
     pub(super) fn new(name: &str) -> Board {
@@ -158,11 +216,21 @@ impl Board {
     }
 
     pub(super) fn read(&self) -> MemberStatus {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.borrow().clone()
+    }
+
+    /// Tells of every change from now on.
+    pub(super) fn watch(&self) -> watch::Receiver<MemberStatus> {
+        self.0.subscribe()
     }
 
     pub(super) fn change(&self, change: impl FnOnce(&mut MemberStatus)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        // Who watches is woken only when there is something new to see.
+        self.0.send_if_modified(|status| {
+            let before = status.clone();
+            change(status);
+            *status != before
+        });
     }
 
     /// A new state and note; logs what is new, so that the pod's log tells the story.

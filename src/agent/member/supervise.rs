@@ -4,35 +4,29 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    time::{Instant, MissedTickBehavior, interval, timeout},
-};
+use tokio::time::{Instant, timeout};
 
 use super::{
-    config::{Config, RUN, VOLUME, password},
+    config::{Config, HTTP_PORT, RUN, VOLUME, password},
     datadir::{InitFile, Passwords, Volume, init_sql},
     decide::{Action, Data, Observed, decide},
     http, local,
     mysqld::{self, Ended, Mysqld},
     peers::Peers,
     status::{Board, ServerFacts, State},
+    turns::{EVERY, Turns, pause},
 };
 use crate::{
-    agent::log,
+    agent::{log, told_to_stop},
     sql::{Session, error_code},
 };
 
-/// Time between two looks.
-const EVERY: Duration = Duration::from_secs(1);
 /// How long the server may take to let go of its replicas before it is stopped.
 const RELEASING: Duration = Duration::from_secs(3);
 /// How long mysqld may take to stop; less than the pod's grace period.
 const STOPPING: Duration = Duration::from_secs(45);
 /// How long a server that has finished a copy may take to end itself.
 const RESTARTING: Duration = Duration::from_secs(120);
-/// The longest pause before a server that keeps ending is started again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 const NO_SESSION: &str = "there is no connection to the server";
 
 /// Runs the member until SIGTERM or SIGINT.
@@ -41,15 +35,12 @@ const NO_SESSION: &str = "there is no connection to the server";
 /// The pod cannot do its work at all: the port is taken, there is no mysqld, the operating system refuses.
 pub(super) async fn run(config: Config) -> Result<()> {
     let board = Board::new(&config.name);
-    let mut stops = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
-    let children = signal(SignalKind::child())?;
-    http::serve(board.clone()).await?;
-    let mut member = Member::new(config, board)?;
-    let [terminate, interrupt] = &mut stops;
+    let (told, turns) = (told_to_stop()?, Turns::begin()?);
+    let mut member = Member::new(config, board.clone())?;
+    http::serve(HTTP_PORT, board).await?;
     let ended = tokio::select! {
-        ended = member.live(children) => ended,
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
+        ended = member.live(turns) => ended,
+        () = told => Ok(()),
     };
     member.stop().await?;
     ended
@@ -74,6 +65,11 @@ impl Member {
         let volume = Volume::new(VOLUME);
         let data = volume.data();
         let peers = Peers::new(&config)?;
+        // Before anybody can ask: a member that hides its data for a moment would be taken for one that has lost it.
+        board.change(|status| {
+            status.has_data = data == Data::Present;
+            status.was_writer = volume.was_writer();
+        });
         Ok(Member {
             config,
             volume,
@@ -87,16 +83,9 @@ impl Member {
         })
     }
 
-    async fn live(&mut self, mut children: Signal) -> Result<()> {
-        let mut tick = interval(EVERY);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    async fn live(&mut self, mut turns: Turns) -> Result<()> {
         loop {
-            // Looks again at once when a child ends.
-            tokio::select! {
-                _ = tick.tick() => {}
-                _ = children.recv() => {}
-            }
-            mysqld::reap_orphans(self.mysqld.as_ref().and_then(Mysqld::pid));
+            turns.next(self.mysqld.as_ref().and_then(Mysqld::pid)).await;
             match self.turn().await {
                 Err(error) if mysqld::missing(&error) => return Err(error),
                 Err(error) => self.board.trouble(&format!("{error:#}")),
@@ -158,11 +147,6 @@ impl Member {
                 local::follow(session, &self.config.source).await
             }
             Action::Resume => local::resume(self.session.as_mut().context(NO_SESSION)?).await,
-            Action::Reopen => {
-                local::open(self.session.as_mut().context(NO_SESSION)?).await?;
-                log("opened again: this member was the writer and nobody else is");
-                Ok(())
-            }
             Action::Be(state) => {
                 self.falls = 0;
                 self.board.enter(state, "");
@@ -189,7 +173,7 @@ impl Member {
         if self.data == Data::Fresh {
             self.data = Data::Interrupted;
         }
-        let pause = Duration::from_secs(1 << self.falls.min(4)).min(LONGEST_PAUSE);
+        let pause = pause(self.falls);
         self.falls += 1;
         self.not_before = Instant::now() + pause;
         log(&format!("mysqld ended by itself ({ended:?}); it is started again in {} s", pause.as_secs()));

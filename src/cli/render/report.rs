@@ -5,6 +5,7 @@ use std::fmt::Write;
 use wplab::{
     credentials::Credentials,
     down::DownReport,
+    parts::{agent::Roles, discovery::EtcdMember},
     plan::PlanReport,
     status::{MemberSummary, StatusReport},
     up::UpReport,
@@ -56,13 +57,13 @@ pub(crate) fn status(seen: &StatusReport, paint: Paint) -> String {
     let nodes: Vec<_> =
         seen.nodes.iter().map(|node| [node.name.clone(), yes(node.ready), node.detail.clone()]).collect();
     text += &table(["NODE", "READY", ""], &nodes);
-    let member = |member: &MemberSummary| {
-        let role = if member.role.is_empty() { "-" } else { &member.role };
-        let lag = member.lag.map_or_else(|| "-".to_owned(), |lag| format!("{lag:.1} s"));
-        [member.name.clone(), member.node.clone(), role.to_owned(), lag, member.state.clone()]
-    };
-    let members: Vec<_> = seen.members.iter().map(member).collect();
-    let _ = write!(text, "\n{}", table(["MEMBER", "NODE", "ROLE", "LAG", "STATE"], &members));
+    let _ = write!(text, "\n{}", members(&seen.members));
+    if let Some(roles) = &seen.roles {
+        text += &self::roles(roles);
+    }
+    if !seen.etcd.is_empty() {
+        let _ = write!(text, "\n{}", etcd(&seen.etcd));
+    }
     let replicas = seen.replicas;
     let _ = write!(text, "\nwordpress   {} of {} replicas ready", replicas.ready, replicas.wanted);
     match seen.hpa {
@@ -85,6 +86,64 @@ pub(crate) fn status(seen: &StatusReport, paint: Paint) -> String {
         let _ = write!(text, "\nunknown     {}: {}", unknown.what, unknown.why);
     }
     text + "\n"
+}
+
+/// The members; what one has to know of them depends on the topology.
+fn members(members: &[MemberSummary]) -> String {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let role = |member: &MemberSummary| or_dash(Some(member.role.clone()).filter(|role| !role.is_empty()));
+    if members.iter().any(|member| member.seqno.is_some()) {
+        let row = |member: &MemberSummary| {
+            let (size, seqno) = (member.cluster_size.map(|n| n.to_string()), member.seqno.map(|n| n.to_string()));
+            let (name, node, state) = (member.name.clone(), member.node.clone(), member.state.clone());
+            [name, node, role(member), or_dash(size), or_dash(seqno), state]
+        };
+        return table(
+            ["MEMBER", "NODE", "ROLE", "SIZE", "SEQNO", "STATE"],
+            &members.iter().map(row).collect::<Vec<_>>(),
+        );
+    }
+    let row = |member: &MemberSummary| {
+        let lag = or_dash(member.lag.map(|lag| format!("{lag:.1} s")));
+        [member.name.clone(), member.node.clone(), role(member), lag, member.state.clone()]
+    };
+    table(["MEMBER", "NODE", "ROLE", "LAG", "STATE"], &members.iter().map(row).collect::<Vec<_>>())
+}
+
+/// etcd's members, and which of them leads.
+fn etcd(members: &[EtcdMember]) -> String {
+    let row = |member: &EtcdMember| {
+        let role = if member.leader { "leader" } else { "-" };
+        [member.name.clone(), member.node.clone(), role.to_owned(), member.state.clone()]
+    };
+    table(["ETCD", "NODE", "ROLE", "STATE"], &members.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Who writes, since when and why, who decided it, and what is still to come.
+fn roles(roles: &Roles) -> String {
+    let mut text = String::new();
+    if !roles.writer.is_empty() {
+        let _ =
+            write!(text, "\nwriter      {} since {}\n            {}", roles.writer, second(&roles.since), roles.why);
+    }
+    if !roles.leader.is_empty() {
+        let _ = write!(text, "\nagent       {} leads since {}", roles.leader, second(&roles.leader_since));
+    }
+    if !roles.waits.is_empty() {
+        let _ = write!(text, "\n            waits: {}", roles.waits);
+    }
+    if !roles.refused.is_empty() {
+        let _ = write!(text, "\n            needs your decision: {}", roles.refused);
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+/// A time without fractions of a second.
+fn second(time: &str) -> String {
+    time.split_once('.').map_or_else(|| time.to_owned(), |(whole, _)| format!("{whole}Z"))
 }
 
 /// What `up` would do and use.
@@ -119,6 +178,8 @@ mod tests {
             node: "wplab-worker".into(),
             role: role.into(),
             lag,
+            cluster_size: None,
+            seqno: None,
             state: "serving".into(),
             healthy: true,
         };
@@ -127,6 +188,15 @@ mod tests {
             url: "http://127.0.0.1:8080".into(),
             nodes: vec![NodeStatus { name: "wplab-worker".into(), ready: true, detail: "v1.36.3".into() }],
             members: vec![member("db-0", "writer", None), member("db-1", "reader", Some(0.0))],
+            etcd: Vec::new(),
+            roles: Some(Roles {
+                writer: "db-0".into(),
+                since: "2026-01-01T00:00:00.123456Z".into(),
+                why: "db-0 is open for writes".into(),
+                leader: "agent-7d9f8b6c5-x2x4z".into(),
+                leader_since: "2026-01-01T00:00:00Z".into(),
+                ..Roles::default()
+            }),
             replicas: ReplicaStatus { ready: 3, wanted: 3 },
             hpa: Some(HpaStatus { min: 3, max: 6, cpu: Some(4), target: 70 }),
             volume: Some(VolumeStatus {
@@ -146,6 +216,31 @@ mod tests {
         assert!(text.contains("db-1    wplab-worker  reader  0.0 s  serving\n"), "{text}");
         assert!(text.contains("autoscaler  3 to 6 replicas, CPU 4 % (target 70 %)\n"), "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
+
+    #[test]
+    fn the_writer_is_told_with_its_reason_and_who_decided() {
+        let mut told = seen();
+        let text = status(&told, Paint::off());
+        let lines = "\nwriter      db-0 since 2026-01-01T00:00:00Z\n            db-0 is open for writes\n\
+                     agent       agent-7d9f8b6c5-x2x4z leads since 2026-01-01T00:00:00Z\n";
+        assert!(text.contains(lines), "{text}");
+        if let Some(roles) = &mut told.roles {
+            roles.refused = "two members are open".into();
+        }
+        assert!(!told.healthy());
+        assert!(status(&told, Paint::off()).contains("needs your decision: two members are open"));
+    }
+
+    #[test]
+    fn members_of_a_galera_cluster_have_columns_of_their_own() {
+        let mut galera = seen();
+        galera.members[0].seqno = Some(42);
+        galera.members[0].cluster_size = Some(3);
+        let text = status(&galera, Paint::off());
+        assert!(text.contains("MEMBER  NODE          ROLE    SIZE  SEQNO  STATE\n"), "{text}");
+        assert!(text.contains("db-0    wplab-worker  writer  3     42     serving\n"), "{text}");
+        assert!(text.contains("db-1    wplab-worker  reader  -     -      serving\n"), "{text}");
     }
 
     #[test]

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::{CREDENTIALS, TLS};
 use crate::{
     cluster::{Cluster, secrets::password},
     labels::{Component, NAMESPACE},
+    parts::discovery,
+    spec::Topology,
     tls::Authority,
 };
 
@@ -16,32 +18,46 @@ const AUTHORITY: &str = "db-ca";
 /// The most members that a lab can have.
 const MOST_MEMBERS: u32 = 9;
 
-/// Makes sure that the three Secrets are there; returns whether one had to be made.
+/// The keys of the Secret with the accounts' passwords.
+pub fn keys(topology: Topology) -> [&'static str; 3] {
+    match topology {
+        Topology::Replication => ["root-password", "wordpress-password", "replication-password"],
+        Topology::Galera => ["root-password", "wordpress-password", "sst-password"],
+    }
+}
+
+/// Makes sure that the Secrets are there; returns whether one had to be made.
 ///
 /// # Errors
 /// The API server refuses or does not answer.
-pub(super) async fn ensure(cluster: &Cluster) -> Result<bool> {
-    let kinds = ["root", "wordpress", "replication"];
-    let generate = || Ok(kinds.iter().map(|kind| (format!("{kind}-password"), password())).collect());
+pub(super) async fn ensure(cluster: &Cluster, topology: Topology) -> Result<bool> {
+    let generate = || Ok(keys(topology).iter().map(|key| ((*key).to_owned(), password())).collect());
     let mut changed = cluster.ensure_secret(CREDENTIALS, Component::Database, generate).await?;
-    if cluster.secret(TLS).await?.is_some() {
-        return Ok(changed);
+    changed |= certificate(cluster, TLS, Component::Database, &names()).await?;
+    if topology == Topology::Galera {
+        changed |= certificate(cluster, discovery::TLS, Component::Discovery, &discovery::names()).await?;
+    }
+    Ok(changed)
+}
+
+/// Makes sure of a Secret with a certificate for these names by the lab's authority, which is made with the first one.
+async fn certificate(cluster: &Cluster, secret: &str, component: Component, names: &[String]) -> Result<bool> {
+    if cluster.secret(secret).await?.is_some() {
+        return Ok(false);
     }
     let generate = || {
         let Authority { certificate, key } = Authority::new()?;
         Ok(BTreeMap::from([("ca.crt".to_owned(), certificate), ("ca.key".to_owned(), key)]))
     };
-    changed |= cluster.ensure_secret(AUTHORITY, Component::Database, generate).await?;
-    let mut made = cluster.secret(AUTHORITY).await?.with_context(|| format!("there is no Secret {AUTHORITY}"))?;
-    let mut take = |key: &str| made.remove(key).with_context(|| format!("Secret {AUTHORITY} has no {key}"));
-    let authority = Authority { certificate: take("ca.crt")?, key: take("ca.key")? };
-    let issued = authority.issue(&names())?;
+    cluster.ensure_secret(AUTHORITY, Component::Database, generate).await?;
+    let [certificate, key] = cluster.secret_values(AUTHORITY, ["ca.crt", "ca.key"]).await?;
+    let authority = Authority { certificate, key };
+    let issued = authority.issue(&format!("wplab {}", component.as_str()), names)?;
     let generate = || {
         let pairs = [("ca.crt", authority.certificate), ("tls.crt", issued.certificate), ("tls.key", issued.key)];
         Ok(pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
     };
-    changed |= cluster.ensure_secret(TLS, Component::Database, generate).await?;
-    Ok(changed)
+    cluster.ensure_secret(secret, component, generate).await
 }
 
 /// Every name under which a member is reached. Members are named one by one as well, because OpenSSL takes a wildcard only

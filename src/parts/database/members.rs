@@ -8,15 +8,16 @@ use serde::Serialize;
 
 use super::{CREDENTIALS, TLS, WORDPRESS};
 use crate::{
-    agent::member::status::MemberStatus,
+    agent::member::{
+        HTTP_PORT,
+        status::{MemberStatus, State},
+    },
     cluster::{Cluster, forward::Forward, ready},
-    labels::{COMPONENT, Component, ROLE},
+    labels::{COMPONENT, Component, READS, ROLE},
     sql::{Session, Way},
     wait::Look,
 };
 
-/// The supervisor's HTTP port.
-const STATUS_PORT: u16 = 8081;
 /// MySQL's port.
 const MYSQL_PORT: u16 = 3306;
 /// How long a connection or a statement from this machine may take.
@@ -31,6 +32,8 @@ pub struct Member {
     pub node: Option<String>,
     /// `writer` or `reader`; none on a pod that has just been made.
     pub role: Option<String>,
+    /// Whether its label lets it be read from.
+    pub reads: bool,
     /// What keeps the pod itself from being ready, as Kubernetes sees it.
     pub pod_waits: Option<String>,
     /// What its supervisor says; none while it does not answer.
@@ -48,6 +51,18 @@ impl Member {
     }
 }
 
+/// How long a member may need a decision before nobody waits for it any more: the next look of the others may be the cure.
+const PATIENT: u64 = 15;
+
+impl Member {
+    /// The decision that this member needs and that nobody has made, with its name; `None` while it may still pass by
+    /// itself. `now` in seconds since 1970.
+    pub(super) fn stuck(&self, now: u64) -> Option<String> {
+        let status = self.status.as_ref().filter(|status| status.state == State::Stuck)?;
+        (now.saturating_sub(status.since) >= PATIENT).then(|| format!("{}: {}", self.name, status.note))
+    }
+}
+
 /// Every member's pod that exists, by name; each supervisor is asked, all at once.
 ///
 /// # Errors
@@ -60,10 +75,11 @@ pub async fn members(cluster: &Cluster) -> Result<Vec<Member>> {
 async fn member(cluster: &Cluster, pod: &Pod) -> Member {
     let name = pod.name_any();
     let running = pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
-    let answer = if running { cluster.pod_get(&name, STATUS_PORT, "/status").await.ok() } else { None };
+    let answer = if running { cluster.pod_get(&name, HTTP_PORT, "/status").await.ok() } else { None };
     Member {
         node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
         role: pod.labels().get(ROLE).cloned(),
+        reads: pod.labels().get(READS).is_some_and(|value| value == "true"),
         pod_waits: match ready::pod(Some(pod)) {
             Look::Ready(()) => None,
             Look::NotYet(reason) => Some(reason),
@@ -86,11 +102,8 @@ pub struct Connection {
 /// # Errors
 /// There is no such pod or Secret, or the server does not let us in.
 pub async fn connect(cluster: &Cluster, pod: &str) -> Result<Connection> {
-    let value = async |secret: &str, key: &str| {
-        let values = cluster.secret(secret).await?.with_context(|| format!("there is no Secret {secret}"))?;
-        values.get(key).cloned().with_context(|| format!("Secret {secret} has no {key}"))
-    };
-    let (password, ca) = (value(CREDENTIALS, "wordpress-password").await?, value(TLS, "ca.crt").await?);
+    let [password] = cluster.secret_values(CREDENTIALS, ["wordpress-password"]).await?;
+    let [ca] = cluster.secret_values(TLS, ["ca.crt"]).await?;
     let forward = cluster.forward(pod, MYSQL_PORT).await?;
     let way = Way::Forward { addr: forward.addr, ca };
     let sql = Session::connect(&way, WORDPRESS, &password, Some(WORDPRESS), PATIENCE).await;
@@ -100,7 +113,19 @@ pub async fn connect(cluster: &Cluster, pod: &str) -> Result<Connection> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::member::status::{ServerFacts, State};
+    use crate::agent::member::status::ServerFacts;
+
+    #[test]
+    fn a_member_that_needs_a_decision_is_waited_for_a_while_and_then_no_more() {
+        let member = |state| {
+            let note = "db-2 lost its data".to_owned();
+            let status = Some(MemberStatus { state, note, since: 100, ..MemberStatus::default() });
+            Member { name: "db-1".into(), node: None, role: None, reads: false, pod_waits: None, status }
+        };
+        assert_eq!(member(State::Stuck).stuck(110), None);
+        assert_eq!(member(State::Stuck).stuck(116).as_deref(), Some("db-1: db-2 lost its data"));
+        assert_eq!(member(State::Waiting).stuck(900), None);
+    }
 
     #[test]
     fn an_unhealthy_member_is_named_with_the_reason_that_is_nearest_to_the_cause() {
@@ -117,7 +142,7 @@ mod tests {
         ];
         for (pod_waits, status, wanted) in table {
             let pod_waits = pod_waits.map(str::to_owned);
-            let member = Member { name: "db-1".into(), node: None, role: None, pod_waits, status };
+            let member = Member { name: "db-1".into(), node: None, role: None, reads: false, pod_waits, status };
             assert_eq!(member.unready().as_deref(), wanted);
         }
     }

@@ -1,13 +1,10 @@
-//! What is applied: `manifests/database` with the values of the lab file.
+//! What is applied: `manifests/database` and those of the topology, with the values of the lab file.
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::{
-    api::{
-        apps::v1::StatefulSet,
-        core::v1::{ConfigMap, Container, ResourceRequirements},
-    },
+    api::{apps::v1::StatefulSet, core::v1::ConfigMap},
     apimachinery::pkg::api::resource::Quantity,
 };
 use kube::core::DynamicObject;
@@ -15,9 +12,12 @@ use sha2::{Digest, Sha256};
 
 use super::{CONTAINER, MEMBERS};
 use crate::{
-    cluster::manifests::{edit, part},
+    cluster::{
+        manifests::{edit, file, part},
+        pods::{pod_of, set_env, set_image, set_resources},
+    },
     parts::images::{ImageSet, Role},
-    spec::{LabSpec, Resources},
+    spec::{Flavour, LabSpec, Topology},
 };
 
 /// The ConfigMap with the server's settings.
@@ -31,10 +31,17 @@ const CONFIG_HASH: &str = "wplab.dev/config";
 /// An image is missing from the set, or a setting cannot be written into an option file.
 pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> {
     let database = &spec.database;
+    let server = Server::of(spec, images)?;
     let mut objects = part("database")?;
+    objects.extend(part(database.topology.name())?);
     let mut hash = String::new();
     edit(&mut objects, CONFIG, |config: &mut ConfigMap| {
         let files = config.data.get_or_insert_default();
+        if let Some(Galera { name, .. }) = server.galera {
+            for which in ["defaults.cnf", "fixed.cnf"] {
+                files.insert(which.to_owned(), file(&format!("galera/{name}-{which}"))?.to_owned());
+            }
+        }
         files.insert("lab.cnf".to_owned(), lab_cnf(&database.settings)?);
         hash = hash_of(files);
         Ok(())
@@ -44,14 +51,16 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
         spec.replicas = Some(i32::from(database.members));
         let annotations = spec.template.metadata.get_or_insert_default().annotations.get_or_insert_default();
         annotations.insert(CONFIG_HASH.to_owned(), hash);
-        let pod = spec.template.spec.as_mut().context("its pods have no spec")?;
-        let tools = find(pod.init_containers.as_deref_mut().unwrap_or_default(), "tools")?;
-        tools.image = Some(images.reference(Role::Tool)?.to_owned());
-        let mysql = find(&mut pod.containers, CONTAINER)?;
-        mysql.image = Some(images.reference(Role::Database)?.to_owned());
-        mysql.resources = Some(requirements(&database.resources));
-        let members = mysql.env.iter_mut().flatten().find(|var| var.name == "MEMBERS").context("it has no MEMBERS")?;
-        members.value = Some(database.members.to_string());
+        let pod = pod_of(&mut spec.template)?;
+        set_image(pod, "tools", images.reference(Role::Tool)?)?;
+        set_image(pod, CONTAINER, images.reference(server.role)?)?;
+        set_resources(pod, CONTAINER, &database.resources)?;
+        set_env(pod, CONTAINER, &[("MEMBERS", &database.members.to_string())])?;
+        if let Some(Galera { name, user }) = server.galera {
+            set_env(pod, CONTAINER, &[("WPLAB_FLAVOUR", name)])?;
+            let runs_as = pod.security_context.get_or_insert_default();
+            (runs_as.run_as_user, runs_as.run_as_group, runs_as.fs_group) = (Some(user), Some(user), Some(user));
+        }
         let claim = spec.volume_claim_templates.iter_mut().flatten().next().context("it has no volume")?;
         let claim = claim.spec.get_or_insert_default().resources.get_or_insert_default();
         let size = Quantity(database.volume.as_str().to_owned());
@@ -59,6 +68,32 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
         Ok(())
     })?;
     Ok(objects)
+}
+
+/// Whose server the members run.
+struct Server {
+    role: Role,
+    galera: Option<Galera>,
+}
+
+/// What the pods of a flavour differ in.
+struct Galera {
+    /// The flavour's name, as the member's supervisor and the option files have it.
+    name: &'static str,
+    /// The user and group that the image made its folders for.
+    user: i64,
+}
+
+impl Server {
+    fn of(spec: &LabSpec, images: &ImageSet) -> Result<Server> {
+        let galera = |role, name, user| Server { role, galera: Some(Galera { name, user }) };
+        Ok(match (spec.database.topology, images.flavour()) {
+            (Topology::Replication, _) => Server { role: Role::Mysql, galera: None },
+            (Topology::Galera, Some(Flavour::Percona)) => galera(Role::Percona, "percona", 1001),
+            (Topology::Galera, Some(Flavour::Mariadb)) => galera(Role::Mariadb, "mariadb", 999),
+            (Topology::Galera, _) => bail!("there is no image of a Galera server"),
+        })
+    }
 }
 
 /// The lab file's settings as an option file. They stand between our defaults and what the lab relies on, which wins.
@@ -86,49 +121,26 @@ fn hash_of(files: &BTreeMap<String, String>) -> String {
     hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn find<'a>(containers: &'a mut [Container], name: &str) -> Result<&'a mut Container> {
-    containers
-        .iter_mut()
-        .find(|container| container.name == name)
-        .with_context(|| format!("it has no container {name}"))
-}
-
-fn requirements(wanted: &Resources) -> ResourceRequirements {
-    let (cpu, memory) = (Quantity(wanted.cpu.as_str().to_owned()), Quantity(wanted.memory.as_str().to_owned()));
-    ResourceRequirements {
-        requests: Some(BTreeMap::from([("cpu".to_owned(), cpu), ("memory".to_owned(), memory.clone())])),
-        limits: Some(BTreeMap::from([("memory".to_owned(), memory)])),
-        claims: None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         cluster::manifests::{name_of, typed},
-        parts::images::{Image, Origin},
+        parts::{
+            images::{Image, Origin},
+            testing,
+        },
         spec,
     };
 
     fn lab() -> LabSpec {
         let quantity = |text: &str| spec::Quantity::new(text).expect("a quantity");
-        let resources = |cpu, memory| Resources { cpu: quantity(cpu), memory: quantity(memory) };
-        LabSpec {
-            name: spec::LabName::default(),
-            cluster: spec::ClusterSpec { workers: 5, port: 8080 },
-            images: spec::ImageSource::Auto,
-            storage: spec::StorageSpec { size: quantity("1Gi") },
-            database: spec::DatabaseSpec {
-                topology: spec::Topology::Replication,
-                members: 5,
-                volume: quantity("7Gi"),
-                resources: resources("300m", "768Mi"),
-                settings: BTreeMap::from([("max_connections".to_owned(), "42".to_owned())]),
-            },
-            wordpress: spec::WordpressSpec { title: "t".into(), replicas: 3, resources: resources("1", "1Gi") },
-            autoscale: spec::AutoscaleSpec { min: 1, max: 2, cpu: 50, scale_down_window: 1 },
-        }
+        let mut lab = testing::spec();
+        lab.database.members = 5;
+        lab.database.volume = quantity("7Gi");
+        lab.database.resources = spec::Resources { cpu: quantity("300m"), memory: quantity("768Mi") };
+        lab.database.settings.insert("max_connections".to_owned(), "42".to_owned());
+        lab
     }
 
     fn images() -> ImageSet {
@@ -138,7 +150,33 @@ mod tests {
             size: 1,
             origin: Origin::Packages(name.into()),
         };
-        ImageSet(BTreeMap::from([(Role::Database, image("database")), (Role::Tool, image("tool"))]))
+        ImageSet(BTreeMap::from([(Role::Mysql, image("database")), (Role::Tool, image("tool"))]))
+    }
+
+    #[test]
+    fn a_flavour_brings_its_options_and_its_user() {
+        let mut lab = lab();
+        lab.database.topology = Topology::Galera;
+        for (role, name, user, option) in [
+            (Role::Mariadb, "mariadb", 999, "innodb_force_primary_key"),
+            (Role::Percona, "percona", 1001, "pxc_strict_mode"),
+        ] {
+            let mut images = images();
+            let image = images.0.remove(&Role::Mysql).expect("an image");
+            images.0.insert(role, image);
+            let objects = objects(&lab, &images).expect("objects");
+            let find = |name: &str| objects.iter().find(|o| name_of(o) == name).expect("there");
+            let set: StatefulSet = typed(find("StatefulSet/db")).expect("typed");
+            let pod = set.spec.expect("spec").template.spec.expect("pod");
+            assert_eq!(pod.security_context.expect("a user").run_as_user, Some(user));
+            let env = pod.containers[0].env.clone().expect("env");
+            assert!(env.iter().any(|v| v.name == "WPLAB_FLAVOUR" && v.value.as_deref() == Some(name)));
+            let config: ConfigMap = typed(find("ConfigMap/db-config")).expect("typed");
+            let files = config.data.expect("files");
+            assert!(files["fixed.cnf"].contains(option) && files["lab.cnf"].contains("max_connections=\"42\""));
+            assert!(["my.cnf", "defaults.cnf", "lab.cnf", "fixed.cnf"].iter().all(|file| files.contains_key(*file)));
+        }
+        assert!(objects(&lab, &images()).is_err(), "there is no image of a Galera server");
     }
 
     #[test]

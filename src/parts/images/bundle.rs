@@ -131,7 +131,9 @@ fn first_entry(index: &Index) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn read_index(path: &Path, arch: &str) -> Result<Index> {
+/// Reads the index of a bundle that has to have an image for each of these roles (save for the tool's, which no bundle
+/// has).
+fn read_index(path: &Path, arch: &str, needed: &[Role]) -> Result<Index> {
     let wrong = |why: String| NotABundle { path: path.to_owned(), why };
     let file = std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
     let mut archive = tar::Archive::new(file);
@@ -146,7 +148,7 @@ fn read_index(path: &Path, arch: &str) -> Result<Index> {
     if index.arch != arch {
         return Err(wrong(format!("its images are for {}, and Docker runs on {arch}", index.arch)).into());
     }
-    if let Some(role) = Role::ALL.into_iter().find(|role| *role != Role::Tool && !index.images.contains_key(role)) {
+    if let Some(role) = needed.iter().find(|&role| *role != Role::Tool && !index.images.contains_key(role)) {
         return Err(wrong(format!("it has no image for {}", role.name())).into());
     }
     Ok(index)
@@ -154,12 +156,19 @@ fn read_index(path: &Path, arch: &str) -> Result<Index> {
 
 /// The roles of a bundle, without reading more than its beginning.
 pub(super) fn roles(path: &Path, arch: &str) -> Result<Vec<Role>> {
-    Ok(read_index(path, arch)?.images.into_keys().collect())
+    Ok(read_index(path, arch, &[])?.images.into_keys().collect())
 }
 
-/// Reads a bundle into Docker, unless everything in it is there; returns its images and whether anything was read.
-pub(super) async fn load(cx: &StepCx, docker: &Docker, path: &Path) -> Result<(ImageSet, bool)> {
-    let index = read_index(path, docker.arch())?;
+/// Looks whether a bundle has an image for each of these roles.
+pub(super) fn demand(path: &Path, arch: &str, needed: &[Role]) -> Result<()> {
+    read_index(path, arch, needed).map(drop)
+}
+
+/// Reads a bundle into Docker, unless what is needed of it is there; returns the images for these roles and whether
+/// anything was read.
+pub(super) async fn load(cx: &StepCx, docker: &Docker, path: &Path, needed: &[Role]) -> Result<(ImageSet, bool)> {
+    let mut index = read_index(path, docker.arch(), needed)?;
+    index.images.retain(|role, _| needed.contains(role));
     let same_store = docker.info().await?.containerd_store == index.containerd_store;
     if let Some(images) = present(docker, &index, same_store).await? {
         return Ok((images, false));
@@ -223,7 +232,7 @@ mod tests {
     fn why(bytes: &[u8]) -> String {
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), bytes).expect("written");
-        let error = read_index(file.path(), "amd64").expect_err("refused");
+        let error = read_index(file.path(), "amd64", &Role::ALL).expect_err("refused");
         error.downcast::<NotABundle>().expect("typed").why
     }
 
@@ -235,17 +244,29 @@ mod tests {
         bytes.extend([0; 1024]);
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), &bytes).expect("written");
-        assert_eq!(read_index(file.path(), "amd64").expect("an index").images.len(), 5);
+        assert_eq!(read_index(file.path(), "amd64", &Role::ALL).expect("an index").images.len(), 8);
         assert!(why(&first_entry(&index("arm64", &roles)).expect("an entry")).contains("are for arm64"));
         assert!(why(&first_entry(&index("amd64", &[Role::Nfs])).expect("an entry")).contains("no image for node"));
+    }
+
+    #[test]
+    fn a_bundle_need_not_have_more_than_the_lab_does() {
+        let mut bytes = first_entry(&index("amd64", &[Role::Node, Role::Mysql])).expect("an entry");
+        bytes.extend([0; 1024]);
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), &bytes).expect("written");
+        assert_eq!(roles(file.path(), "amd64").expect("an index"), [Role::Node, Role::Mysql]);
+        assert!(demand(file.path(), "amd64", &[Role::Node, Role::Mysql, Role::Tool]).is_ok());
+        let error = demand(file.path(), "amd64", &[Role::Mysql, Role::Etcd]).expect_err("refused").to_string();
+        assert!(error.contains("it has no image for etcd; `wplab images save FILE.tar` writes one"), "{error}");
     }
 
     #[test]
     fn what_is_no_bundle_is_refused() {
         assert_eq!(why(b""), "it does not begin with our index");
         assert_eq!(why(&[0x7f; 4096]), "it does not begin with our index");
-        let missing = read_index(Path::new("/nowhere.tar"), "amd64").expect_err("refused");
+        let missing = read_index(Path::new("/nowhere.tar"), "amd64", &[]).expect_err("refused");
         assert!(missing.to_string().contains("No such file"), "{missing}");
-        assert!(read_index(Path::new("/tmp"), "amd64").is_err());
+        assert!(read_index(Path::new("/tmp"), "amd64", &[]).is_err());
     }
 }

@@ -49,14 +49,14 @@ pub struct Recipe {
     pub seconds: u64,
 }
 
-/// The two ways to an image for a role.
+/// The ways to an image for a role.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoleSource {
     /// Its name at a registry, pinned.
     pub public: String,
-    /// The recipe that builds its like.
-    pub recipe: String,
+    /// The recipe that builds its like; some exist only as a public image.
+    pub recipe: Option<String>,
 }
 
 /// A program that the tool itself runs, inside an image of its own.
@@ -84,7 +84,7 @@ impl Catalogue {
 
     fn parse(text: &str) -> Result<Catalogue> {
         let catalogue: Catalogue = serde_yaml::from_str(text)?;
-        let roles = catalogue.roles.values().map(|r| &r.recipe);
+        let roles = catalogue.roles.values().filter_map(|r| r.recipe.as_ref());
         let wanted = roles.chain(catalogue.tools.values().map(|t| &t.recipe));
         for name in wanted.chain(catalogue.recipes.values().flat_map(|r| &r.from)) {
             if !catalogue.recipes.contains_key(name) && !catalogue.bases.contains_key(name) {

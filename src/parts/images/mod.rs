@@ -7,6 +7,7 @@ mod bundle;
 pub mod catalogue;
 mod choose;
 mod load;
+mod needed;
 pub mod pull;
 mod stream;
 mod tool;
@@ -18,7 +19,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 pub use bundle::NotABundle;
-pub use choose::{Estimate, How, ImageRow, Present, RoleEstimate, estimate, list};
+pub use choose::{Estimate, How, ImageRow, NoRecipe, Present, RoleEstimate, estimate, list};
 pub use load::{load, on_nodes};
 pub use pull::{PullError, PullErrorKind};
 pub use transport::DiskFull;
@@ -29,9 +30,10 @@ use crate::{
         docker::{Docker, LocalImage},
     },
     run::{StepCx, Stepped},
-    spec::ImageSource,
+    spec::{Flavour, ImageSource, LabSpec, Topology},
 };
 use catalogue::{Catalogue, SHORT};
+use needed::Chances;
 
 /// What an image is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -39,8 +41,15 @@ use catalogue::{Catalogue, SHORT};
 pub enum Role {
     /// A Kubernetes node for kind.
     Node,
-    /// The database server.
-    Database,
+    /// MySQL, for topology `replication`.
+    #[serde(alias = "database")] // as labs and bundles from before there was a choice call it
+    Mysql,
+    /// Percona XtraDB Cluster, for topology `galera`.
+    Percona,
+    /// MariaDB with Galera, for topology `galera`.
+    Mariadb,
+    /// etcd, through which the members of topology `galera` find each other.
+    Etcd,
     /// WordPress with Apache and PHP.
     Wordpress,
     /// nfs-ganesha.
@@ -53,14 +62,26 @@ pub enum Role {
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 6] =
-        [Role::Node, Role::Database, Role::Wordpress, Role::Nfs, Role::MetricsServer, Role::Tool];
+    pub const ALL: [Role; 9] = [
+        Role::Node,
+        Role::Mysql,
+        Role::Percona,
+        Role::Mariadb,
+        Role::Etcd,
+        Role::Wordpress,
+        Role::Nfs,
+        Role::MetricsServer,
+        Role::Tool,
+    ];
 
     /// Its name in the catalogue, on the command line and in image names.
     pub const fn name(self) -> &'static str {
         match self {
             Role::Node => "node",
-            Role::Database => "database",
+            Role::Mysql => "mysql",
+            Role::Percona => "percona",
+            Role::Mariadb => "mariadb",
+            Role::Etcd => "etcd",
             Role::Wordpress => "wordpress",
             Role::Nfs => "nfs",
             Role::MetricsServer => "metrics-server",
@@ -133,18 +154,25 @@ impl ImageSet {
     pub fn reference(&self, role: Role) -> Result<&str> {
         Ok(&self.get(role)?.reference)
     }
+
+    /// The flavour of Galera that is in the set; `None` in topology `replication`.
+    pub fn flavour(&self) -> Option<Flavour> {
+        let has = |role| self.0.contains_key(&role);
+        if has(Role::Percona) { Some(Flavour::Percona) } else { has(Role::Mariadb).then_some(Flavour::Mariadb) }
+    }
 }
 
-/// Makes sure that every image of a lab is in Docker, and has the name that manifests use.
+/// Makes sure that every image that a lab needs is in Docker, and has the name that manifests use. [`ImageSet::flavour`]
+/// of the set tells which flavour the lab got.
 ///
 /// # Errors
-/// [`PullError`], [`NotABundle`], [`crate::host::docker::BuildFailed`], or Docker's own.
-pub async fn ensure(cx: StepCx, host: &Host, source: &ImageSource, mirror: Option<&str>) -> Result<Stepped<ImageSet>> {
+/// [`PullError`], [`NoRecipe`], [`NotABundle`], [`crate::host::docker::BuildFailed`], or Docker's own.
+pub async fn ensure(cx: StepCx, host: &Host, spec: &LabSpec, mirror: Option<&str>) -> Result<Stepped<ImageSet>> {
     let catalogue = Catalogue::embedded()?;
-    let (mut images, mut changed) = match source {
-        ImageSource::Bundle(path) => bundle::load(&cx, &host.docker, path).await?,
-        ImageSource::Auto | ImageSource::Registry | ImageSource::Packages => {
-            let roles: Vec<Role> = Role::ALL.into_iter().filter(|&role| role != Role::Tool).collect();
+    let roles = choose::roles(&host.docker, &catalogue, spec, mirror).await?;
+    let (mut images, mut changed) = match &spec.images {
+        ImageSource::Bundle(path) => bundle::load(&cx, &host.docker, path, &roles).await?,
+        source @ (ImageSource::Auto | ImageSource::Registry | ImageSource::Packages) => {
             choose::gather(&cx, host, &catalogue, source, mirror, &roles).await?
         }
     };
@@ -156,10 +184,11 @@ pub async fn ensure(cx: StepCx, host: &Host, source: &ImageSource, mirror: Optio
     Ok(Stepped::changed(changed, images, detail))
 }
 
-/// Builds the images of these roles (all, when there are none) from packages, and what they are built from.
+/// Builds the images of these roles (all that have a recipe, when there are none) from packages, and what they are built
+/// from.
 ///
 /// # Errors
-/// [`crate::host::docker::BuildFailed`], or Docker's own.
+/// [`NoRecipe`], [`crate::host::docker::BuildFailed`], or Docker's own.
 pub async fn build(cx: StepCx, host: &Host, roles: &[Role], mirror: Option<&str>) -> Result<Stepped<ImageSet>> {
     some(cx, host, &ImageSource::Packages, roles, mirror, "built").await
 }
@@ -180,27 +209,39 @@ async fn some(
     mirror: Option<&str>,
     verb: &str,
 ) -> Result<Stepped<ImageSet>> {
-    let chosen = |role: &Role| *role != Role::Tool && (roles.is_empty() || roles.contains(role));
+    let catalogue = Catalogue::embedded()?;
+    let can = |role: Role| {
+        let of_role = catalogue.role(role);
+        of_role.is_some_and(|of_role| of_role.recipe.is_some() || !matches!(source, ImageSource::Packages))
+    };
+    let chosen = |role: &Role| if roles.is_empty() { can(*role) } else { roles.contains(role) };
     let roles: Vec<Role> = Role::ALL.into_iter().filter(chosen).collect();
-    let (images, changed) = choose::gather(&cx, host, &Catalogue::embedded()?, source, mirror, &roles).await?;
+    let (images, changed) = choose::gather(&cx, host, &catalogue, source, mirror, &roles).await?;
     let detail = format!("{} images {verb}", images.0.len());
     Ok(Stepped::changed(changed, images, detail))
 }
 
-/// Writes every image of a lab into one file (see [`ImageSource::Bundle`]), after making sure that they are there;
-/// returns its size in bytes.
+/// Writes the images of both topologies into one file (see [`ImageSource::Bundle`]), after making sure that they are
+/// there: of the flavours of Galera the one that was asked for, else the one that a lab would get. Returns its size in
+/// bytes.
 ///
 /// # Errors
 /// As [`ensure`]; or the file cannot be written.
 pub async fn save(
     cx: StepCx,
     host: &Host,
-    source: &ImageSource,
+    flavour: Flavour,
     mirror: Option<&str>,
     path: &Path,
 ) -> Result<Stepped<u64>> {
-    let roles: Vec<Role> = Role::ALL.into_iter().filter(|&role| role != Role::Tool).collect();
-    let (images, _) = choose::gather(&cx, host, &Catalogue::embedded()?, source, mirror, &roles).await?;
+    let catalogue = Catalogue::embedded()?;
+    let mut spec = LabSpec { images: ImageSource::Auto, ..LabSpec::default() };
+    let mut roles = choose::roles(&host.docker, &catalogue, &spec, mirror).await?;
+    (spec.database.topology, spec.database.flavour) = (Topology::Galera, flavour);
+    roles.extend(choose::roles(&host.docker, &catalogue, &spec, mirror).await?);
+    roles.sort_unstable();
+    roles.dedup();
+    let (images, _) = choose::gather(&cx, host, &catalogue, &spec.images, mirror, &roles).await?;
     let size = bundle::save(&cx, &host.docker, &images, path).await?;
     Ok(Stepped::done(size, format!("{} images in {}, {} MB", images.0.len(), path.display(), size / 1_000_000)))
 }
@@ -220,10 +261,12 @@ pub async fn kind_recipe(cx: &StepCx, docker: &Docker) -> Result<String> {
 /// absent, its public reference stands for it.
 ///
 /// # Errors
-/// Docker does not answer.
-pub async fn present(docker: &Docker) -> Result<ImageSet> {
-    let mut images = public_set()?;
-    for row in choose::list(docker).await? {
+/// [`NotABundle`]; Docker does not answer.
+pub async fn present(docker: &Docker, spec: &LabSpec) -> Result<ImageSet> {
+    let catalogue = Catalogue::embedded()?;
+    let roles = choose::roles(docker, &catalogue, spec, None).await?;
+    let mut images = public_of(&catalogue, &roles);
+    for row in choose::list(docker).await?.into_iter().filter(|row| roles.contains(&row.role)) {
         if let Some(Present { id, size, origin }) = row.present {
             let reference = format!("docker.io/{}", name(row.role, &id)?);
             images.0.insert(row.role, Image { reference, id, size, origin });
@@ -232,16 +275,22 @@ pub async fn present(docker: &Docker) -> Result<ImageSet> {
     Ok(images)
 }
 
-/// The public references of the catalogue, for who has no engine at hand.
+/// The public references of a lab's images, for who has no engine at hand.
 ///
 /// # Errors
 /// The catalogue is broken, which the tests rule out.
-pub fn public_set() -> Result<ImageSet> {
-    let catalogue = Catalogue::embedded()?;
-    let of = |role| Some((role, public(&catalogue.role(role)?.public)));
-    let mut images = ImageSet(Role::ALL.into_iter().filter_map(of).collect());
-    images.0.insert(Role::Tool, public(concat!("wplab/tool:", env!("CARGO_PKG_VERSION"))));
-    Ok(images)
+pub fn public_set(spec: &LabSpec) -> Result<ImageSet> {
+    let chances = Chances { registry: true, ..Chances::default() };
+    let roles = needed::roles(needed::server(&spec.database, &spec.images, chances));
+    Ok(public_of(&Catalogue::embedded()?, &roles))
+}
+
+fn public_of(catalogue: &Catalogue, roles: &[Role]) -> ImageSet {
+    let of = |&role: &Role| {
+        let reference = catalogue.role(role).map_or(concat!("wplab/tool:", env!("CARGO_PKG_VERSION")), |r| &r.public);
+        (role, public(reference))
+    };
+    ImageSet(roles.iter().map(of).collect())
 }
 
 fn public(reference: &str) -> Image {
@@ -266,4 +315,30 @@ async fn named(docker: &Docker, role: Role, image: &LocalImage, origin: Origin) 
         docker.tag(&image.id, &name).await?;
     }
     Ok(Image { reference: format!("docker.io/{name}"), id: image.id.clone(), size: image.size, origin })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_images_of_an_older_lab_are_read_and_a_set_tells_its_flavour() {
+        let image = r#"{"reference": "docker.io/wplab/database:0", "id": "sha256:0", "size": 1, "origin": {"packages": "mysql"}}"#;
+        let older: ImageSet = serde_json::from_str(&format!(r#"{{"database": {image}}}"#)).expect("it is read");
+        assert!(older.get(Role::Mysql).is_ok() && older.flavour().is_none());
+        let galera: ImageSet = serde_json::from_str(&format!(r#"{{"mariadb": {image}}}"#)).expect("it is read");
+        assert_eq!(galera.flavour(), Some(Flavour::Mariadb));
+    }
+
+    #[test]
+    fn without_an_engine_a_lab_gets_the_public_images_that_it_needs() {
+        let mut spec = LabSpec::default();
+        let set = public_set(&spec).expect("a set");
+        assert_eq!((set.0.len(), set.get(Role::Mysql).is_ok(), set.flavour()), (6, true, None));
+        spec.database.topology = Topology::Galera;
+        let set = public_set(&spec).expect("a set");
+        assert_eq!((set.0.len(), set.get(Role::Etcd).is_ok(), set.flavour()), (7, true, Some(Flavour::Percona)));
+        (spec.images, spec.database.flavour) = (ImageSource::Packages, Flavour::Auto);
+        assert_eq!(public_set(&spec).expect("a set").flavour(), Some(Flavour::Mariadb));
+    }
 }

@@ -1,0 +1,37 @@
+//! `wplab member galera`, PID 1 of a pod of topology `galera`: finds its peers, takes part in the election, joins or
+//! bootstraps, supervises and answers for one server. `wplab member bootstrap` is the operator's word in that election.
+//!
+//! The loop is in `supervise`; who may do what is decided by the pure function in [`decide`], from what [`registry`] reads
+//! in etcd. What differs between MariaDB and Percona XtraDB Cluster is data, in `flavour`; what the pod mounts is in
+//! `config`; what the volume holds is told by `volume`.
+
+mod config;
+pub mod decide;
+mod flavour;
+mod force;
+mod look;
+pub mod registry;
+mod reporter;
+mod server;
+mod supervise;
+mod volume;
+mod watch;
+
+use anyhow::Result;
+use config::Config;
+
+/// Runs the member until SIGTERM or SIGINT.
+///
+/// # Errors
+/// The pod is not set up as the manifests say. For anything that may pass the member waits.
+pub(super) async fn run() -> Result<()> {
+    supervise::run(Config::from_env()?).await
+}
+
+/// Lets this member start the cluster from its own data, whatever the others may have.
+///
+/// # Errors
+/// The cluster runs, this member has nothing to start from, or etcd does not answer.
+pub(super) async fn force() -> Result<()> {
+    force::run(&Config::from_env()?).await
+}

@@ -1,0 +1,61 @@
+//! `wplab recover`: starts a Galera cluster again from one member, on a person's decision.
+
+use std::io::{self, IsTerminal};
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use wplab::recover::{self, Choice, Refused};
+
+use super::{
+    args::Lab,
+    failure::{Ending, command},
+    render::tables,
+    session::Session,
+};
+
+/// Start a Galera cluster again from one member's data, when a member that might have more does not come back
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A cluster whose members have all ended starts by itself as soon as every member has said how far \
+    its data goes. When one never will, this starts it without that one; what only that one had is lost, \
+    and you are told so before.\n\nExamples:\n  wplab status\n  wplab recover --bootstrap db-1"
+)]
+pub(super) struct Recover {
+    #[command(flatten)]
+    lab: Lab,
+    /// The member to start from, such as db-1
+    #[arg(long, value_name = "MEMBER")]
+    bootstrap: String,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+impl Recover {
+    pub(super) async fn run(self, session: &Session) -> Result<Ending> {
+        let (name, member) = (self.lab.name(), self.bootstrap);
+        let terminal = &session.terminal;
+        let choice = session.perform(|_run| recover::look(&name, &member)).await?;
+        terminal.say(&standings(&choice));
+        if !self.yes {
+            ensure!(
+                io::stdin().is_terminal(),
+                Refused("this loses data, and there is nobody to ask; --yes does it without asking".to_owned())
+            );
+            if !terminal.asker().ask("Go on?".to_owned()).await {
+                terminal.say("nothing was done");
+                return Ok(Ending::Done);
+            }
+        }
+        let lab = name.clone();
+        let facts = session.perform(|run| async move { recover::recover(&run, &lab, &member).await }).await?;
+        terminal.result(&facts, |_| format!("the cluster serves again, at {}\n", facts.seqno));
+        terminal.next(&[(command("status", &name), "the others join"), (command("smoke", &name), "prove it")]);
+        Ok(Ending::Done)
+    }
+}
+
+fn standings(choice: &Choice) -> String {
+    let rows: Vec<_> = choice.standings.iter().map(|s| [s.member.clone(), s.state.clone()]).collect();
+    format!("{}{}", tables::table(["MEMBER", "POSITION"], &rows), choice.consequence)
+}

@@ -1,0 +1,106 @@
+//! MySQL's GTID sets, far enough to tell whether one holds another: `uuid:1-5:7,uuid2:1`, tags (`uuid:tag:1-3`) included.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+
+/// The transactions of a GTID set, by who made them: intervals in order, none of which touches the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GtidSet(BTreeMap<String, Vec<(u64, u64)>>);
+
+impl GtidSet {
+    /// Reads a set as `@@gtid_executed` tells it; blanks and line ends do not matter.
+    ///
+    /// # Errors
+    /// It is no GTID set.
+    pub fn parse(text: &str) -> Result<GtidSet> {
+        let mut sets: BTreeMap<String, Vec<(u64, u64)>> = BTreeMap::new();
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let mut pieces = part.split(':').map(str::trim);
+            let uuid = pieces.next().unwrap_or_default().to_ascii_lowercase();
+            ensure!(uuid.len() >= 32, "{part:?} does not begin with a server's identity");
+            let mut maker = uuid.clone();
+            for piece in pieces {
+                if piece.starts_with(|c: char| c.is_ascii_digit()) {
+                    sets.entry(maker.clone()).or_default().push(interval(piece)?);
+                } else {
+                    // A tag: what follows is counted on its own.
+                    maker = format!("{uuid}:{}", piece.to_ascii_lowercase());
+                }
+            }
+        }
+        sets.values_mut().for_each(join);
+        Ok(GtidSet(sets))
+    }
+
+    /// Whether every transaction of `other` is in this set, too.
+    pub fn contains(&self, other: &GtidSet) -> bool {
+        other.0.iter().all(|(maker, theirs)| {
+            let ours = self.0.get(maker).map(Vec::as_slice).unwrap_or_default();
+            theirs.iter().all(|(first, last)| ours.iter().any(|(from, to)| from <= first && last <= to))
+        })
+    }
+}
+
+fn interval(text: &str) -> Result<(u64, u64)> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let number = |text: &str| text.trim().parse::<u64>().with_context(|| format!("{text:?} is no transaction number"));
+    let (first, last) = (number(first)?, number(last)?);
+    ensure!(first <= last, "{text:?} ends before it begins");
+    Ok((first, last))
+}
+
+/// Puts intervals in order, and makes one of those that touch.
+fn join(intervals: &mut Vec<(u64, u64)>) {
+    intervals.sort_unstable();
+    let mut joined: Vec<(u64, u64)> = Vec::new();
+    for &(first, last) in intervals.iter() {
+        match joined.last_mut() {
+            Some(before) if first <= before.1.saturating_add(1) => before.1 = before.1.max(last),
+            _ => joined.push((first, last)),
+        }
+    }
+    *intervals = joined;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+    const B: &str = "3E11FA47-71CA-11E1-9E33-C80AA9429563";
+
+    fn set(text: &str) -> GtidSet {
+        GtidSet::parse(&text.replace('A', A).replace('B', B)).expect("a set")
+    }
+
+    #[test]
+    fn a_set_contains_what_is_in_it_however_it_is_written() {
+        let table = [
+            ("", "", true),
+            ("A:1-5", "", true),
+            ("", "A:1", false),
+            ("A:1-5", "A:1-5", true),
+            ("A:1-5", "A:2-4", true),
+            ("A:1-5", "A:5-6", false),
+            ("A:1-3:4-5", "A:3-4", true),
+            ("A:1-3:5-9", "A:3-5", false),
+            ("A:6-9:1-5", "A:1-9", true),
+            ("A:1-5, B:1-2", "B:1:2", true),
+            ("A:1-5", "B:1", false),
+            ("A:1-5:tag:1-2", "A:tag:2", true),
+            ("A:1-5", "A:tag:2", false),
+        ];
+        for (ours, theirs, wanted) in table {
+            assert_eq!(set(ours).contains(&set(theirs)), wanted, "{ours} contains {theirs}");
+        }
+        assert_eq!(set("B:1"), set(&format!("{}:1", B.to_lowercase())), "capitals do not matter");
+    }
+
+    #[test]
+    fn what_is_no_set_is_refused() {
+        for text in ["x", "x:1", &format!("{A}:5-1"), &format!("{A}:1-x"), &format!("{A}:1--2")] {
+            assert!(GtidSet::parse(text).is_err(), "{text}");
+        }
+    }
+}

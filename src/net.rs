@@ -1,0 +1,48 @@
+//! What every client of this executable needs that is static: names looked up without the C library, which a static
+//! executable cannot use; and the reason at the bottom of a failed request.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::{Context, Result};
+use hickory_resolver::{TokioResolver, config::LookupIpStrategy};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+/// A resolver by the machine's, or pod's, own `/etc/resolv.conf`; each name server has `patience` to answer. Nothing is
+/// remembered, because a restarted pod has another address.
+///
+/// # Errors
+/// There is no usable `/etc/resolv.conf`.
+pub fn resolver(patience: Duration) -> Result<TokioResolver> {
+    let mut builder = TokioResolver::builder_tokio().context("cannot read /etc/resolv.conf")?;
+    let options = builder.options_mut();
+    options.cache_size = 0;
+    options.timeout = patience;
+    options.ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
+    builder.build().context("cannot make a resolver")
+}
+
+/// [`resolver`] for reqwest's clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Names(pub Duration);
+
+impl Resolve for Names {
+    fn resolve(&self, name: Name) -> Resolving {
+        let patience = self.0;
+        Box::pin(async move {
+            // The resolver's own error tells the query; people want to know that there is no such host.
+            let found = resolver(patience)?.lookup_ip(name.as_str()).await;
+            let found = found.map_err(|_| format!("{} has no address", name.as_str()))?;
+            let addresses: Vec<SocketAddr> = found.iter().map(|ip| SocketAddr::new(ip, 0)).collect();
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// The reason at the bottom of an error; those above it only say that a request failed.
+pub fn innermost(error: &reqwest::Error) -> String {
+    let mut inner: &dyn std::error::Error = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
+}
