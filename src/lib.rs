@@ -28,6 +28,7 @@ pub mod logs;
 pub mod net;
 pub mod parts;
 pub mod plan;
+pub mod prepare;
 pub mod prove;
 pub mod recover;
 pub mod render;

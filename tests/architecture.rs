@@ -11,6 +11,7 @@ const FLOORS: &[(&[&str], bool)] = &[
             "status",
             "list",
             "plan",
+            "prepare",
             "prove",
             "images",
             "logs",

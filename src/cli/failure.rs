@@ -114,7 +114,7 @@ pub(super) fn tell(error: &Error, plea: &Plea) -> Told {
     if let Some(missing) = find::<Missing>(error) {
         let fix = match plea {
             Plea::Up { again, .. } => format!("`{again} --fix` installs what it can; `wplab doctor` shows everything"),
-            _ => "`wplab doctor` shows everything that was looked at".to_owned(),
+            _ => "`wplab doctor --fix` installs what it can; `wplab doctor` shows everything".to_owned(),
         };
         return alone(Ending::Missing, missing, vec![fix]);
     }

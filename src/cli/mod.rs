@@ -8,6 +8,7 @@ mod diagnose;
 mod doctor;
 mod down;
 mod failure;
+mod fix;
 mod images;
 mod inside;
 mod kubeconfig;

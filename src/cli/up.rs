@@ -1,20 +1,17 @@
 //! `wplab up`: brings a lab up, or repairs and completes it.
 
-use std::io::{self, IsTerminal};
-
 use anyhow::Result;
 use clap::Args;
-use futures_util::future::BoxFuture;
 use wplab::{
     down,
-    host::fix::{Action, Consent},
     up::{UpOptions, up},
 };
 
 use super::{
     args::{self, Wanted},
     failure::{Ending, Plea, command},
-    render::{Asker, Terminal, report, tables},
+    fix::Fix,
+    render::{report, tables},
     session::Session,
 };
 
@@ -24,12 +21,8 @@ use super::{
 pub(super) struct Up {
     #[command(flatten)]
     wanted: Wanted,
-    /// Install what this machine lacks: a Docker engine, kind (Debian and Ubuntu, as root)
-    #[arg(long)]
-    fix: bool,
-    /// With --fix: do not ask before installing
-    #[arg(short, long, requires = "fix")]
-    yes: bool,
+    #[command(flatten)]
+    fix: Fix,
     /// Pull from this registry instead of the images' own
     #[arg(long, value_name = "HOST[:PORT]", value_parser = args::mirror)]
     registry_mirror: Option<String>,
@@ -55,7 +48,7 @@ impl Up {
 
     pub(super) async fn run(self, session: &Session) -> Result<Ending> {
         let terminal = &session.terminal;
-        let (spec, fix) = (self.wanted.spec()?, self.consent(terminal));
+        let (spec, fix) = (self.wanted.spec()?, self.fix.consent(terminal));
         let options = UpOptions { spec, fix, registry_mirror: self.registry_mirror };
         let name = options.spec.name.clone();
         session.about(&name);
@@ -84,29 +77,5 @@ impl Up {
             },
         ]);
         Ok(Ending::checked(passed))
-    }
-
-    /// `--fix` asks, unless `--yes` is there or nobody to ask.
-    fn consent(&self, terminal: &Terminal) -> Option<Box<dyn Consent>> {
-        let ask = (!self.yes && io::stdin().is_terminal()).then(|| terminal.asker());
-        self.fix.then(|| Box::new(Fixing { ask, tell: terminal.asker() }) as Box<dyn Consent>)
-    }
-}
-
-/// Says what would be installed and, if there is somebody to ask, asks.
-struct Fixing {
-    ask: Option<Asker>,
-    tell: Asker,
-}
-
-impl Consent for Fixing {
-    fn agree<'a>(&'a self, actions: &'a [Action]) -> BoxFuture<'a, bool> {
-        let list: String = actions.iter().map(|action| format!("\n  - {action}")).collect();
-        Box::pin(async move {
-            match &self.ask {
-                Some(asker) => asker.ask(format!("--fix would do this on this machine:{list}\nGo on?")).await,
-                None => self.tell.tell(format!("--fix does this on this machine:{list}")),
-            }
-        })
     }
 }

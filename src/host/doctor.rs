@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::{
     host::{
         Host, HostFacts,
+        docker::Docker,
         findings::judge,
         fix::{self, Fixer},
         observe::{EngineSeen, Observed, observe},
@@ -93,7 +94,7 @@ impl fmt::Display for Missing {
                 write!(f, ": {detail}")?;
             }
             if let Some(Cure { command, fixable }) = cure {
-                let by = if *fixable { " (or run again with --fix)" } else { "" };
+                let by = if *fixable { " (or let --fix do it)" } else { "" };
                 write!(f, "\n  cure: {command}{by}")?;
             }
         }
@@ -109,6 +110,38 @@ pub async fn examine(spec: &LabSpec, mirror: Option<&str>) -> Diagnosis {
     diagnose(spec, &observed)
 }
 
+/// Looks at everything and lets `fixer` install what is missing; what is missing still is in the diagnosis.
+///
+/// # Errors
+/// An installation failed.
+pub async fn cure(cx: &StepCx, spec: &LabSpec, mirror: Option<&str>, fixer: &Fixer<'_>) -> Result<Stepped<Diagnosis>> {
+    let Cured { observed, changed, .. } = cured(cx, spec, mirror, Some(fixer)).await?;
+    let detail = if changed { "what was agreed to is installed" } else { "nothing was installed" };
+    Ok(Stepped::changed(changed, diagnose(spec, &observed), detail))
+}
+
+/// The machine after `--fix`, or as it is.
+struct Cured {
+    observed: Observed,
+    docker: Option<Docker>,
+    changed: bool,
+}
+
+async fn cured(cx: &StepCx, spec: &LabSpec, mirror: Option<&str>, fixer: Option<&Fixer<'_>>) -> Result<Cured> {
+    cx.say("looking at this machine");
+    let (observed, docker) = observe(spec, mirror).await;
+    let as_it_is = Cured { observed, docker, changed: false };
+    let Some(fixer) = fixer else { return Ok(as_it_is) };
+    let actions = fix::plan(spec, &as_it_is.observed);
+    if actions.is_empty() || !fixer.consent.agree(&actions).await {
+        return Ok(as_it_is);
+    }
+    fix::carry_out(cx, fixer, &actions).await?;
+    cx.say("looking at this machine again");
+    let (observed, docker) = observe(spec, mirror).await;
+    Ok(Cured { observed, docker, changed: true })
+}
+
 /// Looks at everything, lets `fixer` (from `--fix`) install what is missing, and opens the door to the machine.
 ///
 /// # Errors
@@ -119,18 +152,7 @@ pub async fn preflight(
     mirror: Option<&str>,
     fixer: Option<&Fixer<'_>>,
 ) -> Result<Stepped<Host>> {
-    cx.say("looking at this machine");
-    let (mut observed, mut docker) = observe(spec, mirror).await;
-    let mut changed = false;
-    if let Some(fixer) = fixer {
-        let actions = fix::plan(spec, &observed);
-        if !actions.is_empty() && fixer.consent.agree(&actions).await {
-            fix::carry_out(&cx, fixer, &actions).await?;
-            changed = true;
-            cx.say("looking at this machine again");
-            (observed, docker) = observe(spec, mirror).await;
-        }
-    }
+    let Cured { observed, docker, changed } = cured(&cx, spec, mirror, fixer).await?;
     let diagnosis = diagnose(spec, &observed);
     let blocking: Vec<Finding> = diagnosis.of(Level::Blocking).cloned().collect();
     if !blocking.is_empty() {
@@ -190,7 +212,7 @@ mod tests {
         };
         assert_eq!(
             missing.to_string(),
-            "this machine is not ready for a lab:\n- There is no x: a lab needs it\n  cure: apt-get install x (or run again with --fix)\n- No y"
+            "this machine is not ready for a lab:\n- There is no x: a lab needs it\n  cure: apt-get install x (or let --fix do it)\n- No y"
         );
     }
 }

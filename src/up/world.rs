@@ -3,7 +3,6 @@
 use std::{path::PathBuf, sync::OnceLock};
 
 use anyhow::{Context, Result, anyhow};
-use futures_util::future::BoxFuture;
 use k8s_openapi::api::{core::v1::Node, storage::v1::StorageClass};
 use kube::{ResourceExt, api::ListParams};
 use tokio::sync::Notify;
@@ -13,11 +12,7 @@ use crate::{
     cluster::Cluster,
     event::StepId,
     host::{
-        Host,
-        docker::Docker,
-        doctor,
-        fix::Fixer,
-        guard,
+        Host, guard,
         kind::{self, ClusterLook, Nodes, NotOurs},
         lock::LabLock,
     },
@@ -29,6 +24,7 @@ use crate::{
         images::{self, ImageSet, Role},
         storage::{self, Storage},
     },
+    prepare,
     run::{Run, StepCx, Stepped},
     smoke::{self, SmokeReport},
     spec::LabSpec,
@@ -68,10 +64,7 @@ impl World for Real<'_> {
 
     async fn preflight(&self, cx: StepCx) -> Result<Stepped<Host>> {
         let UpOptions { spec, fix, registry_mirror } = self.options;
-        let recipe_cx = cx.clone();
-        let kind_recipe = move |docker: Docker| -> BoxFuture<'_, Result<String>> { recipe(recipe_cx.clone(), docker) };
-        let fixer = fix.as_deref().map(|consent| Fixer { consent, kind_recipe: Box::new(kind_recipe) });
-        let host = doctor::preflight(cx, spec, registry_mirror.as_deref(), fixer.as_ref()).await?;
+        let host = prepare::preflight(cx, spec, registry_mirror.as_deref(), fix.as_deref()).await?;
         // Before anything is built or pulled for a name that belongs to somebody else.
         NotOurs::check(&spec.name, &kind::containers(&host.value().docker, &spec.name).await?)?;
         let _ = self.host.set(host.value().clone());
@@ -160,9 +153,4 @@ async fn look_at_cluster(spec: &LabSpec, kubeconfig: PathBuf) -> ClusterLook {
         Ok(if used { ClusterLook::InUse(lacking) } else { ClusterLook::Unfinished(lacking) })
     };
     look.await.unwrap_or_else(|error: anyhow::Error| ClusterLook::Silent(format!("{error:#}")))
-}
-
-/// `kind` itself, when nothing on the machine has it: built like an image.
-fn recipe<'a>(cx: StepCx, docker: Docker) -> BoxFuture<'a, Result<String>> {
-    Box::pin(async move { images::kind_recipe(&cx, &docker).await })
 }

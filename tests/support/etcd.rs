@@ -9,13 +9,19 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, OnceCell};
 use wplab::{
     etcd::{Etcd, Identity},
-    host::docker::Docker,
+    host::{
+        docker::Docker,
+        fix::{Action, Consent},
+    },
     parts::images::Role,
+    prepare::prepare,
     run::Run,
+    spec::LabSpec,
     tls::Authority,
     wait::{self, Look},
 };
@@ -26,7 +32,17 @@ pub(crate) const HOST: &str = "etcd-0.etcd";
 /// The image is made, and the program taken out of it, once; however many tests begin together.
 static PROGRAM: OnceCell<Vec<u8>> = OnceCell::const_new();
 
+/// A machine that is there for tests.
+struct Yes;
+
+impl Consent for Yes {
+    fn agree<'a>(&'a self, _actions: &'a [Action]) -> BoxFuture<'a, bool> {
+        Box::pin(async { true })
+    }
+}
+
 async fn program() -> Vec<u8> {
+    prepare(&Run::silent(), &LabSpec::default(), None, &Yes).await.expect("an engine on this machine");
     let images = wplab::images::build(&Run::silent(), &[Role::Etcd]).await.expect("an image");
     let docker = Docker::connect().await.expect("an engine");
     let image = images.reference(Role::Etcd).expect("built").to_owned();

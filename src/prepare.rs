@@ -1,0 +1,51 @@
+//! Makes this machine ready (`--fix`): on the way to a lab, or for its own sake.
+
+use anyhow::Result;
+use futures_util::future::BoxFuture;
+
+use crate::{
+    event::StepId,
+    host::{
+        Host,
+        docker::Docker,
+        doctor::{self, Diagnosis},
+        fix::{Consent, Fixer},
+    },
+    parts::images,
+    run::{Run, StepCx, Stepped},
+    spec::LabSpec,
+};
+
+/// Installs what this machine lacks for the lab and `consent` agrees to; says what it found afterwards. `mirror` is
+/// asked instead of the public registry.
+///
+/// # Errors
+/// The first installation that failed. What is missing still is no error: it is in the diagnosis.
+pub async fn prepare(run: &Run, spec: &LabSpec, mirror: Option<&str>, consent: &dyn Consent) -> Result<Diagnosis> {
+    run.step(StepId::Fix, |cx| async move { doctor::cure(&cx, spec, mirror, &fixer(&cx, consent)).await }).await
+}
+
+/// The machine for a lab, after installing what `consent` agrees to, if anybody is there to ask.
+///
+/// # Errors
+/// [`doctor::Missing`], or an installation failed.
+pub(crate) async fn preflight(
+    cx: StepCx,
+    spec: &LabSpec,
+    mirror: Option<&str>,
+    consent: Option<&dyn Consent>,
+) -> Result<Stepped<Host>> {
+    let fixer = consent.map(|consent| fixer(&cx, consent));
+    doctor::preflight(cx, spec, mirror, fixer.as_ref()).await
+}
+
+/// When nothing on the machine has `kind`, it is built like an image; the recipes belong to a room that the machine's
+/// does not know.
+fn fixer<'a>(cx: &StepCx, consent: &'a dyn Consent) -> Fixer<'a> {
+    let cx = cx.clone();
+    let kind_recipe = move |docker: Docker| -> BoxFuture<'a, Result<String>> {
+        let cx = cx.clone();
+        Box::pin(async move { images::kind_recipe(&cx, &docker).await })
+    };
+    Fixer { consent, kind_recipe: Box::new(kind_recipe) }
+}
