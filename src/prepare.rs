@@ -17,7 +17,8 @@ use crate::{
 };
 
 /// Installs what this machine lacks for the lab and `consent` agrees to; says what it found afterwards. `mirror` is
-/// asked instead of the public registry.
+/// asked instead of the public registry. For `wplab` itself only: where processes never have CAP_SYS_RESOURCE, the
+/// executable that runs becomes part of the engine (see [`crate::host::runc_shim`]).
 ///
 /// # Errors
 /// The first installation that failed. What is missing still is no error: it is in the diagnosis.

@@ -164,7 +164,8 @@ fn a_person_decides(lab: &Lab) {
     lab.scale("db", 3);
     lab.until_running(&MEMBERS);
     let note = until_said(lab, "db-1", "db-2 lost its data");
-    assert!(note.contains("recover"), "the note says what can be done: {note}");
+    let cure = format!("`wplab recover {} --bootstrap db-0`", lab.name());
+    assert!(note.contains(&cure), "the note says what can be done: {note}");
     say(&format!("a volume lost: {note}"));
     for member in MEMBERS {
         assert!(lab.member(member)["galera"].is_null(), "nobody starts");

@@ -14,6 +14,7 @@ use crate::{
     },
     cluster::{Cluster, forward::Forward, ready},
     labels::{COMPONENT, Component, READS, ROLE},
+    spec::LabName,
     sql::{Session, Way},
     wait::Look,
 };
@@ -84,9 +85,17 @@ async fn member(cluster: &Cluster, pod: &Pod) -> Member {
             Look::Ready(()) => None,
             Look::NotYet(reason) => Some(reason),
         },
-        status: answer.and_then(|json| MemberStatus::parse(&json).ok()),
+        status: answer.and_then(|json| MemberStatus::parse(&json).ok()).map(|status| told_here(status, &cluster.lab)),
         name,
     }
+}
+
+/// A member does not know what its lab is called; a command that it names has to name the lab here.
+fn told_here(mut status: MemberStatus, lab: &LabName) -> MemberStatus {
+    if *lab != LabName::default() {
+        status.note = status.note.replace("`wplab recover ", &format!("`wplab recover {lab} "));
+    }
+    status
 }
 
 /// SQL to one member from this machine; the way through the API server ends with it.
@@ -125,6 +134,15 @@ mod tests {
         assert_eq!(member(State::Stuck).stuck(110), None);
         assert_eq!(member(State::Stuck).stuck(116).as_deref(), Some("db-1: db-2 lost its data"));
         assert_eq!(member(State::Waiting).stuck(900), None);
+    }
+
+    #[test]
+    fn a_command_that_a_member_names_is_for_its_lab() {
+        let note = "db-1 has not reported; to go on without: `wplab recover --bootstrap db-2`".to_owned();
+        let status = MemberStatus { note: note.clone(), ..MemberStatus::default() };
+        let demo = LabName::new("demo").expect("a name");
+        assert_eq!(told_here(status.clone(), &LabName::default()).note, note);
+        assert!(told_here(status, &demo).note.ends_with("to go on without: `wplab recover demo --bootstrap db-2`"));
     }
 
     #[test]
