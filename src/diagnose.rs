@@ -9,6 +9,7 @@ use crate::{
     cluster::{self, Cluster},
     host::{docker::Docker, kind, process},
     labels,
+    parts::database::{self, Member},
     spec::LabName,
 };
 
@@ -21,9 +22,7 @@ pub struct Saved {
     pub cause: Option<String>,
 }
 
-/// How long the cluster may take to tell its story; a broken one may not answer at all.
-const CLUSTER_PATIENCE: Duration = Duration::from_secs(60);
-/// How long one command on a node may take.
+/// How long one command on a node, or the members together, may take.
 const NODE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Saves diagnostics of a lab into `folder`, or into a new one below the lab's own; `None` when there is no lab.
@@ -40,6 +39,10 @@ pub async fn save(docker: &Docker, lab: &LabName, folder: Option<PathBuf>) -> Re
     let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
     let folder = folder.unwrap_or_else(|| process::data_home().join(lab.as_str()).join("diagnostics").join(stamp));
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let write = |name: &str, text: &str| {
+        let file = folder.join(name);
+        std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
+    };
     let mut missing = Vec::new();
 
     let asked = [
@@ -62,7 +65,7 @@ pub async fn save(docker: &Docker, lab: &LabName, folder: Option<PathBuf>) -> Re
     .await;
     for (file, told) in stories {
         match told {
-            Ok(text) => std::fs::write(folder.join(&file), text).with_context(|| format!("cannot write {file}"))?,
+            Ok(text) => write(&file, &text)?,
             Err(reason) => missing.push(format!("{file}: {reason}")),
         }
     }
@@ -71,17 +74,27 @@ pub async fn save(docker: &Docker, lab: &LabName, folder: Option<PathBuf>) -> Re
     }
 
     let mut cause = nodes.iter().find(|n| !n.running).map(|n| format!("the node container {} is not running", n.name));
-    let story = async {
-        let cluster = Cluster::connect(&kind::kubeconfig_path(lab), lab).await?;
-        cluster::diagnose::save(&cluster, &folder).await
-    };
-    match tokio::time::timeout(CLUSTER_PATIENCE, story).await {
-        Ok(Ok(seen)) => cause = cause.or(seen),
-        Ok(Err(error)) => missing.push(format!("the cluster: {error:#}")),
-        Err(_) => missing.push(format!("the cluster: no answer within {} s", CLUSTER_PATIENCE.as_secs())),
+    match Cluster::connect(&kind::kubeconfig_path(lab), lab).await {
+        Ok(cluster) => {
+            match tokio::time::timeout(NODE_PATIENCE, database::members(&cluster)).await {
+                Ok(Ok(members)) => {
+                    let told = serde_json::to_string_pretty(&members).context("the members do not become JSON")?;
+                    write("members.json", &told)?;
+                    // What waits for a person explains what else is broken.
+                    cause = cause.or_else(|| members.iter().find_map(Member::undecided));
+                }
+                Ok(Err(error)) => missing.push(format!("members.json: {error:#}")),
+                Err(_) => missing.push(format!("members.json: no answer within {} s", NODE_PATIENCE.as_secs())),
+            }
+            let story = cluster::diagnose::save(&cluster, &folder).await?;
+            missing.extend(story.missing);
+            cause = cause.or(story.cause);
+        }
+        Err(error) => missing.push(format!("the cluster: {error:#}")),
     }
+    write("cause.txt", cause.as_deref().unwrap_or("No likely cause was found."))?;
     if !missing.is_empty() {
-        std::fs::write(folder.join("missing.txt"), missing.join("\n") + "\n").context("cannot write missing.txt")?;
+        write("missing.txt", &missing.join("\n"))?;
     }
     Ok(Some(Saved { folder, cause }))
 }

@@ -32,52 +32,55 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 const LOG_LIMIT: i64 = 4 << 20;
 
 /// The longest that the whole collection may take.
-const ALL_LIMIT: Duration = Duration::from_secs(90);
+const ALL_LIMIT: Duration = Duration::from_secs(60);
 
-/// Saves all that helps to understand a failure into `folder`, which is made if necessary, and returns the likely cause,
-/// if one can be told. What cannot be had is named in `missing.txt`; it fails nothing.
+/// What the cluster's story comes to.
+#[derive(Clone, Debug, Default)]
+pub struct Story {
+    /// The likely cause in one sentence, if one was seen.
+    pub cause: Option<String>,
+    /// What could not be had, and why.
+    pub missing: Vec<String>,
+}
+
+/// Saves all that helps to understand a failure into `folder`, which is made if necessary, within a minute. What cannot be
+/// had is named in the story; it fails nothing.
 ///
 /// # Errors
 /// The folder cannot be written.
-pub async fn save(cluster: &Cluster, folder: &Path) -> Result<Option<String>> {
+pub async fn save(cluster: &Cluster, folder: &Path) -> Result<Story> {
     let shown = folder.display();
     tokio::fs::create_dir_all(folder.join("logs")).await.with_context(|| format!("cannot make {shown}"))?;
-    let mut saving = Saving { cluster, folder, missing: Vec::new() };
-    let whole = tokio::time::timeout(ALL_LIMIT, saving.everything()).await;
-    let cause = match whole {
-        Ok(cause) => cause?,
+    let mut saving = Saving { cluster, folder, story: Story::default() };
+    match tokio::time::timeout(ALL_LIMIT, saving.everything()).await {
+        Ok(whole) => whole?,
         Err(_) => {
-            saving.missing.push(format!("whatever was not collected within {} s", ALL_LIMIT.as_secs()));
-            None
+            saving.story.missing.push(format!("whatever was not collected within {} s", ALL_LIMIT.as_secs()));
         }
-    };
-    if !saving.missing.is_empty() {
-        saving.write("missing.txt", &saving.missing.join("\n")).await?;
     }
-    Ok(cause)
+    Ok(saving.story)
 }
 
 struct Saving<'a> {
     cluster: &'a Cluster,
     folder: &'a Path,
-    missing: Vec<String>,
+    story: Story,
 }
 
 impl Saving<'_> {
-    async fn everything(&mut self) -> Result<Option<String>> {
+    async fn everything(&mut self) -> Result<()> {
         let pods: Vec<Pod> = self.list().await;
         let events: Vec<Event> = self.list().await;
         let nodes: Vec<Node> = self.list().await;
         let claims: Vec<PersistentVolumeClaim> = self.list().await;
-        let cause = likely_cause(&nodes, &pods, &claims, &events);
-        self.write("cause.txt", cause.as_deref().unwrap_or("No likely cause was found.")).await?;
+        self.story.cause = likely_cause(&nodes, &pods, &claims, &events);
         self.write("events.txt", &told(&events)).await?;
         self.versions().await?;
         self.descriptions().await?;
         for pod in &pods {
             self.logs(pod).await?;
         }
-        Ok(cause)
+        Ok(())
     }
 
     async fn write(&self, name: &str, text: &str) -> Result<()> {
@@ -90,7 +93,7 @@ impl Saving<'_> {
         match within(api.list(&ListParams::default())).await {
             Ok(list) => list.items,
             Err(error) => {
-                self.missing.push(format!("{}: {error:#}", K::plural(&())));
+                self.story.missing.push(format!("{}: {error:#}", K::plural(&())));
                 Vec::new()
             }
         }
@@ -131,7 +134,7 @@ impl Saving<'_> {
                     objects.iter_mut().for_each(|object| object.metadata.managed_fields = None);
                     self.write(&format!("{}.yaml", kind.plural), &to_yaml(&objects)?).await?;
                 }
-                Err(error) => self.missing.push(format!("{}: {error:#}", kind.plural)),
+                Err(error) => self.story.missing.push(format!("{}: {error:#}", kind.plural)),
             }
         }
         Ok(())
@@ -163,7 +166,7 @@ impl Saving<'_> {
                     format!("{namespace}.{name}.{}{}.log", container.name, if previous { ".previous" } else { "" });
                 match within(api.logs(&name, &params)).await {
                     Ok(text) => self.write(&format!("logs/{file}"), &text).await?,
-                    Err(error) => self.missing.push(format!("logs/{file}: {error:#}")),
+                    Err(error) => self.story.missing.push(format!("logs/{file}: {error:#}")),
                 }
             }
         }

@@ -56,11 +56,17 @@ impl Member {
 const PATIENT: u64 = 15;
 
 impl Member {
-    /// The decision that this member needs and that nobody has made, with its name; `None` while it may still pass by
-    /// itself. `now` in seconds since 1970.
-    pub(super) fn stuck(&self, now: u64) -> Option<String> {
+    /// The decision that this member needs from a person, with its name.
+    pub fn undecided(&self) -> Option<String> {
         let status = self.status.as_ref().filter(|status| status.state == State::Stuck)?;
-        (now.saturating_sub(status.since) >= PATIENT).then(|| format!("{}: {}", self.name, status.note))
+        Some(format!("{}: {}", self.name, status.note))
+    }
+
+    /// The same, once nobody has made the decision for long; `None` while it may still pass by itself. `now` in seconds
+    /// since 1970.
+    pub(super) fn stuck(&self, now: u64) -> Option<String> {
+        let since = self.status.as_ref()?.since;
+        self.undecided().filter(|_| now.saturating_sub(since) >= PATIENT)
     }
 }
 
