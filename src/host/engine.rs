@@ -27,7 +27,22 @@ const INSTALL_LIMIT: Duration = Duration::from_mins(15);
 const START_LIMIT: Duration = Duration::from_mins(2);
 const EVERY: Duration = Duration::from_millis(500);
 
-/// Writes the engine's configuration that makes us its runtime. Only where there is none.
+/// The configuration that makes us the engine's runtime.
+const OURS: &str = include_str!("../../lab/host/daemon.json");
+
+/// Whether the engine that we would start has a configuration already: somebody's, or ours with the runtime that it names.
+pub(crate) fn configured() -> bool {
+    is_configured(Path::new(DAEMON_JSON), Path::new(SHIM))
+}
+
+fn is_configured(json: &Path, shim: &Path) -> bool {
+    match std::fs::read_to_string(json) {
+        Ok(text) => text != OURS || shim.exists(),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    }
+}
+
+/// Writes the engine's configuration that makes us its runtime, and puts us where it says. Never over somebody's.
 ///
 /// # Errors
 /// A file cannot be written; or there is a configuration after all.
@@ -35,7 +50,10 @@ pub(crate) fn configure_runtime() -> Result<()> {
     let own = std::env::current_exe().context("cannot find this program's own file")?;
     let content = std::fs::read(&own).with_context(|| format!("cannot read {}", own.display()))?;
     fix::install(Path::new(SHIM), &content)?;
-    write_new(Path::new(DAEMON_JSON), include_str!("../../lab/host/daemon.json"))
+    if std::fs::read_to_string(DAEMON_JSON).is_ok_and(|text| text == OURS) {
+        return Ok(());
+    }
+    write_new(Path::new(DAEMON_JSON), OURS)
 }
 
 fn write_new(path: &Path, text: &str) -> Result<()> {
@@ -113,10 +131,24 @@ mod tests {
 
     #[test]
     fn the_configuration_names_our_copy_and_its_hidden_command() {
-        let config: serde_json::Value = serde_json::from_str(include_str!("../../lab/host/daemon.json")).expect("JSON");
+        let config: serde_json::Value = serde_json::from_str(OURS).expect("JSON");
         let runtime = &config["runtimes"]["wplab"];
         assert_eq!((config["default-runtime"].as_str(), runtime["path"].as_str()), (Some("wplab"), Some(SHIM)));
         assert_eq!(runtime["runtimeArgs"][0], "runc-shim");
+    }
+
+    #[test]
+    fn ours_without_the_runtime_that_it_names_is_no_configuration() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (json, shim) = (folder.path().join("daemon.json"), folder.path().join("wplab"));
+        assert!(!is_configured(&json, &shim));
+        write_new(&json, OURS).expect("written");
+        assert!(!is_configured(&json, &shim));
+        std::fs::write(&shim, "").expect("written");
+        assert!(is_configured(&json, &shim));
+        std::fs::write(&json, "{}").expect("written");
+        std::fs::remove_file(&shim).expect("removed");
+        assert!(is_configured(&json, &shim), "somebody's own");
     }
 
     #[test]

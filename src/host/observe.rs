@@ -9,6 +9,7 @@ use crate::{
     host::{
         cluster_rules::{self, Leak},
         docker::{Docker, EngineInfo},
+        engine,
         kind::Kind,
         kind_create, labs, needs, ports, process, registry,
         version::Version,
@@ -32,6 +33,7 @@ pub(crate) struct Observed {
     /// `DOCKER_HOST` points somewhere; what answers there is not ours to install.
     pub(crate) elsewhere: bool,
     pub(crate) dockerd: bool,
+    /// The engine that we would start is configured.
     pub(crate) daemon_json: bool,
     /// Processes of the engine that we would start can have CAP_SYS_RESOURCE.
     pub(crate) sys_resource: bool,
@@ -124,7 +126,7 @@ pub(crate) async fn observe(spec: &LabSpec, mirror: Option<&str>) -> (Observed, 
         engine,
         elsewhere,
         dockerd: process::find("dockerd").is_some(),
-        daemon_json: Path::new("/etc/docker/daemon.json").exists(),
+        daemon_json: engine::configured(),
         sys_resource: sys_resource(&read(if systemd { "/proc/1/status" } else { "/proc/self/status" })),
         privileged,
         disk: if elsewhere { None } else { free_disk(Path::new(&root_dir)) },
