@@ -103,7 +103,15 @@ pub(crate) async fn observe(spec: &LabSpec, mirror: Option<&str>) -> (Observed, 
         let docker = docker.ok();
         let (images, privileged, lab, published) = match &docker {
             Some(docker) => {
-                tokio::join!(images(docker), privileged(docker), lab(docker, spec), docker.published_ports())
+                let (images, labs, published) =
+                    tokio::join!(images(docker), labs::labs(docker), docker.published_ports());
+                let (images, labs) = (images.unwrap_or_default(), labs.unwrap_or_default());
+                let running = || labs.iter().filter(|lab| lab.running > 0);
+                // Every node of a lab is a privileged container.
+                let privileged =
+                    if running().next().is_some() { Privileged::Works } else { privileged(docker, &images).await };
+                let lab = running().find(|lab| lab.name == spec.name.as_str()).map(|lab| lab.port);
+                (!images.is_empty(), privileged, lab, published)
             }
             None => (false, Privileged::Untried, None, Ok(Vec::new())),
         };
@@ -203,22 +211,17 @@ fn denied() -> bool {
     error.is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
-async fn images(docker: &Docker) -> bool {
+/// The names of our images in the engine.
+async fn images(docker: &Docker) -> anyhow::Result<Vec<String>> {
     let ours = [(labels::PART_OF.to_owned(), labels::PART_OF_VALUE.to_owned())].into();
-    docker.images_labelled(&ours).await.is_ok_and(|images| !images.is_empty())
+    let images = docker.images_labelled(&ours).await?;
+    Ok(images.into_iter().flat_map(|(_, names)| names).collect())
 }
 
-async fn lab(docker: &Docker, spec: &LabSpec) -> Option<Option<u16>> {
-    let labs = labs::labs(docker).await.ok()?;
-    let lab = labs.into_iter().find(|lab| lab.name == spec.name.as_str() && lab.running > 0)?;
-    Some(lab.port)
-}
-
-/// Tries with the first image at hand that surely has a `true`.
-async fn privileged(docker: &Docker) -> Privileged {
-    const WITH_TRUE: [&str; 5] =
-        ["wplab/debian:bookworm", "wplab/debian:trixie", "debian:stable-slim", "alpine:latest", "busybox:latest"];
-    for image in WITH_TRUE {
+/// Tries with the first image at hand that surely has a `true`: the base of those that we built, or a public one.
+async fn privileged(docker: &Docker, ours: &[String]) -> Privileged {
+    let base = ours.iter().map(String::as_str).find(|name| name.starts_with("wplab/debian-"));
+    for image in base.into_iter().chain(["debian:stable-slim", "alpine:latest", "busybox:latest"]) {
         if !matches!(docker.image(image).await, Ok(Some(_))) {
             continue;
         }

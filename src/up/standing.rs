@@ -1,12 +1,13 @@
 //! What a lab that stands cannot become. Its volumes hold the data of one server, which another does not read, so `up`
 //! refuses before it touches anything inside the cluster.
 
-use std::{fmt, path::Path};
+use std::{fmt, path::Path, time::Duration};
 
 use anyhow::Result;
 
 use crate::{
     cluster::Cluster,
+    host::kind,
     labels,
     parts::images::ImageSet,
     spec::{
@@ -15,22 +16,49 @@ use crate::{
     },
 };
 
+/// How long a lab may take to say what it is before anything is done; one that does not is asked again in [`check`].
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Compares what is wanted with what the lab recorded, if there is one.
 ///
 /// # Errors
 /// [`OtherData`]; or the cluster does not answer.
 pub(super) async fn check(cluster: &Cluster, wanted: &LabSpec, images: &ImageSet) -> Result<()> {
+    match recorded(cluster).await? {
+        Some((stands, flavour)) => Ok(compare(&stands, flavour, wanted, images.flavour())?),
+        None => Ok(()),
+    }
+}
+
+/// The same before images are chosen, if the lab answers at all: what can be refused at once is.
+///
+/// # Errors
+/// [`OtherData`].
+pub(super) async fn foresee(wanted: &LabSpec) -> Result<(), OtherData> {
+    let asked = async {
+        let cluster = Cluster::connect(&kind::kubeconfig_path(&wanted.name), &wanted.name).await?;
+        recorded(&cluster).await
+    };
+    let chosen = Some(wanted.database.flavour).filter(|flavour| *flavour != Flavour::Auto);
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(Some((stands, flavour)))) => compare(&stands, flavour, wanted, chosen),
+        _ => Ok(()),
+    }
+}
+
+/// What the lab was made from, and the flavour of its images.
+async fn recorded(cluster: &Cluster) -> Result<Option<(LabSpec, Option<Flavour>)>> {
     if !cluster.has_namespace().await? {
-        return Ok(());
+        return Ok(None);
     }
     let file = cluster.record(labels::LAB_FILE).await?;
-    let recorded = cluster.record(labels::IMAGES).await?;
+    let images = cluster.record(labels::IMAGES).await?;
     // Records that another version wrote in another form are about to be written anew.
     let Ok(stands) = load::parse("the lab's own record", Path::new(""), &file, &Overrides::default()) else {
-        return Ok(());
+        return Ok(None);
     };
-    let flavour = serde_json::from_str::<ImageSet>(&recorded).ok().and_then(|images| images.flavour());
-    Ok(compare(&stands, flavour, wanted, images.flavour())?)
+    let flavour = serde_json::from_str::<ImageSet>(&images).ok().and_then(|images| images.flavour());
+    Ok(Some((stands, flavour)))
 }
 
 /// The data of a lab that stands is of another server than the one that is wanted.

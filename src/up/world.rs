@@ -65,8 +65,9 @@ impl World for Real<'_> {
     async fn preflight(&self, cx: StepCx) -> Result<Stepped<Host>> {
         let UpOptions { spec, fix, registry_mirror } = self.options;
         let host = prepare::preflight(cx, spec, registry_mirror.as_deref(), fix.as_deref()).await?;
-        // Before anything is built or pulled for a name that belongs to somebody else.
+        // Before anything is built or pulled for a name that belongs to somebody else, or for a lab of another kind.
         NotOurs::check(&spec.name, &kind::containers(&host.value().docker, &spec.name).await?)?;
+        standing::foresee(spec).await?;
         let _ = self.host.set(host.value().clone());
         Ok(host)
     }

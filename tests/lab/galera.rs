@@ -29,6 +29,10 @@ fn a_galera_lab_survives_every_loss_but_one_which_a_person_decides() {
     let lab = Lab::new("wplab-galera");
     let before = Engine::snapshot();
     let up = lab.up(&["--topology", "galera"]).assert_code(0).json();
+    let other = lab.up(&["--topology", "replication"]);
+    other.assert_code(2);
+    assert!(other.stderr.contains("has topology galera"), "{}", other.stderr);
+    assert!(!other.stderr.contains("images "), "refused before anything is done: {}", other.stderr);
     say(&format!("timings: {}", up["timings"]));
     as_promised(&lab);
 

@@ -21,7 +21,6 @@ use std::{
 
 use anyhow::{Context, Result};
 use hyper::{Method, Request, Response, StatusCode};
-use jiff::Timestamp;
 use kube::{Client, Config};
 use serde_json::json;
 use tokio::{
@@ -239,8 +238,7 @@ impl Agent {
             );
             if step.gives {
                 self.pulse.get().0.role_changes += 1;
-                self.roles.since = Timestamp::now().to_string();
-                (self.roles.writer, self.roles.why) = (step.member, decision.why.clone());
+                self.roles.give(step.member, decision.why.clone());
             }
         }
         self.write_down(leadership, &seen, &decision).await?;
@@ -256,7 +254,7 @@ impl Agent {
         self.written = Roles::read(self.hand.read(ROLES).await?.data.as_ref());
         self.roles = Roles {
             leader: self.me.clone(),
-            leader_since: leadership.since.to_string(),
+            leader_since: record::moment(leadership.since),
             term: leadership.term.to_string(),
             ..self.written.clone()
         };
@@ -295,8 +293,7 @@ impl Agent {
         // A writer that nobody remembers having chosen: the record was lost, or written by hand.
         let labelled = |name: &String| seen.iter().any(|m| m.name == *name && m.role.as_deref() == Some(WRITER));
         if let Some(writer) = decision.writer.as_ref().filter(|name| **name != self.roles.writer && labelled(name)) {
-            self.roles.since = Timestamp::now().to_string();
-            (self.roles.writer, self.roles.why) = (writer.clone(), decision.why.clone());
+            self.roles.give(writer.clone(), decision.why.clone());
         }
         self.roles.set_outlook(&decision.outlook);
         if let Some(failed) = self.failed.as_ref().filter(|_| decision.open.is_some()) {

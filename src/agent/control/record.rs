@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -14,6 +15,11 @@ pub const STATE: &str = "db-state";
 pub const ROLES: &str = "db-roles";
 /// The key of [`STATE`]: `true` once the lab's data exists.
 pub const INITIALISED: &str = "initialized";
+
+/// A moment as the record tells it to people, to the second.
+pub(super) fn moment(at: Timestamp) -> String {
+    at.strftime("%FT%TZ").to_string()
+}
 
 /// What [`ROLES`] says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -53,6 +59,11 @@ impl Roles {
             waits: get("waits"),
             refused: get("refused"),
         }
+    }
+
+    /// Gives the role of the writer, now.
+    pub(super) fn give(&mut self, member: String, why: String) {
+        (self.writer, self.since, self.why) = (member, moment(Timestamp::now()), why);
     }
 
     pub(super) fn set_outlook(&mut self, outlook: &Outlook) {

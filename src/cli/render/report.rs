@@ -123,11 +123,10 @@ fn etcd(members: &[EtcdMember]) -> String {
 fn roles(roles: &Roles) -> String {
     let mut text = String::new();
     if !roles.writer.is_empty() {
-        let _ =
-            write!(text, "\nwriter      {} since {}\n            {}", roles.writer, second(&roles.since), roles.why);
+        let _ = write!(text, "\nwriter      {} since {}\n            {}", roles.writer, roles.since, roles.why);
     }
     if !roles.leader.is_empty() {
-        let _ = write!(text, "\nagent       {} leads since {}", roles.leader, second(&roles.leader_since));
+        let _ = write!(text, "\nagent       {} leads since {}", roles.leader, roles.leader_since);
     }
     if !roles.waits.is_empty() {
         let _ = write!(text, "\n            waits: {}", roles.waits);
@@ -139,11 +138,6 @@ fn roles(roles: &Roles) -> String {
         text.push('\n');
     }
     text
-}
-
-/// A time without fractions of a second.
-fn second(time: &str) -> String {
-    time.split_once('.').map_or_else(|| time.to_owned(), |(whole, _)| format!("{whole}Z"))
 }
 
 /// What `up` would do and use.
@@ -191,7 +185,7 @@ mod tests {
             etcd: Vec::new(),
             roles: Some(Roles {
                 writer: "db-0".into(),
-                since: "2026-01-01T00:00:00.123456Z".into(),
+                since: "2026-01-01T00:00:00Z".into(),
                 why: "db-0 is open for writes".into(),
                 leader: "agent-7d9f8b6c5-x2x4z".into(),
                 leader_since: "2026-01-01T00:00:00Z".into(),
