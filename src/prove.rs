@@ -1,7 +1,5 @@
 //! `wplab smoke`: finds a lab that runs already and proves it.
 
-use std::path::Path;
-
 use anyhow::{Context, Result};
 
 use crate::{
@@ -14,10 +12,7 @@ use crate::{
     },
     run::Run,
     smoke::{self, SmokeReport},
-    spec::{
-        LabName,
-        load::{self, Overrides},
-    },
+    spec::LabName,
 };
 
 /// Runs every smoke check against a lab.
@@ -30,8 +25,7 @@ pub async fn prove(run: &Run, lab: &LabName) -> Result<SmokeReport> {
         let host = Host { docker: Docker::connect().await?, kind: None, facts: HostFacts::default() };
         let port = list::port(&host.docker, lab).await?;
         let cluster = list::connect(lab).await?;
-        let file = cluster.record(labels::LAB_FILE).await?;
-        let spec = load::parse("the lab's own record", Path::new(""), &file, &Overrides::default())?;
+        let spec = cluster.lab_file().await?;
         let images: ImageSet = serde_json::from_str(&cluster.record(labels::IMAGES).await?)
             .context("the lab's record of its images cannot be read; this writes it anew: wplab up")?;
         let nodes = kind::node_names(lab, spec.cluster.workers);

@@ -16,16 +16,13 @@ use crate::{
     },
     cluster::Cluster,
     event::StepId,
-    labels, list,
+    list,
     parts::{
         database::{self, CONTAINER},
         discovery::{self, Way},
     },
     run::{Run, Stepped},
-    spec::{
-        LabName, Topology,
-        load::{self, Overrides},
-    },
+    spec::{LabName, Topology},
     wait::Look,
 };
 
@@ -80,8 +77,7 @@ pub struct Choice {
 /// [`Refused`] when it must not be done; [`crate::list::NoSuchLab`]; etcd or the cluster does not answer.
 pub async fn look(lab: &LabName, member: &str) -> Result<Choice> {
     let cluster = list::open(lab).await?;
-    let file = cluster.record(labels::LAB_FILE).await?;
-    let spec = load::parse("the lab's own record", std::path::Path::new(""), &file, &Overrides::default())?;
+    let spec = cluster.lab_file().await?;
     if spec.database.topology != Topology::Galera {
         return Err(Refused(format!(
             "lab {lab} has topology {}, which has nothing to bootstrap",

@@ -27,9 +27,12 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 
 use crate::{
-    labels::{NAMESPACE, of_lab},
+    labels::{LAB_FILE, NAMESPACE, of_lab},
     run::StepCx,
-    spec::LabName,
+    spec::{
+        LabName, LabSpec,
+        load::{self, Overrides},
+    },
     wait::Look,
 };
 
@@ -136,6 +139,15 @@ impl Cluster {
         let found = self.all::<Namespace>().get_opt(NAMESPACE).await.context("cannot read the lab's namespace")?;
         let record = found.and_then(|n| n.annotations().get(name).cloned());
         record.with_context(|| format!("lab {} is not complete; this continues it: wplab up", self.lab))
+    }
+
+    /// What the lab was made from, as `up` recorded it.
+    ///
+    /// # Errors
+    /// As [`Cluster::record`]; or a [`load::SpecError`]: another version recorded it in another form.
+    pub async fn lab_file(&self) -> Result<LabSpec> {
+        let file = self.record(LAB_FILE).await?;
+        Ok(load::parse("the lab's own record", Path::new(""), &file, &Overrides::default())?)
     }
 
     /// Whether the lab's namespace exists: whether anything of the lab can be in this cluster at all.

@@ -1,7 +1,7 @@
 //! What a lab that stands cannot become. Its volumes hold the data of one server, which another does not read, so `up`
 //! refuses before it touches anything inside the cluster.
 
-use std::{fmt, path::Path, time::Duration};
+use std::{fmt, time::Duration};
 
 use anyhow::Result;
 
@@ -10,10 +10,7 @@ use crate::{
     host::kind,
     labels,
     parts::images::ImageSet,
-    spec::{
-        Flavour, LabName, LabSpec,
-        load::{self, Overrides},
-    },
+    spec::{Flavour, LabName, LabSpec, load::SpecError},
 };
 
 /// How long a lab may take to say what it is before anything is done; one that does not is asked again in [`check`].
@@ -51,12 +48,12 @@ async fn recorded(cluster: &Cluster) -> Result<Option<(LabSpec, Option<Flavour>)
     if !cluster.has_namespace().await? {
         return Ok(None);
     }
-    let file = cluster.record(labels::LAB_FILE).await?;
-    let images = cluster.record(labels::IMAGES).await?;
-    // Records that another version wrote in another form are about to be written anew.
-    let Ok(stands) = load::parse("the lab's own record", Path::new(""), &file, &Overrides::default()) else {
-        return Ok(None);
+    let stands = match cluster.lab_file().await {
+        // Records that another version wrote in another form are about to be written anew.
+        Err(error) if error.is::<SpecError>() => return Ok(None),
+        read => read?,
     };
+    let images = cluster.record(labels::IMAGES).await?;
     let flavour = serde_json::from_str::<ImageSet>(&images).ok().and_then(|images| images.flavour());
     Ok(Some((stands, flavour)))
 }
