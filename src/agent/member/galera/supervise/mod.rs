@@ -226,7 +226,14 @@ impl Member {
     /// there is not a report for every commit.
     fn want(&self, phase: Phase, facts: &GaleraFacts, cluster: Option<String>) {
         let position = Position::At { uuid: facts.cluster_uuid.clone(), seqno: self.course.joined_at() };
-        let record = Record { safe: false, ..self.record(phase, &position) };
+        // What Galera has written of its last stop says nothing of a server that runs, and is not read.
+        let record = Record {
+            phase,
+            position,
+            address: self.config.address.to_string(),
+            safe: false,
+            known: self.volume.known(),
+        };
         self.reporter.want(Wanted { record, cluster });
     }
 

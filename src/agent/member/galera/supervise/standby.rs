@@ -124,8 +124,7 @@ impl Member {
         // One at a time: of two that join at once, the second may get too little from the first. Both may say it in the same
         // moment, so it is said first and looked at then; whoever said it first, by etcd's own count, goes on.
         let in_time = self.polite_since.get_or_insert_with(Instant::now).elapsed() < MANNERS;
-        if in_time && let Some(other) = joining_before(&self.config.name, seen) {
-            self.board.enter(State::Waiting, &format!("{other} is joining; one at a time"));
+        if in_time && self.gives_way(seen) {
             return Ok(());
         }
         let register = self.reporter.publish(&self.record(Phase::Joining, &position)).await;
@@ -134,8 +133,7 @@ impl Member {
         self.await_etcd(register)?;
         let now = self.reporter.snapshot().await;
         let now = self.await_etcd(now)?;
-        if in_time && let Some(other) = joining_before(&self.config.name, &now) {
-            self.board.enter(State::Waiting, &format!("{other} is joining; one at a time"));
+        if in_time && self.gives_way(&now) {
             (self.position, self.reported) = (Some(position), false);
             return Ok(());
         }
@@ -145,6 +143,13 @@ impl Member {
             self.volume.clear(true)?;
         }
         self.start(&position, How::Join(addresses))
+    }
+
+    /// Whether another one has said before this member that it joins.
+    fn gives_way(&self, seen: &Snapshot) -> bool {
+        let Some(other) = joining_before(&self.config.name, seen) else { return false };
+        self.board.enter(State::Waiting, &format!("{other} is joining; one at a time"));
+        true
     }
 
     async fn bootstrap(&mut self, seen: &Snapshot, position: Position) -> Result<()> {
