@@ -23,7 +23,7 @@ pub struct Saved {
 }
 
 /// How long one command on a node, or the members together, may take.
-const NODE_PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Saves diagnostics of a lab into `folder`, or into a new one below the lab's own; `None` when there is no lab.
 ///
@@ -54,19 +54,15 @@ pub async fn save(docker: &Docker, lab: &LabName, folder: Option<PathBuf>) -> Re
     let stories = join_all(nodes.iter().flat_map(|node| asked.iter().map(move |ask| (node, ask))).map(
         |(node, (file, command))| async move {
             let shell = ["sh", "-c", command];
-            let told = match tokio::time::timeout(NODE_PATIENCE, docker.exec(&node.name, &shell)).await {
-                Ok(Ok(exec)) => Ok(exec.stdout + &exec.stderr),
-                Ok(Err(error)) => Err(format!("{error:#}")),
-                Err(_) => Err(format!("no answer within {} s", NODE_PATIENCE.as_secs())),
-            };
-            (format!("{}-{file}", node.name), told)
+            let told = answered(docker.exec(&node.name, &shell)).await;
+            (format!("{}-{file}", node.name), told.map(|exec| exec.stdout + &exec.stderr))
         },
     ))
     .await;
     for (file, told) in stories {
         match told {
             Ok(text) => write(&file, &text)?,
-            Err(reason) => missing.push(format!("{file}: {reason}")),
+            Err(error) => missing.push(format!("{file}: {error:#}")),
         }
     }
     for node in nodes.iter().filter(|n| !n.running) {
@@ -76,15 +72,14 @@ pub async fn save(docker: &Docker, lab: &LabName, folder: Option<PathBuf>) -> Re
     let mut cause = nodes.iter().find(|n| !n.running).map(|n| format!("the node container {} is not running", n.name));
     match Cluster::connect(&kind::kubeconfig_path(lab), lab).await {
         Ok(cluster) => {
-            match tokio::time::timeout(NODE_PATIENCE, database::members(&cluster)).await {
-                Ok(Ok(members)) => {
+            match answered(database::members(&cluster)).await {
+                Ok(members) => {
                     let told = serde_json::to_string_pretty(&members).context("the members do not become JSON")?;
                     write("members.json", &told)?;
                     // What waits for a person explains what else is broken.
                     cause = cause.or_else(|| members.iter().find_map(Member::undecided));
                 }
-                Ok(Err(error)) => missing.push(format!("members.json: {error:#}")),
-                Err(_) => missing.push(format!("members.json: no answer within {} s", NODE_PATIENCE.as_secs())),
+                Err(error) => missing.push(format!("members.json: {error:#}")),
             }
             let story = cluster::diagnose::save(&cluster, &folder).await?;
             missing.extend(story.missing);
@@ -97,4 +92,9 @@ pub async fn save(docker: &Docker, lab: &LabName, folder: Option<PathBuf>) -> Re
         write("missing.txt", &missing.join("\n"))?;
     }
     Ok(Some(Saved { folder, cause }))
+}
+
+async fn answered<T>(asked: impl Future<Output = Result<T>>) -> Result<T> {
+    let answer = tokio::time::timeout(PATIENCE, asked).await;
+    answer.with_context(|| format!("no answer within {} s", PATIENCE.as_secs()))?
 }

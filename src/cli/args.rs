@@ -59,16 +59,10 @@ impl Wanted {
 
     /// `wplab up` of the same lab once more.
     pub(super) fn again(&self) -> String {
-        let images = self.images.as_ref().map(|source| match source {
-            ImageSource::Auto => "auto".to_owned(),
-            ImageSource::Registry => "registry".to_owned(),
-            ImageSource::Packages => "packages".to_owned(),
-            ImageSource::Bundle(path) => path.display().to_string(),
-        });
         let flags = [
             ("", self.name.as_ref().map(ToString::to_string)),
             (" -f", self.file.as_ref().map(|file| file.display().to_string())),
-            (" --images", images),
+            (" --images", self.images.as_ref().map(ToString::to_string)),
             (" --workers", self.workers.map(|workers| workers.to_string())),
             (" --port", self.port.map(|port| port.to_string())),
             (" --topology", self.topology.map(|topology| topology.name().to_owned())),

@@ -122,6 +122,18 @@ impl ImageSource {
     }
 }
 
+/// As [`ImageSource::new`] reads it.
+impl fmt::Display for ImageSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ImageSource::Auto => f.write_str("auto"),
+            ImageSource::Registry => f.write_str("registry"),
+            ImageSource::Packages => f.write_str("packages"),
+            ImageSource::Bundle(path) => path.display().fmt(f),
+        }
+    }
+}
+
 /// The shared file system.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
