@@ -5,20 +5,23 @@ mod base;
 mod build;
 mod bundle;
 pub mod catalogue;
+pub mod check;
 mod choose;
 mod load;
 mod needed;
 pub mod pull;
+mod sound;
 mod stream;
 mod tool;
 mod transport;
 
 use std::{collections::BTreeMap, fmt, path::Path, str::FromStr};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 pub use bundle::NotABundle;
+pub use check::{Checked, ContractBroken};
 pub use choose::{Estimate, How, ImageRow, NoRecipe, Present, RoleEstimate, estimate, list};
 pub use load::{load, on_nodes};
 pub use pull::{PullError, PullErrorKind};
@@ -33,6 +36,7 @@ use crate::{
     spec::{Flavour, ImageSource, LabSpec, Topology},
 };
 use catalogue::{Catalogue, SHORT};
+use check::Candidate;
 use needed::Chances;
 
 /// What an image is for.
@@ -176,6 +180,8 @@ pub async fn ensure(cx: StepCx, host: &Host, spec: &LabSpec, mirror: Option<&str
             choose::gather(&cx, host, &catalogue, source, mirror, &roles).await?
         }
     };
+    let (sound, replaced) = sound::only(&cx, host, &catalogue, &spec.images, mirror, images).await?;
+    (images, changed) = (sound, changed | replaced);
     let (tool, made) = tool::ensure(&cx, &host.docker).await?;
     images.0.insert(Role::Tool, named(&host.docker, Role::Tool, &tool, Origin::Packages("tool".to_owned())).await?);
     changed |= made;
@@ -217,8 +223,50 @@ async fn some(
     let chosen = |role: &Role| if roles.is_empty() { can(*role) } else { roles.contains(role) };
     let roles: Vec<Role> = Role::ALL.into_iter().filter(chosen).collect();
     let (images, changed) = choose::gather(&cx, host, &catalogue, source, mirror, &roles).await?;
-    let detail = format!("{} images {verb}", images.0.len());
+    let (images, _) = sound::only(&cx, host, &catalogue, source, mirror, images).await?;
+    let detail = format!("{} images {verb}, and sound", images.0.len());
     Ok(Stepped::changed(changed, images, detail))
+}
+
+/// Holds the images that Docker has for these roles (all of them, when there are none) against their contracts; with
+/// `image`, that one instead, whatever it is called.
+///
+/// # Errors
+/// There is no image to look at, or one cannot be run at all. A line that breaks is no error: it is in the report.
+pub async fn check(cx: StepCx, host: &Host, roles: &[Role], image: Option<&str>) -> Result<Stepped<Vec<Checked>>> {
+    let mut candidates = Vec::new();
+    if let (Some(name), Some(role)) = (image, roles.first()) {
+        let found = host.docker.image(name).await?;
+        let found = found.with_context(|| format!("Docker has no image {name}; `docker pull {name}` fetches it"))?;
+        candidates.push(Candidate { role: *role, image: name.to_owned(), id: found.id });
+    } else {
+        for row in choose::list(&host.docker).await? {
+            let wanted = roles.is_empty() || roles.contains(&row.role);
+            match row.present.filter(|_| wanted) {
+                Some(Present { id, origin: Origin::Registry(image), .. }) => {
+                    candidates.push(Candidate { role: row.role, image, id });
+                }
+                Some(Present { id, .. }) => {
+                    candidates.push(Candidate { role: row.role, image: row.built_tag.unwrap_or_default(), id });
+                }
+                None if roles.contains(&row.role) => {
+                    bail!(
+                        "there is no image for {0} here; `wplab images build {0}` or `wplab images pull` makes one",
+                        row.role.name()
+                    );
+                }
+                None => {}
+            }
+        }
+    }
+    let checked = check::check(&cx, &host.docker, candidates).await?;
+    let broken = checked.iter().filter(|checked| checked.broken().is_some()).count();
+    let detail = match (checked.len(), broken) {
+        (0, _) => "no image is here yet".to_owned(),
+        (all, 0) => format!("{all} images keep their contracts"),
+        (all, broken) => format!("{broken} of {all} images break their contracts"),
+    };
+    Ok(Stepped::done(checked, detail))
 }
 
 /// Writes the images of both topologies into one file (see [`ImageSource::Bundle`]), after making sure that they are
