@@ -37,16 +37,7 @@ pub(super) async fn exports() -> Result<Verdict> {
     let shell = format!("exec 1>&2; exec {} \"$@\"", program);
     let server = Cmd::new("sh").arg("-c").arg(shell).arg(program.as_str()).args(args.iter().cloned()).watch(log_line);
     tokio::pin!(server);
-    let said = || {
-        let log = log.lock().unwrap_or_else(PoisonError::into_inner);
-        let bad: Vec<&str> = log
-            .iter()
-            .map(String::as_str)
-            .filter(|l| l.contains(":CRIT") || l.contains(":FATAL") || l.contains(":MAJ"))
-            .collect();
-        let last: Vec<&str> = log.iter().rev().take(3).map(String::as_str).collect();
-        if bad.is_empty() { last.join("; ") } else { bad[bad.len().saturating_sub(3)..].join("; ") }
-    };
+    let said = || last_words(&log.lock().unwrap_or_else(PoisonError::into_inner));
     let look = || async {
         Ok(match nfs_ready::check(SocketAddr::from(ADDRESS), EXPORT).await {
             Ok(()) => Look::Ready(()),
@@ -73,6 +64,18 @@ pub(super) async fn exports() -> Result<Verdict> {
     ensure!(left.is_empty(), "ganesha left {} in {EXPORT}, which is what users see", left.join(", "));
     let log = log.lock().unwrap_or_else(PoisonError::into_inner);
     unknown(&log)
+}
+
+/// What a log says that ended badly. Of D-Bus, Kerberos and rpcbind, which nothing here has, it always complains.
+fn last_words(log: &[String]) -> String {
+    let bad = [":CONFIG :CRIT", ":EXPORT :CRIT", ":FSAL :CRIT", ":FATAL"];
+    let told = |line: &String| {
+        // `TIME : epoch N : HOST : PROGRAM-PID[THREAD] FUNCTION :ROOM :LEVEL :TEXT`
+        line.split_once("] ").map_or(line.as_str(), |(_, rest)| rest).to_owned()
+    };
+    let worst: Vec<String> = log.iter().filter(|line| bad.iter().any(|b| line.contains(b))).map(told).collect();
+    let words = if worst.is_empty() { log.iter().map(told).collect() } else { worst };
+    words[words.len().saturating_sub(3)..].join("; ")
 }
 
 /// What the log says of parameters that this release does not know.

@@ -33,7 +33,11 @@ pub struct Sandbox {
     pub user: String,
     /// Capabilities without `CAP_`.
     pub capabilities: Vec<String>,
-    /// Folders in memory that everybody may write to.
+    /// The image's own files may be changed, for as long as the container lives.
+    pub writable_root: bool,
+    /// Without the engine's filter of system calls: that of the nodes is another one.
+    pub unfiltered: bool,
+    /// Folders in memory that the user may write to.
     pub folders: Vec<String>,
     /// Folders on disk, as volumes that go with the container.
     pub volumes: Vec<String>,
@@ -44,7 +48,11 @@ pub struct Sandbox {
 impl Sandbox {
     fn body(&self) -> Result<ContainerCreateBody> {
         let (program, args) = self.command.split_first().context("no command was given")?;
-        let memory = |folder: &String| (folder.clone(), "rw,nosuid,nodev,exec,mode=0777".to_owned());
+        // Where the image has such a folder, the runtime keeps its mode: it has to belong to the user.
+        let owner = self.user.split_once(':').map(|(uid, gid)| format!(",uid={uid},gid={gid}")).unwrap_or_default();
+        let memory = |folder: &String| (folder.clone(), format!("rw,nosuid,nodev,exec,mode=0777{owner}"));
+        let mut security = vec!["no-new-privileges".to_owned()];
+        security.extend(self.unfiltered.then(|| "seccomp=unconfined".to_owned()));
         Ok(ContainerCreateBody {
             image: Some(self.image.clone()),
             entrypoint: Some(vec![program.clone()]),
@@ -55,10 +63,10 @@ impl Sandbox {
             network_disabled: Some(true),
             host_config: Some(HostConfig {
                 network_mode: Some("none".to_owned()),
-                readonly_rootfs: Some(true),
+                readonly_rootfs: Some(!self.writable_root),
                 cap_drop: Some(vec!["ALL".to_owned()]),
                 cap_add: Some(self.capabilities.clone()),
-                security_opt: Some(vec!["no-new-privileges".to_owned()]),
+                security_opt: Some(security),
                 tmpfs: Some(self.folders.iter().map(memory).collect()),
                 volumes_from: self.sees.as_ref().map(|container| vec![format!("{container}:ro")]),
                 ..Default::default()
@@ -228,8 +236,10 @@ mod tests {
             (Some("999:999"), Some(vec!["/a".into()]), Some(vec!["b".into()]))
         );
         assert_eq!((host.readonly_rootfs, host.network_mode.as_deref()), (Some(true), Some("none")));
+        assert_eq!(host.security_opt, Some(vec!["no-new-privileges".into()]));
         assert_eq!((host.cap_drop, host.cap_add), (Some(vec!["ALL".into()]), Some(Vec::new())));
         assert_eq!(host.volumes_from, Some(vec!["lender:ro".into()]));
+        assert_eq!(host.tmpfs.expect("folders")["/tmp"], "rw,nosuid,nodev,exec,mode=0777,uid=999,gid=999");
         assert!(host.privileged.is_none() && host.binds.is_none());
         assert!(Sandbox::default().body().is_err(), "nothing to run");
     }

@@ -212,9 +212,14 @@ fn sandbox(role: Role, image: &str) -> Result<Sandbox> {
         .unwrap_or_default();
     let context = container.security_context.clone().unwrap_or_default();
     sandbox.capabilities = context.capabilities.and_then(|capabilities| capabilities.add).unwrap_or_default();
+    sandbox.writable_root = context.read_only_root_filesystem != Some(true);
     sandbox.folders.extend(writable(&pod, &container));
     match role {
-        Role::Nfs => sandbox.volumes.push("/export".to_owned()),
+        Role::Nfs => {
+            sandbox.volumes.push("/export".to_owned());
+            // Docker's filter (20.10) forbids name_to_handle_at, by which ganesha knows files; containerd's does not.
+            sandbox.unfiltered = true;
+        }
         Role::Mysql | Role::Mariadb | Role::Percona => sandbox.folders.push("/var/lib/mysql".to_owned()),
         // Where the installer finds it.
         Role::Wordpress => sandbox.folders.push("/mnt/wp-content".to_owned()),
@@ -246,6 +251,8 @@ struct Memory {
 impl Memory {
     fn open() -> Result<Memory> {
         let mut hash = Sha256::new();
+        hash.update(include_str!("check.rs"));
+        hash.update(include_str!("../../host/docker/throwaway.rs"));
         hash.update(inspect::fingerprint());
         hash.update(manifests::fingerprint());
         let key = hex(&hash.finalize());
@@ -310,6 +317,7 @@ mod tests {
         assert!(!mysql.folders.iter().any(|f| f == TOOLS), "what is lent is read-only");
         assert_eq!(sandbox(Role::Percona, "x").expect("a sandbox").user, "1001:1001");
         let nfs = sandbox(Role::Nfs, "x").expect("a sandbox");
+        assert!(nfs.writable_root && !mysql.writable_root);
         assert!(nfs.capabilities.contains(&"DAC_READ_SEARCH".to_owned()) && nfs.user.is_empty());
         assert_eq!(nfs.volumes, ["/export"]);
         assert_eq!(sandbox(Role::Wordpress, "x").expect("a sandbox").user, "33:33");

@@ -18,7 +18,9 @@ mod transport;
 use std::{collections::BTreeMap, fmt, path::Path, str::FromStr};
 
 use anyhow::{Context, Result, bail};
+use futures_util::future::try_join;
 use serde::{Deserialize, Serialize};
+use tokio::sync::SetOnce;
 
 pub use bundle::NotABundle;
 pub use check::{Checked, ContractBroken};
@@ -38,6 +40,7 @@ use crate::{
 use catalogue::{Catalogue, SHORT};
 use check::Candidate;
 use needed::Chances;
+use sound::Gathering;
 
 /// What an image is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -167,21 +170,44 @@ impl ImageSet {
 }
 
 /// Makes sure that every image that a lab needs is in Docker, and has the name that manifests use. [`ImageSet::flavour`]
-/// of the set tells which flavour the lab got.
+/// of the set tells which flavour the lab got. `node` gets the name of the node's image as soon as it is there: nodes can
+/// boot while the others are on their way.
 ///
 /// # Errors
 /// [`PullError`], [`NoRecipe`], [`NotABundle`], [`crate::host::docker::BuildFailed`], or Docker's own.
-pub async fn ensure(cx: StepCx, host: &Host, spec: &LabSpec, mirror: Option<&str>) -> Result<Stepped<ImageSet>> {
+pub async fn ensure(
+    cx: StepCx,
+    host: &Host,
+    spec: &LabSpec,
+    mirror: Option<&str>,
+    node: &SetOnce<String>,
+) -> Result<Stepped<ImageSet>> {
     let catalogue = Catalogue::embedded()?;
+    let gathering = Gathering { cx: &cx, host, catalogue: &catalogue, spec, mirror };
     let roles = choose::roles(&host.docker, &catalogue, spec, mirror).await?;
-    let (mut images, mut changed) = match &spec.images {
-        ImageSource::Bundle(path) => bundle::load(&cx, &host.docker, path, &roles).await?,
-        source @ (ImageSource::Auto | ImageSource::Registry | ImageSource::Packages) => {
-            choose::gather(&cx, host, &catalogue, source, mirror, &roles).await?
-        }
+    let hand_on = |images: &ImageSet| {
+        let reference = images.reference(Role::Node)?.to_owned();
+        // Only the first is waited for; there is only one.
+        let _ = node.set(reference);
+        anyhow::Ok(())
     };
-    let (sound, replaced) = sound::only(&cx, host, &catalogue, &spec.images, mirror, images).await?;
-    (images, changed) = (sound, changed | replaced);
+    let (mut images, mut changed) = if gathering.is_at_hand(Role::Node).await? {
+        // Nothing that has to be built for the others has to be built for it.
+        let first = async {
+            let first = gathering.sound(&[Role::Node]).await?;
+            hand_on(&first.0)?;
+            anyhow::Ok(first)
+        };
+        let others: Vec<Role> = roles.into_iter().filter(|role| *role != Role::Node).collect();
+        let (first, others) = try_join(first, gathering.sound(&others)).await?;
+        let mut images = others.0;
+        images.0.extend(first.0.0);
+        (images, first.1 | others.1)
+    } else {
+        let all = gathering.sound(&roles).await?;
+        hand_on(&all.0)?;
+        all
+    };
     let (tool, made) = tool::ensure(&cx, &host.docker).await?;
     images.0.insert(Role::Tool, named(&host.docker, Role::Tool, &tool, Origin::Packages("tool".to_owned())).await?);
     changed |= made;
@@ -222,8 +248,9 @@ async fn some(
     };
     let chosen = |role: &Role| if roles.is_empty() { can(*role) } else { roles.contains(role) };
     let roles: Vec<Role> = Role::ALL.into_iter().filter(chosen).collect();
-    let (images, changed) = choose::gather(&cx, host, &catalogue, source, mirror, &roles).await?;
-    let (images, _) = sound::only(&cx, host, &catalogue, source, mirror, images).await?;
+    let spec = LabSpec { images: source.clone(), ..LabSpec::default() };
+    let gathering = Gathering { cx: &cx, host, catalogue: &catalogue, spec: &spec, mirror };
+    let (images, changed) = gathering.sound(&roles).await?;
     let detail = format!("{} images {verb}, and sound", images.0.len());
     Ok(Stepped::changed(changed, images, detail))
 }

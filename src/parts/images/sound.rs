@@ -4,56 +4,101 @@
 use anyhow::Result;
 
 use super::{
-    Image, ImageSet, Origin, Role,
+    Image, ImageSet, Origin, Role, bundle,
     catalogue::Catalogue,
     check::{self, Candidate, Checked, ContractBroken},
-    choose,
+    choose::{self, How},
 };
-use crate::{host::Host, run::StepCx, spec::ImageSource};
+use crate::{
+    host::Host,
+    run::StepCx,
+    spec::{Flavour, ImageSource, LabSpec},
+};
 
-/// The same images, or others in place of those that break their contracts; and whether any was replaced.
-///
-/// # Errors
-/// [`ContractBroken`] of an image that was asked for, or that cannot be replaced; and as [`choose::gather`].
-pub(super) async fn only(
-    cx: &StepCx,
-    host: &Host,
-    catalogue: &Catalogue,
-    source: &ImageSource,
-    mirror: Option<&str>,
-    mut images: ImageSet,
-) -> Result<(ImageSet, bool)> {
-    let broken: Vec<ContractBroken> = look(cx, host, &images).await?.iter().filter_map(Checked::broken).collect();
-    let (replaceable, fatal): (Vec<_>, Vec<_>) = broken.into_iter().partition(|broken| {
-        let built = images.0.get(&broken.role).is_none_or(|image| matches!(image.origin, Origin::Packages(_)));
-        let recipe = catalogue.role(broken.role).is_some_and(|role| role.recipe.is_some());
-        matches!(source, ImageSource::Auto) && recipe && !built
-    });
-    if let Some(broken) = fatal.into_iter().next() {
-        return Err(broken.into());
-    }
-    if replaceable.is_empty() {
-        return Ok((images, false));
-    }
-    for broken in &replaceable {
-        cx.warn(format!("{broken}; one is built from packages instead"));
-    }
-    let roles: Vec<Role> = replaceable.iter().map(|broken| broken.role).collect();
-    let (built, _) = choose::gather(cx, host, catalogue, &ImageSource::Packages, mirror, &roles).await?;
-    if let Some(broken) = look(cx, host, &built).await?.iter().find_map(Checked::broken) {
-        return Err(broken.into());
-    }
-    images.0.extend(built.0);
-    Ok((images, true))
+/// What decides where images come from, and the ways to them.
+pub(super) struct Gathering<'a> {
+    pub(super) cx: &'a StepCx,
+    pub(super) host: &'a Host,
+    pub(super) catalogue: &'a Catalogue,
+    pub(super) spec: &'a LabSpec,
+    pub(super) mirror: Option<&'a str>,
 }
 
-/// Looks at every image of a set.
-///
-/// # Errors
-/// As [`check::check`].
-pub(super) async fn look(cx: &StepCx, host: &Host, images: &ImageSet) -> Result<Vec<Checked>> {
-    let candidates = images.0.iter().map(|(role, image)| candidate(*role, image)).collect();
-    check::check(cx, &host.docker, candidates).await
+impl Gathering<'_> {
+    /// Images for these roles that keep their contracts, and whether anything was pulled or built.
+    ///
+    /// # Errors
+    /// [`ContractBroken`] of an image that was asked for, or that cannot be replaced; and as [`choose::gather`].
+    pub(super) async fn sound(&self, roles: &[Role]) -> Result<(ImageSet, bool)> {
+        let (images, changed) = match &self.spec.images {
+            ImageSource::Bundle(path) => bundle::load(self.cx, &self.host.docker, path, roles).await?,
+            source => self.gather(source, roles).await?,
+        };
+        let (images, replaced) = self.only_sound(images).await?;
+        Ok((images, changed | replaced))
+    }
+
+    /// Whether a role's image can be had without building anything.
+    ///
+    /// # Errors
+    /// As [`choose::way`].
+    pub(super) async fn is_at_hand(&self, role: Role) -> Result<bool> {
+        let source = &self.spec.images;
+        if matches!(source, ImageSource::Bundle(_)) {
+            return Ok(false);
+        }
+        let way = choose::way(self.host, self.catalogue, source, self.mirror, role).await?;
+        Ok(!matches!(way, Some(How::Build(_))))
+    }
+
+    async fn gather(&self, source: &ImageSource, roles: &[Role]) -> Result<(ImageSet, bool)> {
+        choose::gather(self.cx, self.host, self.catalogue, source, self.mirror, roles).await
+    }
+
+    async fn only_sound(&self, mut images: ImageSet) -> Result<(ImageSet, bool)> {
+        let broken: Vec<ContractBroken> = self.look(&images).await?.iter().filter_map(Checked::broken).collect();
+        let (replaceable, fatal): (Vec<_>, Vec<_>) =
+            broken.into_iter().partition(|it| self.is_replaceable(it, &images));
+        if let Some(broken) = fatal.into_iter().next() {
+            return Err(broken.into());
+        }
+        if replaceable.is_empty() {
+            return Ok((images, false));
+        }
+        let mut roles = Vec::new();
+        for broken in &replaceable {
+            // The flavour that was left open is the other one.
+            let instead = if broken.role == Role::Percona { Role::Mariadb } else { broken.role };
+            images.0.remove(&broken.role);
+            roles.push(instead);
+            self.cx.warn(if instead == broken.role {
+                format!("{broken}; one is built from packages instead")
+            } else {
+                format!("{broken}; MariaDB takes its place")
+            });
+        }
+        let (others, _) = self.gather(&ImageSource::Packages, &roles).await?;
+        if let Some(broken) = self.look(&others).await?.iter().find_map(Checked::broken) {
+            return Err(broken.into());
+        }
+        images.0.extend(others.0);
+        Ok((images, true))
+    }
+
+    /// It was pulled, nobody asked for just that, and there is another way.
+    fn is_replaceable(&self, broken: &ContractBroken, images: &ImageSet) -> bool {
+        let pulled = images.0.get(&broken.role).is_some_and(|image| matches!(image.origin, Origin::Registry(_)));
+        let other_way = match broken.role {
+            Role::Percona => self.spec.database.flavour == Flavour::Auto,
+            role => self.catalogue.role(role).is_some_and(|source| source.recipe.is_some()),
+        };
+        pulled && other_way && matches!(self.spec.images, ImageSource::Auto)
+    }
+
+    async fn look(&self, images: &ImageSet) -> Result<Vec<Checked>> {
+        let candidates = images.0.iter().map(|(role, image)| candidate(*role, image)).collect();
+        check::check(self.cx, &self.host.docker, candidates).await
+    }
 }
 
 fn candidate(role: Role, image: &Image) -> Candidate {
