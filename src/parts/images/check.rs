@@ -158,7 +158,7 @@ async fn one(cx: &StepCx, docker: &Docker, memory: &Memory, lender: &str, candid
         bail!("the look into image {} of role {role} ended with {}: {}", candidate.image, ran.code, ran.stderr.trim());
     };
     for (seen, what) in report.different() {
-        cx.say(format!("{role}: {} is {what}", seen.line));
+        cx.warn(format!("image {} of role {role}, {}: {what}", candidate.image, seen.line));
     }
     memory.keep(&candidate, &report)?;
     cx.task_done(role, if report.broken().next().is_some() { "breaks its contract" } else { "keeps its contract" });
