@@ -6,9 +6,11 @@ mod build;
 mod bundle;
 pub mod catalogue;
 mod choose;
+pub mod forecast;
 mod load;
 mod needed;
 pub mod pull;
+mod rule;
 mod stream;
 mod tool;
 mod transport;
@@ -19,7 +21,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 pub use bundle::NotABundle;
-pub use choose::{Estimate, How, ImageRow, NoRecipe, Present, RoleEstimate, estimate, list};
+pub use choose::{Estimate, How, ImageRow, Kept, NoRecipe, NotKept, Present, RoleEstimate, estimate, list};
 pub use load::{load, on_nodes};
 pub use pull::{PullError, PullErrorKind};
 pub use transport::DiskFull;
@@ -163,17 +165,23 @@ impl ImageSet {
 }
 
 /// Makes sure that every image that a lab needs is in Docker, and has the name that manifests use. [`ImageSet::flavour`]
-/// of the set tells which flavour the lab got.
+/// of the set tells which flavour the lab got. `kept` is what the lab has, if it stands.
 ///
 /// # Errors
-/// [`PullError`], [`NoRecipe`], [`NotABundle`], [`crate::host::docker::BuildFailed`], or Docker's own.
-pub async fn ensure(cx: StepCx, host: &Host, spec: &LabSpec, mirror: Option<&str>) -> Result<Stepped<ImageSet>> {
+/// [`PullError`], [`NoRecipe`], [`NotKept`], [`NotABundle`], [`crate::host::docker::BuildFailed`], or Docker's own.
+pub async fn ensure(
+    cx: StepCx,
+    host: &Host,
+    spec: &LabSpec,
+    mirror: Option<&str>,
+    kept: &Kept,
+) -> Result<Stepped<ImageSet>> {
     let catalogue = Catalogue::embedded()?;
     let roles = choose::roles(&host.docker, &catalogue, spec, mirror).await?;
     let (mut images, mut changed) = match &spec.images {
         ImageSource::Bundle(path) => bundle::load(&cx, &host.docker, path, &roles).await?,
         source @ (ImageSource::Auto | ImageSource::Registry | ImageSource::Packages) => {
-            choose::gather(&cx, host, &catalogue, source, mirror, &roles).await?
+            choose::gather(&cx, host, &catalogue, source, mirror, kept, &roles).await?
         }
     };
     let (tool, made) = tool::ensure(&cx, &host.docker).await?;
@@ -190,7 +198,7 @@ pub async fn ensure(cx: StepCx, host: &Host, spec: &LabSpec, mirror: Option<&str
 /// # Errors
 /// [`NoRecipe`], [`crate::host::docker::BuildFailed`], or Docker's own.
 pub async fn build(cx: StepCx, host: &Host, roles: &[Role], mirror: Option<&str>) -> Result<Stepped<ImageSet>> {
-    some(cx, host, &ImageSource::Packages, roles, mirror, "built").await
+    some(cx, host, &ImageSource::Packages, roles, mirror, &Kept::new(), "built").await
 }
 
 /// Pulls the public images of these roles (all, when there are none).
@@ -198,7 +206,21 @@ pub async fn build(cx: StepCx, host: &Host, roles: &[Role], mirror: Option<&str>
 /// # Errors
 /// [`PullError`], or Docker's own.
 pub async fn pull(cx: StepCx, host: &Host, roles: &[Role], mirror: Option<&str>) -> Result<Stepped<ImageSet>> {
-    some(cx, host, &ImageSource::Registry, roles, mirror, "pulled").await
+    some(cx, host, &ImageSource::Registry, roles, mirror, &Kept::new(), "pulled").await
+}
+
+/// Makes sure of the images of these roles alone, chosen as `up` chooses for a lab that has `kept`.
+///
+/// # Errors
+/// As [`ensure`].
+pub async fn take(
+    cx: StepCx,
+    host: &Host,
+    roles: &[Role],
+    mirror: Option<&str>,
+    kept: &Kept,
+) -> Result<Stepped<ImageSet>> {
+    some(cx, host, &ImageSource::Auto, roles, mirror, kept, "taken").await
 }
 
 async fn some(
@@ -207,6 +229,7 @@ async fn some(
     source: &ImageSource,
     roles: &[Role],
     mirror: Option<&str>,
+    kept: &Kept,
     verb: &str,
 ) -> Result<Stepped<ImageSet>> {
     let catalogue = Catalogue::embedded()?;
@@ -216,7 +239,7 @@ async fn some(
     };
     let chosen = |role: &Role| if roles.is_empty() { can(*role) } else { roles.contains(role) };
     let roles: Vec<Role> = Role::ALL.into_iter().filter(chosen).collect();
-    let (images, changed) = choose::gather(&cx, host, &catalogue, source, mirror, &roles).await?;
+    let (images, changed) = choose::gather(&cx, host, &catalogue, source, mirror, kept, &roles).await?;
     let detail = format!("{} images {verb}", images.0.len());
     Ok(Stepped::changed(changed, images, detail))
 }
@@ -241,7 +264,7 @@ pub async fn save(
     roles.extend(choose::roles(&host.docker, &catalogue, &spec, mirror).await?);
     roles.sort_unstable();
     roles.dedup();
-    let (images, _) = choose::gather(&cx, host, &catalogue, &spec.images, mirror, &roles).await?;
+    let (images, _) = choose::gather(&cx, host, &catalogue, &spec.images, mirror, &Kept::new(), &roles).await?;
     let size = bundle::save(&cx, &host.docker, &images, path).await?;
     Ok(Stepped::done(size, format!("{} images in {}, {} MB", images.0.len(), path.display(), size / 1_000_000)))
 }
@@ -281,7 +304,7 @@ pub async fn present(docker: &Docker, spec: &LabSpec) -> Result<ImageSet> {
 /// The catalogue is broken, which the tests rule out.
 pub fn public_set(spec: &LabSpec) -> Result<ImageSet> {
     let chances = Chances { registry: true, ..Chances::default() };
-    let roles = needed::roles(needed::server(&spec.database, &spec.images, chances));
+    let roles = needed::roles(needed::server(&spec.database, &spec.images, &chances));
     Ok(public_of(&Catalogue::embedded()?, &roles))
 }
 
