@@ -4,6 +4,8 @@
 #[path = "support/registry.rs"]
 #[allow(dead_code, reason = "its will to misbehave is for other tests")]
 mod registry;
+#[path = "support/serving.rs"]
+mod serving;
 #[path = "support/veil.rs"]
 mod veil;
 

@@ -1,9 +1,9 @@
-//! A container registry on loopback: with one tiny image and a will to misbehave, or with images that the machine's own
-//! Docker has, under whatever names.
+//! A container registry on loopback: with one tiny image and a will to misbehave, or (`serving`) with images that the
+//! machine's own Docker has.
 
 use std::{
     collections::HashMap,
-    io::{Read, Seek, SeekFrom},
+    io::SeekFrom,
     net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -22,7 +22,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 /// The name of the tiny image.
@@ -73,7 +73,7 @@ struct Shared {
 
 /// What a registry has.
 #[derive(Default)]
-struct Store {
+pub(crate) struct Store {
     /// By `PATH:TAG`: the manifest's digest.
     tags: HashMap<String, String>,
     /// By digest.
@@ -84,9 +84,10 @@ struct Store {
 
 /// A configuration or a layer.
 #[derive(Clone)]
-enum Blob {
+pub(crate) enum Blob {
     Memory(Bytes),
     /// A part of a file: where it begins and how long it is.
+    #[allow(dead_code, reason = "made by `serving` only, which not every test has")]
     Part(Arc<Path>, u64, u64),
 }
 
@@ -107,32 +108,8 @@ impl Registry {
         Registry::on(listener, digest, store, faults, None)
     }
 
-    /// Serves images that Docker has: each a name here (`library/mysql:9.7`) and one there (`wplab/mysql:0123456789ab`).
-    /// Their configurations are what they are there, so a pulled image has the id of the one that it was made from.
-    pub(crate) async fn serving(images: &[(&str, &str)]) -> Registry {
-        let docker = bollard::Docker::connect_with_local_defaults().expect("a socket");
-        let files = tempfile::tempdir().expect("a folder");
-        let (mut store, mut first) = (Store::default(), String::new());
-        for (n, (name, reference)) in images.iter().enumerate() {
-            let file = files.path().join(format!("{n}.tar"));
-            let mut written = tokio::fs::File::create(&file).await.expect("a file");
-            let mut pieces = std::pin::pin!(docker.export_image(reference));
-            while let Some(piece) = pieces.next().await {
-                let piece = piece.unwrap_or_else(|error| panic!("{reference} cannot be read from Docker: {error}"));
-                written.write_all(&piece).await.expect("written");
-            }
-            written.flush().await.expect("written");
-            let (config, layers) = tokio::task::spawn_blocking(move || archived(&file)).await.expect("read");
-            let digest = store.add(name, config, layers);
-            if first.is_empty() {
-                first = digest;
-            }
-        }
-        let (listener, _) = listener().await;
-        Registry::on(listener, first, store, Faults::default(), Some(files))
-    }
-
-    fn on(
+    /// One that has this and listens there.
+    pub(crate) fn on(
         listener: tokio::net::TcpListener,
         digest: String,
         store: Store,
@@ -175,63 +152,15 @@ impl Drop for Registry {
     }
 }
 
-async fn listener() -> (tokio::net::TcpListener, SocketAddr) {
+pub(crate) async fn listener() -> (tokio::net::TcpListener, SocketAddr) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     (listener, address)
 }
 
-/// Configuration and layers, with their digests, of the one image in an archive of `docker save`.
-fn archived(file: &Path) -> (Bytes, Vec<(String, Blob)>) {
-    let path: Arc<Path> = file.into();
-    let open = || tar::Archive::new(std::io::BufReader::new(std::fs::File::open(file).expect("an archive")));
-    // Some engines write a layer that another image has as well as a link to that.
-    let (mut parts, mut links) = (HashMap::new(), HashMap::new());
-    for entry in open().entries().expect("entries") {
-        let entry = entry.expect("an entry");
-        let name = entry.path().expect("a name").to_string_lossy().into_owned();
-        match entry.link_name().expect("a target") {
-            Some(target) => {
-                let target = target.to_string_lossy().trim_start_matches("../").to_owned();
-                links.insert(name, target);
-            }
-            None => {
-                parts.insert(name, (entry.raw_file_position(), entry.size()));
-            }
-        }
-    }
-    let part = |name: &str| parts[links.get(name).map_or(name, String::as_str)];
-    let content = |name: &str| {
-        let (at, size) = part(name);
-        let mut file = std::fs::File::open(file).expect("an archive");
-        file.seek(SeekFrom::Start(at)).expect("a place in it");
-        file.take(size)
-    };
-    let small = |name: &str| {
-        let mut bytes = Vec::new();
-        content(name).read_to_end(&mut bytes).expect("a whole entry");
-        Bytes::from(bytes)
-    };
-    let index: serde_json::Value = serde_json::from_slice(&small("manifest.json")).expect("JSON");
-    let config = small(index[0]["Config"].as_str().expect("a configuration"));
-    let layers = index[0]["Layers"].as_array().expect("layers").iter().map(|name| {
-        let name = name.as_str().expect("a name");
-        let (at, size) = part(name);
-        let (mut hash, mut piece, mut content) = (Sha256::new(), vec![0; 1 << 20], content(name));
-        loop {
-            match content.read(&mut piece).expect("a whole layer") {
-                0 => break,
-                read => hash.update(&piece[..read]),
-            }
-        }
-        (named(&hash.finalize()), Blob::Part(path.clone(), at, size))
-    });
-    (config, layers.collect())
-}
-
 impl Store {
     /// Adds an image of this configuration and these layers; returns its manifest's digest.
-    fn add(&mut self, name: &str, config: Bytes, layers: Vec<(String, Blob)>) -> String {
+    pub(crate) fn add(&mut self, name: &str, config: Bytes, layers: Vec<(String, Blob)>) -> String {
         let described: Vec<_> = layers
             .iter()
             .map(|(digest, blob)| {
@@ -401,7 +330,7 @@ fn digest(bytes: &[u8]) -> String {
     named(&Sha256::digest(bytes))
 }
 
-fn named(hash: &[u8]) -> String {
+pub(crate) fn named(hash: &[u8]) -> String {
     let hex: String = hash.iter().map(|b| format!("{b:02x}")).collect();
     format!("sha256:{hex}")
 }

@@ -69,8 +69,9 @@ impl Drop for Veil {
 impl Hiding {
     async fn pass(&self, request: Request<Incoming>) -> Result<Response<Body>, std::io::Error> {
         let path = decoded(request.uri().path());
-        // Behind the version of the API.
-        let path = path.split_once("/v1.").and_then(|(_, rest)| rest.split_once('/')).map_or(path.as_str(), |(_, p)| p);
+        // A client may say the version of the API first.
+        let path = path.trim_start_matches('/');
+        let path = path.strip_prefix("v1.").and_then(|rest| rest.split_once('/')).map_or(path, |(_, rest)| rest);
         let query = |name: &str| {
             let pairs = request.uri().query().unwrap_or_default().split('&');
             pairs.filter_map(|pair| pair.split_once('=')).find(|(n, _)| *n == name).map(|(_, value)| decoded(value))
