@@ -6,8 +6,9 @@ use serde::Serialize;
 use crate::{
     event::StepId,
     host::{doctor, kind, labs, needs, ports},
-    parts::images::{self, Estimate, How, Role},
+    parts::images::{self, Estimate, How, Role, RoleEstimate, forecast},
     spec::{DatabaseSpec, LabName, LabSpec, Topology},
+    up::standing,
 };
 
 /// What `up` would do, and what it would use.
@@ -44,6 +45,8 @@ pub struct PlannedImage {
     pub role: Role,
     /// `present`, `pull REFERENCE`, `build RECIPE`, `from the bundle`, or `made of this executable`.
     pub action: String,
+    /// Why that, as a sentence fragment; empty for what is always so.
+    pub because: String,
 }
 
 /// What a lab takes of the machine.
@@ -61,48 +64,52 @@ pub struct Uses {
 /// Looks at the machine and says what `up` would do.
 ///
 /// # Errors
-/// [`crate::host::doctor::Missing`] when no Docker engine answers; [`kind::NotOurs`].
+/// [`crate::host::doctor::Missing`] when no Docker engine answers; [`kind::NotOurs`]; [`crate::up::OtherData`]; or an image
+/// cannot be had.
 pub async fn plan(spec: &LabSpec, mirror: Option<&str>) -> Result<PlanReport> {
     let host = doctor::engine(mirror).await?;
     let there = kind::containers(&host.docker, &spec.name).await?;
     kind::NotOurs::check(&spec.name, &there)?;
     let lab = labs::labs(&host.docker).await?.into_iter().find(|lab| lab.name == spec.name.as_str());
-    let estimate = images::estimate(&host, spec, mirror).await?;
+    let standing = standing::foresee(spec).await?;
+    let estimate = images::estimate(&host, &standing.settle(spec), mirror, &standing.kept).await?;
     let port = match lab.as_ref().and_then(|lab| lab.port) {
         Some(port) => port,
         None => ports::next_free(spec.cluster.port, &host.docker.published_ports().await?)?,
     };
-    let needs = needs::of(spec, !estimate.builds.is_empty());
+    let builds: Vec<&str> = estimate.builds.iter().map(|(name, _)| name.as_str()).collect();
+    let needs = needs::of(spec, forecast::building(&builds));
     Ok(PlanReport {
         name: spec.name.clone(),
-        steps: steps(spec, &estimate, lab.map(|lab| (lab.running, lab.nodes)), port),
-        images: estimate.roles.iter().map(|r| PlannedImage { role: r.role, action: action(&r.how) }).collect(),
+        steps: steps(spec, &estimate, lab.map(|lab| (lab.running, lab.nodes)), port, host.facts.cpus),
+        images: estimate.roles.into_iter().map(planned).collect(),
         uses: Uses { memory: needs.memory, disk: needs.disk, ports: vec![port] },
     })
 }
 
-fn action(how: &How) -> String {
-    match how {
+fn planned(RoleEstimate { role, how, because }: RoleEstimate) -> PlannedImage {
+    let action = match how {
         How::Present(origin) => format!("present ({origin})"),
         How::Pull(reference) => format!("pull {reference}"),
         How::Build(recipe) => format!("build {recipe}"),
         How::Bundle => "from the bundle".to_owned(),
         How::Tool => "made of this executable".to_owned(),
-    }
+    };
+    PlannedImage { role, action, because }
 }
 
 /// `lab`: how many nodes run, of how many, when there is a lab of that name.
-fn steps(spec: &LabSpec, estimate: &Estimate, lab: Option<(usize, usize)>, port: u16) -> Vec<PlannedStep> {
+fn steps(spec: &LabSpec, estimate: &Estimate, lab: Option<(usize, usize)>, port: u16, cores: u64) -> Vec<PlannedStep> {
     let absent = lab.is_none();
     let wanted = usize::from(spec.cluster.workers) + 1;
     let pulls = estimate.roles.iter().filter(|r| matches!(r.how, How::Pull(_))).count();
+    let plural = if cores == 1 { "" } else { "s" };
+    let time = format!("about {} min on {cores} core{plural}", estimate.build_seconds.div_ceil(60));
     let images = match (pulls, estimate.builds.len()) {
         (0, 0) => "every image is here".to_owned(),
         (pulls, 0) => format!("pull {pulls}"),
-        (0, builds) => format!("build {builds}, about {} min on two cores", estimate.build_seconds.div_ceil(60)),
-        (pulls, builds) => {
-            format!("pull {pulls}, build {builds}, about {} min on two cores", estimate.build_seconds.div_ceil(60))
-        }
+        (0, builds) => format!("build {builds}, {time}"),
+        (pulls, builds) => format!("pull {pulls}, build {builds}, {time}"),
     };
     let cluster = match lab {
         None => format!("create 1 control plane and {} workers, site on 127.0.0.1:{port}", spec.cluster.workers),
@@ -153,11 +160,15 @@ fn members(database: &DatabaseSpec, estimate: &Estimate) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parts::images::{Origin, RoleEstimate};
+    use crate::parts::images::Origin;
+
+    fn role(role: Role, how: How) -> RoleEstimate {
+        RoleEstimate { role, how, because: "so".into() }
+    }
 
     fn estimate(how: How, builds: &[(&str, u64)]) -> Estimate {
         Estimate {
-            roles: vec![RoleEstimate { role: Role::Node, how }, RoleEstimate { role: Role::Tool, how: How::Tool }],
+            roles: vec![role(Role::Node, how), role(Role::Tool, How::Tool)],
             builds: builds.iter().map(|(name, seconds)| ((*name).to_owned(), *seconds)).collect(),
             build_seconds: builds.iter().map(|(_, seconds)| seconds).sum(),
         }
@@ -165,10 +176,10 @@ mod tests {
 
     #[test]
     fn a_bare_machine_builds_and_creates() {
-        let steps = steps(&LabSpec::default(), &estimate(How::Build("node".into()), &[("node", 100)]), None, 8081);
+        let steps = steps(&LabSpec::default(), &estimate(How::Build("node".into()), &[("node", 100)]), None, 8081, 2);
         assert_eq!(steps.len(), StepId::UP.len());
         let find = |step| steps.iter().find(|s| s.step == step).expect("planned");
-        assert_eq!(find(StepId::Images).what, "build 1, about 2 min on two cores");
+        assert_eq!(find(StepId::Images).what, "build 1, about 2 min on 2 cores");
         assert_eq!(find(StepId::Cluster).what, "create 1 control plane and 3 workers, site on 127.0.0.1:8081");
         assert!(find(StepId::Database).changes && !find(StepId::Smoke).changes);
     }
@@ -176,9 +187,18 @@ mod tests {
     #[test]
     fn a_lab_that_is_there_is_only_looked_at() {
         let present = How::Present(Origin::Packages("node".into()));
-        let steps = steps(&LabSpec::default(), &estimate(present, &[]), Some((4, 4)), 8080);
+        let steps = steps(&LabSpec::default(), &estimate(present, &[]), Some((4, 4)), 8080, 2);
         assert!(steps.iter().all(|s| !s.changes), "{steps:?}");
         assert_eq!(steps[2].what, "4 nodes run");
+    }
+
+    #[test]
+    fn every_image_is_planned_with_its_reason() {
+        let of = |how| planned(role(Role::Nfs, how));
+        let wanted = |action: &str| PlannedImage { role: Role::Nfs, action: action.into(), because: "so".into() };
+        assert_eq!(of(How::Build("nfs".into())), wanted("build nfs"));
+        assert_eq!(of(How::Pull("x/y:1@sha256:0".into())), wanted("pull x/y:1@sha256:0"));
+        assert_eq!(of(How::Present(Origin::Packages("nfs".into()))), wanted("present (recipe nfs)"));
     }
 
     #[test]
@@ -187,11 +207,11 @@ mod tests {
         spec.database.topology = Topology::Galera;
         let mut estimate = estimate(How::Bundle, &[]);
         let database = |estimate: &Estimate| {
-            let steps = steps(&spec, estimate, None, 8080);
+            let steps = steps(&spec, estimate, None, 8080, 2);
             steps.into_iter().find(|s| s.step == StepId::Database).expect("planned").what
         };
         assert_eq!(database(&estimate), "3 members of etcd, 3 of MariaDB with Galera with 1Gi each");
-        estimate.roles.push(RoleEstimate { role: Role::Percona, how: How::Bundle });
+        estimate.roles.push(role(Role::Percona, How::Bundle));
         assert_eq!(database(&estimate), "3 members of etcd, 3 of Percona XtraDB Cluster with 1Gi each");
     }
 }

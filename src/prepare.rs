@@ -10,8 +10,9 @@ use crate::{
         docker::Docker,
         doctor::{self, Diagnosis},
         fix::{Consent, Fixer},
+        outlook::ImagesAhead,
     },
-    parts::images,
+    parts::images::{self, forecast},
     run::{Run, StepCx, Stepped},
     spec::LabSpec,
 };
@@ -23,7 +24,8 @@ use crate::{
 /// # Errors
 /// The first installation that failed. What is missing still is no error: it is in the diagnosis.
 pub async fn prepare(run: &Run, spec: &LabSpec, mirror: Option<&str>, consent: &dyn Consent) -> Result<Diagnosis> {
-    run.step(StepId::Fix, |cx| async move { doctor::cure(&cx, spec, mirror, &fixer(&cx, consent)).await }).await
+    run.step(StepId::Fix, |cx| async move { doctor::cure(&cx, spec, mirror, &fixer(&cx, spec, mirror, consent)).await })
+        .await
 }
 
 /// The machine for a lab, after installing what `consent` agrees to, if anybody is there to ask.
@@ -36,17 +38,20 @@ pub(crate) async fn preflight(
     mirror: Option<&str>,
     consent: Option<&dyn Consent>,
 ) -> Result<Stepped<Host>> {
-    let fixer = consent.map(|consent| fixer(&cx, consent));
+    let fixer = consent.map(|consent| fixer(&cx, spec, mirror, consent));
     doctor::preflight(cx, spec, mirror, fixer.as_ref()).await
 }
 
-/// When nothing on the machine has `kind`, it is built like an image; the recipes belong to a room that the machine's
-/// does not know.
-fn fixer<'a>(cx: &StepCx, consent: &'a dyn Consent) -> Fixer<'a> {
+/// When nothing on the machine has `kind`, it is built like an image; and what follows is images above all. Both belong
+/// to a room that the machine's does not know.
+fn fixer<'a>(cx: &StepCx, spec: &'a LabSpec, mirror: Option<&'a str>, consent: &'a dyn Consent) -> Fixer<'a> {
     let cx = cx.clone();
     let kind_recipe = move |docker: Docker| -> BoxFuture<'a, Result<String>> {
         let cx = cx.clone();
         Box::pin(async move { images::kind_recipe(&cx, &docker).await })
     };
-    Fixer { consent, kind_recipe: Box::new(kind_recipe) }
+    let images_ahead = move |docker, facts, kind| -> BoxFuture<'a, Result<ImagesAhead>> {
+        Box::pin(forecast::ahead(docker, facts, spec, mirror, kind))
+    };
+    Fixer { consent, kind_recipe: Box::new(kind_recipe), images_ahead: Box::new(images_ahead) }
 }

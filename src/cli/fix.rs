@@ -4,7 +4,10 @@ use std::io::{self, IsTerminal};
 
 use clap::Args;
 use futures_util::future::BoxFuture;
-use wplab::host::fix::{Action, Consent};
+use wplab::host::{
+    fix::{Action, Consent},
+    outlook::Outlook,
+};
 
 use super::render::{Asker, Terminal};
 
@@ -26,15 +29,22 @@ impl Fix {
     }
 }
 
-/// Says what would be installed and, if there is somebody to ask, asks.
+/// Says what would be installed and what follows, and, if there is somebody to ask, asks.
 struct Fixing {
     ask: Option<Asker>,
     tell: Asker,
 }
 
 impl Consent for Fixing {
-    fn agree<'a>(&'a self, actions: &'a [Action]) -> BoxFuture<'a, bool> {
+    fn agree<'a>(&'a self, actions: &'a [Action], outlook: Option<&'a Outlook>) -> BoxFuture<'a, bool> {
         let list: String = actions.iter().map(|action| format!("\n  - {action}")).collect();
+        let ahead: String = outlook
+            .map(ToString::to_string)
+            .iter()
+            .flat_map(|all| all.lines())
+            .map(|line| format!("\n  - {line}"))
+            .collect();
+        let list = if ahead.is_empty() { list } else { format!("{list}\nand for `up` after that:{ahead}") };
         Box::pin(async move {
             match &self.ask {
                 Some(asker) => asker.ask(format!("--fix would do this on this machine:{list}\nGo on?")).await,

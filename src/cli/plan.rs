@@ -4,7 +4,12 @@ use anyhow::Result;
 use clap::Args;
 use wplab::plan;
 
-use super::{args::Wanted, failure::Ending, render::report, session::Session};
+use super::{
+    args::{self, Wanted},
+    failure::Ending,
+    render::report,
+    session::Session,
+};
 
 /// Say what `up` would do, pull, build and use, without doing it
 #[derive(Debug, Args)]
@@ -12,12 +17,15 @@ use super::{args::Wanted, failure::Ending, render::report, session::Session};
 pub(super) struct Plan {
     #[command(flatten)]
     wanted: Wanted,
+    /// Ask this registry instead of the images' own
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = args::mirror)]
+    registry_mirror: Option<String>,
 }
 
 impl Plan {
     pub(super) async fn run(self, session: &Session) -> Result<Ending> {
         let spec = self.wanted.spec()?;
-        let planned = session.perform(|_run| plan::plan(&spec, None)).await?;
+        let planned = session.perform(|_run| plan::plan(&spec, self.registry_mirror.as_deref())).await?;
         session.terminal.result(&planned, |paint| report::plan(&planned, paint));
         session.terminal.next(&[(self.wanted.again(), "do it")]);
         Ok(Ending::Done)

@@ -11,8 +11,9 @@ use crate::{
         Host, HostFacts,
         docker::Docker,
         findings::judge,
-        fix::{self, Fixer},
+        fix::{self, Action, Fixer, KindSource},
         observe::{EngineSeen, Observed, observe},
+        outlook::Outlook,
     },
     run::{StepCx, Stepped},
     spec::LabSpec,
@@ -133,13 +134,26 @@ async fn cured(cx: &StepCx, spec: &LabSpec, mirror: Option<&str>, fixer: Option<
     let as_it_is = Cured { observed, docker, changed: false };
     let Some(fixer) = fixer else { return Ok(as_it_is) };
     let actions = fix::plan(spec, &as_it_is.observed);
-    if actions.is_empty() || !fixer.consent.agree(&actions).await {
+    if actions.is_empty() {
+        return Ok(as_it_is);
+    }
+    let outlook = outlook(spec, &as_it_is, fixer, &actions).await;
+    if !fixer.consent.agree(&actions, outlook.as_ref()).await {
         return Ok(as_it_is);
     }
     fix::carry_out(cx, fixer, &actions).await?;
     cx.say("looking at this machine again");
     let (observed, docker) = observe(spec, mirror).await;
     Ok(Cured { observed, docker, changed: true })
+}
+
+/// What follows the actions; `None` where that cannot be told, for a reason that the step of the images will give.
+async fn outlook(spec: &LabSpec, now: &Cured, fixer: &Fixer<'_>, actions: &[Action]) -> Option<Outlook> {
+    let from_recipe =
+        |action: &Action| matches!(action, Action::Kind { sources } if sources.first() == Some(&KindSource::Recipe));
+    let kind = actions.iter().any(from_recipe);
+    let images = (fixer.images_ahead)(now.docker.clone(), now.observed.facts(), kind).await.ok()?;
+    Some(Outlook::new(spec, &now.observed, actions, images))
 }
 
 /// Looks at everything, lets `fixer` (from `--fix`) install what is missing, and opens the door to the machine.
@@ -185,12 +199,7 @@ pub async fn engine(mirror: Option<&str>) -> Result<Host> {
 }
 
 fn diagnose(spec: &LabSpec, observed: &Observed) -> Diagnosis {
-    let mut facts =
-        HostFacts { kernel_nfs: observed.kernel_nfs, registry: observed.registry.is_ok(), ..HostFacts::default() };
-    if let EngineSeen::Answers(info) = &observed.engine {
-        facts = HostFacts { cgroup_version: info.cgroup_version, cpus: info.cpus, memory: info.memory, ..facts };
-    }
-    Diagnosis { findings: judge(spec, observed), facts }
+    Diagnosis { findings: judge(spec, observed), facts: observed.facts() }
 }
 
 #[cfg(test)]

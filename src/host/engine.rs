@@ -35,6 +35,11 @@ pub(crate) fn configured() -> bool {
     is_configured(Path::new(DAEMON_JSON), Path::new(SHIM))
 }
 
+/// Whether the engine that we would start, configured as it is or as `--fix` would configure it, has our runtime.
+pub(crate) fn has_our_runtime() -> bool {
+    std::fs::read_to_string(DAEMON_JSON).is_ok_and(|text| text == OURS)
+}
+
 fn is_configured(json: &Path, shim: &Path) -> bool {
     match std::fs::read_to_string(json) {
         Ok(text) => text != OURS || shim.exists(),

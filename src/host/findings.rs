@@ -5,7 +5,8 @@ use crate::{
         cluster_rules::{self, Leak},
         docker::EngineInfo,
         doctor::{Cure, Finding, Level},
-        fix, needs,
+        fix,
+        needs::{self, Building},
         observe::{EngineSeen, Inotify, KIND_MIN, Observed, Privileged},
         version::Version,
     },
@@ -19,14 +20,22 @@ pub(crate) const INOTIFY_MIN: Inotify = Inotify { instances: 512, watches: 131_0
 /// The tool holds a handful of connections per node and image.
 const OPEN_FILES_MIN: u64 = 1024;
 
-/// Images will have to be built from packages.
-pub(crate) fn packages_needed(spec: &LabSpec, seen: &Observed) -> bool {
+/// What has to be built, as far as it can be told without looking at each image. With `auto` and a registry that
+/// answers, that is what is quick to build; and the node, where this machine cannot run the public one.
+fn building(spec: &LabSpec, seen: &Observed) -> Building {
     match spec.images {
-        ImageSource::Packages => !seen.images,
-        // Where the kernel has no NFS client, only the package-built node image can mount the lab's volume.
-        ImageSource::Auto => !seen.images && (seen.registry.is_err() || !seen.kernel_nfs),
-        ImageSource::Registry | ImageSource::Bundle(_) => false,
+        ImageSource::Registry | ImageSource::Bundle(_) => Building::Nothing,
+        ImageSource::Auto | ImageSource::Packages if seen.images => Building::Nothing,
+        ImageSource::Auto if seen.registry.is_ok() && seen.facts().unfit_for_public_node().is_none() => {
+            Building::Services
+        }
+        ImageSource::Auto | ImageSource::Packages => Building::Everything,
     }
+}
+
+/// Debian itself has to be made from packages, with `mmdebstrap`; where a registry answers, it is pulled.
+pub(crate) fn bases_are_made(spec: &LabSpec, seen: &Observed) -> bool {
+    building(spec, seen) != Building::Nothing && seen.registry.is_err()
 }
 
 /// Every finding, in a fixed order.
@@ -121,9 +130,11 @@ fn privileged(seen: &Observed) -> Finding {
     const ID: &str = "privileged";
     match &seen.privileged {
         Privileged::Works => fine(ID, "Privileged containers run", "tried"),
-        Privileged::Fails(why) if seen.sys_resource => fine(ID, "Privileged containers do not run", why.clone())
-            .at(Level::Blocking)
-            .cured_by("use an engine that allows `docker run --privileged`", false),
+        Privileged::Fails(why) if seen.sys_resource || seen.our_runtime => {
+            fine(ID, "Privileged containers do not run", why.clone())
+                .at(Level::Blocking)
+                .cured_by("use an engine that allows `docker run --privileged`", false)
+        }
         // We never reconfigure an engine that answers, so this is for the administrator.
         Privileged::Fails(why) => fine(
             ID,
@@ -135,8 +146,14 @@ fn privileged(seen: &Observed) -> Finding {
         Privileged::Untried if seen.sys_resource => {
             fine(ID, "Privileged containers should run", "no image is here to try it with")
         }
+        // As after `--fix`: an engine that has no image yet, and whose configuration is known to work.
+        Privileged::Untried if seen.our_runtime => fine(
+            ID,
+            "Privileged containers should run",
+            "the engine's runtime is ours, which does without CAP_SYS_RESOURCE; no image is here to try it with",
+        ),
         Privileged::Untried => {
-            let detail = "processes here never have CAP_SYS_RESOURCE, and no image is here to try it with; an engine that `--fix` started can";
+            let detail = "processes here never have CAP_SYS_RESOURCE, the engine's runtime is not ours, which does without, and no image is here to try it with";
             fine(ID, "Privileged containers may not run", detail).at(Level::Warning)
         }
     }
@@ -192,7 +209,7 @@ fn enough(have: u64, need: u64) -> Level {
 }
 
 fn memory(spec: &LabSpec, seen: &Observed) -> Finding {
-    let need = needs::of(spec, packages_needed(spec, seen)).memory;
+    let need = needs::of(spec, Building::Nothing).memory;
     let detail = format!("this lab needs about {}", needs::shown(need));
     let engine = if let EngineSeen::Answers(info) = &seen.engine { Some(info.memory) } else { None };
     match seen.memory.or(engine) {
@@ -214,7 +231,7 @@ fn memory(spec: &LabSpec, seen: &Observed) -> Finding {
 }
 
 fn disk(spec: &LabSpec, seen: &Observed) -> Finding {
-    let need = needs::of(spec, packages_needed(spec, seen)).disk;
+    let need = needs::of(spec, building(spec, seen)).disk;
     let detail = format!("this lab needs about {} where Docker keeps its data", needs::shown(need));
     match seen.disk {
         None => fine("disk", "Free disk space is not known", detail),
@@ -236,7 +253,7 @@ fn disk(spec: &LabSpec, seen: &Observed) -> Finding {
 fn inotify(spec: &LabSpec, seen: &Observed, fixable: bool) -> Option<Finding> {
     let Inotify { instances, watches } = seen.inotify?;
     let finding = fine("inotify", format!("inotify allows {instances} instances and {watches} watches"), "");
-    let need = needs::of(spec, false).inotify;
+    let need = needs::of(spec, Building::Nothing).inotify;
     let short = seen.lab.is_none() && seen.inotify_room.is_some_and(|room| room < need);
     if !short && instances >= INOTIFY_MIN.instances && watches >= INOTIFY_MIN.watches {
         return Some(finding);
@@ -301,7 +318,11 @@ fn port(spec: &LabSpec, seen: &Observed) -> Finding {
     match (seen.lab, seen.free_port) {
         (Some(Some(port)), _) => fine("port", format!("The lab answers on port {port}"), ""),
         (_, Some(port)) if port == wanted => fine("port", format!("Port {wanted} is free"), ""),
-        (_, Some(port)) => fine("port", format!("Port {wanted} is taken"), format!("a new lab gets {port}")),
+        (_, Some(port)) => fine(
+            "port",
+            format!("Port {wanted} is taken: the site will be at 127.0.0.1:{port}"),
+            "the next free port, unless the lab file says another",
+        ),
         (_, None) => fine("port", format!("Port {wanted} and the next hundred are taken"), "")
             .at(Level::Blocking)
             .cured_by("choose another cluster.port in the lab file", false),
@@ -347,7 +368,7 @@ fn registry(spec: &LabSpec, seen: &Observed) -> Finding {
 }
 
 fn mmdebstrap(spec: &LabSpec, seen: &Observed, fixable: bool) -> Option<Finding> {
-    if !packages_needed(spec, seen) {
+    if !bases_are_made(spec, seen) {
         return None;
     }
     if seen.mmdebstrap {

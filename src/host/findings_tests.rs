@@ -7,6 +7,8 @@ use crate::host::needs::tests::spec;
 pub(crate) fn healthy() -> Observed {
     Observed {
         arch: "x86_64",
+        cores: 4,
+        cgroup_v2: true,
         root: true,
         apt: true,
         systemd: true,
@@ -15,6 +17,7 @@ pub(crate) fn healthy() -> Observed {
         dockerd: true,
         daemon_json: true,
         sys_resource: true,
+        our_runtime: false,
         privileged: Privileged::Works,
         disk: Some(200 << 30),
         memory: Some(32 << 30),
@@ -46,6 +49,7 @@ fn info() -> EngineInfo {
         containerd_store: false,
         root_dir: "/var/lib/docker".into(),
         rootless: false,
+        runtime: "runc".into(),
         cpus: 4,
         memory: 32 << 30,
         os: "Debian GNU/Linux 13".into(),
@@ -107,12 +111,17 @@ fn the_engines_own_findings() {
 #[test]
 fn the_machines_findings() {
     type Case = (&'static str, fn(&mut LabSpec, &mut Observed), Level);
-    let cases: [Case; 28] = [
+    let cases: [Case; 29] = [
         ("docker-engine", |_, s| s.engine = EngineSeen::Denied, Level::Blocking),
         ("docker-engine", |_, s| s.engine = EngineSeen::Silent("refused".into()), Level::Blocking),
         ("privileged", |_, s| s.privileged = Privileged::Fails("unable to apply caps".into()), Level::Blocking),
         ("privileged", |_, s| s.privileged = Privileged::Untried, Level::Ok),
         ("privileged", |_, s| (s.privileged, s.sys_resource) = (Privileged::Untried, false), Level::Warning),
+        (
+            "privileged",
+            |_, s| (s.privileged, s.sys_resource, s.our_runtime) = (Privileged::Untried, false, true),
+            Level::Ok,
+        ),
         ("architecture", |_, s| s.arch = "aarch64", Level::Ok),
         ("architecture", |_, s| s.arch = "riscv64", Level::Blocking),
         ("memory", |_, s| s.memory = Some(3 << 30), Level::Warning),
@@ -144,7 +153,7 @@ fn the_machines_findings() {
 }
 
 #[test]
-fn mmdebstrap_matters_only_when_images_have_to_be_built() {
+fn mmdebstrap_matters_only_when_bases_have_to_be_made() {
     let seen = |images, registry| Observed { images, registry, mmdebstrap: false, ..healthy() };
     let no = || Err("no answer".to_owned());
     assert_eq!(mmdebstrap(&spec(), &seen(false, Ok(())), true), None);
@@ -155,7 +164,8 @@ fn mmdebstrap_matters_only_when_images_have_to_be_built() {
 
 #[test]
 fn a_taken_port_is_answered_by_the_next_and_a_running_lab_keeps_its_own() {
-    assert_eq!(found("port", |_, s| s.free_port = Some(8083)).detail, "a new lab gets 8083");
+    let taken = found("port", |_, s| s.free_port = Some(8083));
+    assert_eq!(taken.title, "Port 8080 is taken: the site will be at 127.0.0.1:8083");
     assert_eq!(
         found("port", |_, s| (s.lab, s.free_port) = (Some(Some(8080)), Some(8081))).title,
         "The lab answers on port 8080"
@@ -175,4 +185,42 @@ fn the_cure_fits_the_machine() {
     assert_eq!(silent(true, false, false, true), ("sudo setsid --fork dockerd".into(), true));
     assert_eq!(silent(false, true, true, false), ("sudo apt-get install docker.io iptables".into(), false));
     assert!(!silent(false, true, false, true).1, "without apt nothing can be installed");
+}
+
+#[test]
+fn what_has_to_be_built_follows_the_choice_per_role() {
+    let of = |images: ImageSource, change: fn(&mut Observed)| {
+        let mut seen = Observed { images: false, ..healthy() };
+        change(&mut seen);
+        building(&LabSpec { images, ..spec() }, &seen)
+    };
+    let silent = |seen: &mut Observed| seen.registry = Err("no answer".into());
+    assert_eq!(of(ImageSource::Auto, |_| ()), Building::Services);
+    assert_eq!(of(ImageSource::Auto, silent), Building::Everything);
+    assert_eq!(of(ImageSource::Auto, |seen| seen.kernel_nfs = false), Building::Everything);
+    assert_eq!(of(ImageSource::Auto, |seen| seen.sys_resource = false), Building::Everything);
+    assert_eq!(of(ImageSource::Auto, |seen| (seen.sys_resource, seen.our_runtime) = (false, true)), Building::Services);
+    assert_eq!(of(ImageSource::Auto, |seen| seen.images = true), Building::Nothing);
+    assert_eq!(of(ImageSource::Packages, |_| ()), Building::Everything);
+    assert_eq!(of(ImageSource::Registry, silent), Building::Nothing);
+    // Bases are pulled where a registry answers, even for what is built.
+    let seen = Observed { images: false, mmdebstrap: false, ..healthy() };
+    assert!(!bases_are_made(&LabSpec { images: ImageSource::Packages, ..spec() }, &seen));
+}
+
+#[test]
+fn facts_before_there_is_an_engine_are_about_the_one_that_fix_would_start() {
+    let bare = Observed {
+        engine: EngineSeen::Silent("there is no such socket".into()),
+        sys_resource: false,
+        daemon_json: false,
+        cgroup_v2: false,
+        ..healthy()
+    };
+    let facts = bare.facts();
+    assert_eq!((facts.cpus, facts.memory, facts.cgroup_version, facts.sys_resource), (4, 0, 1, true));
+    assert!(!Observed { daemon_json: true, ..bare.clone() }.facts().sys_resource, "somebody's own configuration");
+    assert!(Observed { daemon_json: true, our_runtime: true, ..bare }.facts().sys_resource);
+    let answers = Observed { sys_resource: false, daemon_json: false, ..healthy() };
+    assert!(!answers.facts().sys_resource, "an engine that answers is left as it is");
 }

@@ -9,11 +9,13 @@ use serde::Serialize;
 
 use crate::{
     host::{
+        HostFacts,
         docker::Docker,
         engine,
-        findings::{INOTIFY_MIN, inotify_target, packages_needed},
+        findings::{INOTIFY_MIN, bases_are_made, inotify_target},
         needs,
         observe::{self, EngineSeen, KIND_MIN, Observed},
+        outlook::{ImagesAhead, Outlook},
         process::{self, Cmd},
     },
     run::StepCx,
@@ -27,12 +29,18 @@ const BUILD_LIMIT: Duration = Duration::from_mins(15);
 
 /// Who is asked before anything is changed.
 pub trait Consent: Send + Sync {
-    /// Shows what would be done and says whether to go ahead. Without a terminal or with `--yes` that is always so.
-    fn agree<'a>(&'a self, actions: &'a [Action]) -> BoxFuture<'a, bool>;
+    /// Shows what would be done, and what would follow as far as it is known, and says whether to go ahead. Without a
+    /// terminal or with `--yes` that is always so.
+    fn agree<'a>(&'a self, actions: &'a [Action], outlook: Option<&'a Outlook>) -> BoxFuture<'a, bool>;
 }
 
 /// Builds the image of the recipe `kind`, whose `/kind` is the executable, and returns its reference.
 pub type KindRecipe<'a> = dyn Fn(Docker) -> BoxFuture<'a, Result<String>> + Send + Sync + 'a;
+
+/// Says which images a lab would still need on a machine of these facts; what is in the engine is looked at if there is
+/// one, and `true` adds the recipe `kind`.
+pub type AheadOfLab<'a> =
+    dyn Fn(Option<Docker>, HostFacts, bool) -> BoxFuture<'a, Result<ImagesAhead>> + Send + Sync + 'a;
 
 /// What `--fix` needs from its caller.
 pub struct Fixer<'a> {
@@ -40,6 +48,8 @@ pub struct Fixer<'a> {
     pub consent: &'a dyn Consent,
     /// The last resort for `kind`; the recipes belong to another room.
     pub kind_recipe: Box<KindRecipe<'a>>,
+    /// What follows; images, too, belong to another room.
+    pub images_ahead: Box<AheadOfLab<'a>>,
 }
 
 impl fmt::Debug for Fixer<'_> {
@@ -167,7 +177,7 @@ pub(crate) fn plan(spec: &LabSpec, seen: &Observed) -> Vec<Action> {
         }
     }
     let optional = if packages.is_empty() { Vec::new() } else { vec!["docker-cli"] };
-    if seen.apt && seen.root && packages_needed(spec, seen) && !seen.mmdebstrap {
+    if seen.apt && seen.root && bases_are_made(spec, seen) && !seen.mmdebstrap {
         packages.push("mmdebstrap");
     }
     let client_comes = packages.contains(&"docker.io");
@@ -218,7 +228,8 @@ pub(crate) async fn carry_out(cx: &StepCx, fixer: &Fixer<'_>, actions: &[Action]
 
 fn raised_inotify(spec: &LabSpec, seen: &Observed) -> Option<Action> {
     let now = seen.inotify.filter(|_| seen.root)?;
-    let short = seen.lab.is_none() && seen.inotify_room.is_some_and(|room| room < needs::of(spec, false).inotify);
+    let short = seen.lab.is_none()
+        && seen.inotify_room.is_some_and(|room| room < needs::of(spec, needs::Building::Nothing).inotify);
     let instances = inotify_target(now.instances, INOTIFY_MIN.instances, short);
     let watches = inotify_target(now.watches, INOTIFY_MIN.watches, false);
     ((instances, watches) != (now.instances, now.watches)).then_some(Action::RaiseInotify { instances, watches })

@@ -18,6 +18,7 @@ pub mod labs;
 pub mod lock;
 pub(crate) mod needs;
 mod observe;
+pub mod outlook;
 pub mod ports;
 pub mod process;
 pub mod registry;
@@ -45,10 +46,28 @@ pub struct HostFacts {
     pub cgroup_version: u8,
     /// The kernel can mount NFS itself. Where not, only the package-built node image can (NFS over FUSE).
     pub kernel_nfs: bool,
+    /// Privileged containers start: their processes can have `CAP_SYS_RESOURCE`, or the engine's runtime is ours, which
+    /// leaves it out.
+    pub sys_resource: bool,
     /// A container registry answers.
     pub registry: bool,
-    /// Cores of the engine.
+    /// Cores of the engine, or of this machine while there is none.
     pub cpus: u64,
-    /// Memory of the engine in bytes.
+    /// Memory of the engine in bytes; 0 while there is none.
     pub memory: u64,
+}
+
+impl HostFacts {
+    /// Why the public node image would not work on this machine, if so; the package-built one would.
+    pub fn unfit_for_public_node(&self) -> Option<&'static str> {
+        if !self.kernel_nfs {
+            Some("the kernel has no NFS client, and the public node image brings none")
+        } else if self.cgroup_version == 1 {
+            Some("the systemd of the public node image does not start on cgroup v1")
+        } else if !self.sys_resource {
+            Some("processes here never have CAP_SYS_RESOURCE, which the public node image asks for")
+        } else {
+            None
+        }
+    }
 }

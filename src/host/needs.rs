@@ -21,10 +21,33 @@ const ETCD_DISK: u64 = 256 * MIB;
 const IMAGES: u64 = 4 * GIB;
 /// A node's own copy of the images, unpacked, and its logs.
 const NODE_DISK: u64 = 3 * GIB;
-/// Build containers, package and module caches.
-const BUILDING: u64 = 8 * GIB;
+/// Build containers, package and module caches, when Kubernetes is among what is compiled.
+const COMPILING: u64 = 8 * GIB;
+/// The same, when only Debian packages are installed.
+const INSTALLING: u64 = GIB;
 /// What a fresh volume really takes, however large it may grow.
 const VOLUME: u64 = GIB;
+
+/// What has to be built before a lab can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Building {
+    /// Every image is here, or comes from elsewhere.
+    Nothing,
+    /// Those that Debian packages are installed into.
+    Services,
+    /// Also those whose programs are compiled.
+    Everything,
+}
+
+/// Bytes that the images take in Docker, and building them beside that.
+pub(crate) fn images(building: Building) -> u64 {
+    IMAGES
+        + match building {
+            Building::Nothing => 0,
+            Building::Services => INSTALLING,
+            Building::Everything => COMPILING,
+        }
+}
 
 /// What a lab needs; memory and disk in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +61,8 @@ pub(crate) struct Needs {
     pub(crate) inotify: u64,
 }
 
-/// What this lab needs; `build` when its images have to be built first.
-pub(crate) fn of(spec: &LabSpec, build: bool) -> Needs {
+/// What this lab needs.
+pub(crate) fn of(spec: &LabSpec, building: Building) -> Needs {
     let members = u64::from(spec.database.members);
     let workers = u64::from(spec.cluster.workers);
     let etcds = match spec.database.topology {
@@ -56,7 +79,7 @@ pub(crate) fn of(spec: &LabSpec, build: bool) -> Needs {
     Needs {
         memory: CONTROL_PLANE + workers * WORKER + SERVANTS + pods,
         inotify: 27 + workers * 14 + 16,
-        disk: IMAGES + (workers + 1) * NODE_DISK + volumes + if build { BUILDING } else { 0 },
+        disk: images(building) + (workers + 1) * NODE_DISK + volumes,
     }
 }
 
@@ -106,18 +129,19 @@ pub(crate) mod tests {
 
     #[test]
     fn needs_grow_with_the_lab() {
-        let all = of(&spec(), false);
+        let all = of(&spec(), Building::Nothing);
         assert_eq!(all.memory, (900 + 3 * 200 + 400 + 3 * 768 + 3 * 256 + 2 * 32) * MIB);
         assert_eq!(all.disk, 4 * GIB + 4 * 3 * GIB + 3 * 512 * MIB + GIB);
         assert_eq!(all.inotify, 85);
-        assert_eq!(of(&spec(), true).disk - all.disk, BUILDING);
+        assert_eq!(of(&spec(), Building::Everything).disk - all.disk, COMPILING);
+        assert_eq!(of(&spec(), Building::Services).disk - all.disk, INSTALLING);
         let mut small = spec();
         small.cluster.workers = 1;
-        assert_eq!(all.memory - of(&small, false).memory, 2 * WORKER);
+        assert_eq!(all.memory - of(&small, Building::Nothing).memory, 2 * WORKER);
         let mut galera = spec();
         galera.database.topology = Topology::Galera;
-        assert_eq!(of(&galera, false).memory - all.memory, 3 * ETCD);
-        assert_eq!(of(&galera, false).disk - all.disk, 3 * ETCD_DISK);
+        assert_eq!(of(&galera, Building::Nothing).memory - all.memory, 3 * ETCD);
+        assert_eq!(of(&galera, Building::Nothing).disk - all.disk, 3 * ETCD_DISK);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     host::{
+        HostFacts,
         cluster_rules::{self, Leak},
         docker::{Docker, EngineInfo},
         engine,
@@ -26,6 +27,10 @@ pub(crate) const KIND_MIN: Version = Version(0, 31, 0);
 pub(crate) struct Observed {
     /// As Rust names it: `x86_64`, `aarch64`.
     pub(crate) arch: &'static str,
+    /// Cores of this machine.
+    pub(crate) cores: u64,
+    /// The machine has cgroup v2.
+    pub(crate) cgroup_v2: bool,
     pub(crate) root: bool,
     pub(crate) apt: bool,
     pub(crate) systemd: bool,
@@ -37,6 +42,8 @@ pub(crate) struct Observed {
     pub(crate) daemon_json: bool,
     /// Processes of the engine that we would start can have CAP_SYS_RESOURCE.
     pub(crate) sys_resource: bool,
+    /// The engine's runtime, or that of the engine that we would start, is ours and does without.
+    pub(crate) our_runtime: bool,
     pub(crate) privileged: Privileged,
     /// Free bytes where the engine keeps its data.
     pub(crate) disk: Option<u64>,
@@ -125,9 +132,15 @@ pub(crate) async fn observe(spec: &LabSpec, mirror: Option<&str>) -> (Observed, 
     let root = rustix::process::geteuid().is_root();
     let systemd = Path::new("/run/systemd/system").is_dir();
     let root_dir = if let EngineSeen::Answers(info) = &engine { info.root_dir.clone() } else { "/var/lib".into() };
+    let our_runtime = match &engine {
+        EngineSeen::Answers(info) => info.runtime == engine::SHIM,
+        EngineSeen::Denied | EngineSeen::Silent(_) => engine::has_our_runtime(),
+    };
     let elsewhere = std::env::var("DOCKER_HOST").is_ok_and(|host| !host.is_empty() && !host.starts_with("unix://"));
     let observed = Observed {
         arch: std::env::consts::ARCH,
+        cores: std::thread::available_parallelism().map_or(1, |n| n.get() as u64),
+        cgroup_v2: Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
         root,
         apt,
         systemd,
@@ -136,11 +149,12 @@ pub(crate) async fn observe(spec: &LabSpec, mirror: Option<&str>) -> (Observed, 
         dockerd: process::find("dockerd").is_some(),
         daemon_json: engine::configured(),
         sys_resource: sys_resource(&read(if systemd { "/proc/1/status" } else { "/proc/self/status" })),
+        our_runtime,
         privileged,
         disk: if elsewhere { None } else { free_disk(Path::new(&root_dir)) },
         memory: if elsewhere { None } else { available_memory(&read("/proc/meminfo")) },
         inotify: inotify(),
-        inotify_room: (root && !elsewhere).then(|| inotify_room(needs::of(spec, false).inotify)),
+        inotify_room: (root && !elsewhere).then(|| inotify_room(needs::of(spec, needs::Building::Nothing).inotify)),
         open_files: open_files(&read("/proc/self/limits")),
         kind,
         kind_package,
@@ -178,6 +192,25 @@ async fn find_kind() -> Option<(PathBuf, Option<Version>)> {
 }
 
 impl Observed {
+    /// What other rooms decide on. While no engine answers, it is about the engine that `--fix` would start.
+    pub(crate) fn facts(&self) -> HostFacts {
+        let configurable = !matches!(self.engine, EngineSeen::Answers(_)) && !self.daemon_json;
+        let facts = HostFacts {
+            cgroup_version: if self.cgroup_v2 { 2 } else { 1 },
+            kernel_nfs: self.kernel_nfs,
+            sys_resource: self.sys_resource || self.our_runtime || configurable,
+            registry: self.registry.is_ok(),
+            cpus: self.cores,
+            memory: 0,
+        };
+        match &self.engine {
+            EngineSeen::Answers(info) => {
+                HostFacts { cgroup_version: info.cgroup_version, cpus: info.cpus, memory: info.memory, ..facts }
+            }
+            EngineSeen::Denied | EngineSeen::Silent(_) => facts,
+        }
+    }
+
     /// The `kind` that a lab may use.
     pub(crate) fn usable_kind(&self) -> Option<Kind> {
         let (path, version) = self.kind.as_ref()?;

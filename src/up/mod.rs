@@ -2,7 +2,7 @@
 //! real one is in `world`, and the tests' one only keeps a diary.
 
 mod diagnostics;
-mod standing;
+pub(crate) mod standing;
 mod world;
 
 use std::path::PathBuf;

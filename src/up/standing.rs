@@ -1,7 +1,7 @@
-//! What a lab that stands cannot become. Its volumes hold the data of one server, which another does not read, so `up`
-//! refuses before it touches anything inside the cluster.
+//! A lab that stands: what it keeps, and what it cannot become. Its volumes hold the data of one server, which another
+//! does not read, so `up` refuses before it touches anything inside the cluster.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use anyhow::Result;
 
@@ -9,12 +9,39 @@ use crate::{
     cluster::Cluster,
     host::kind,
     labels,
-    parts::images::ImageSet,
-    spec::{Flavour, LabName, LabSpec, load::SpecError},
+    parts::images::{ImageSet, Kept},
+    spec::{Flavour, ImageSource, LabName, LabSpec, Topology, load::SpecError},
 };
 
 /// How long a lab may take to say what it is before anything is done; one that does not is asked again in [`check`].
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What of a lab matters before its images are chosen. Of a lab that does not answer (its nodes are stopped) nothing is
+/// known and nothing is kept: its record is inside it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Standing {
+    /// The flavour of Galera that it runs.
+    flavour: Option<Flavour>,
+    /// Where its images came from.
+    pub(crate) kept: Kept,
+}
+
+impl Standing {
+    /// What is wanted, with the flavour that the lab has where it was left open and every flavour could be had.
+    pub(crate) fn settle<'a>(&self, wanted: &'a LabSpec) -> Cow<'a, LabSpec> {
+        let open = wanted.database.topology == Topology::Galera
+            && wanted.database.flavour == Flavour::Auto
+            && matches!(wanted.images, ImageSource::Auto | ImageSource::Registry);
+        match self.flavour.filter(|_| open) {
+            Some(flavour) => {
+                let mut settled = wanted.clone();
+                settled.database.flavour = flavour;
+                Cow::Owned(settled)
+            }
+            None => Cow::Borrowed(wanted),
+        }
+    }
+}
 
 /// Compares what is wanted with what the lab recorded, if there is one.
 ///
@@ -22,29 +49,34 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// [`OtherData`]; or the cluster does not answer.
 pub(super) async fn check(cluster: &Cluster, wanted: &LabSpec, images: &ImageSet) -> Result<()> {
     match recorded(cluster).await? {
-        Some((stands, flavour)) => Ok(compare(&stands, flavour, wanted, images.flavour())?),
+        Some((stands, had)) => Ok(compare(&stands, had.flavour(), wanted, images.flavour())?),
         None => Ok(()),
     }
 }
 
-/// The same before images are chosen, if the lab answers at all: what can be refused at once is.
+/// The same before images are chosen, if the lab answers at all: what can be refused at once is. Tells what it keeps.
 ///
 /// # Errors
 /// [`OtherData`].
-pub(super) async fn foresee(wanted: &LabSpec) -> Result<(), OtherData> {
+pub(crate) async fn foresee(wanted: &LabSpec) -> Result<Standing, OtherData> {
     let asked = async {
         let cluster = Cluster::connect(&kind::kubeconfig_path(&wanted.name), &wanted.name).await?;
         recorded(&cluster).await
     };
     let chosen = Some(wanted.database.flavour).filter(|flavour| *flavour != Flavour::Auto);
     match tokio::time::timeout(PATIENCE, asked).await {
-        Ok(Ok(Some((stands, flavour)))) => compare(&stands, flavour, wanted, chosen),
-        _ => Ok(()),
+        Ok(Ok(Some((stands, had)))) => {
+            compare(&stands, had.flavour(), wanted, chosen)?;
+            let flavour = had.flavour();
+            let kept = had.0.into_iter().map(|(role, image)| (role, image.origin)).collect();
+            Ok(Standing { flavour, kept })
+        }
+        _ => Ok(Standing::default()),
     }
 }
 
-/// What the lab was made from, and the flavour of its images.
-async fn recorded(cluster: &Cluster) -> Result<Option<(LabSpec, Option<Flavour>)>> {
+/// What the lab was made from, and its images.
+async fn recorded(cluster: &Cluster) -> Result<Option<(LabSpec, ImageSet)>> {
     if !cluster.has_namespace().await? {
         return Ok(None);
     }
@@ -54,8 +86,7 @@ async fn recorded(cluster: &Cluster) -> Result<Option<(LabSpec, Option<Flavour>)
         read => read?,
     };
     let images = cluster.record(labels::IMAGES).await?;
-    let flavour = serde_json::from_str::<ImageSet>(&images).ok().and_then(|images| images.flavour());
-    Ok(Some((stands, flavour)))
+    Ok(Some((stands, serde_json::from_str(&images).unwrap_or_default())))
 }
 
 /// The data of a lab that stands is of another server than the one that is wanted.
@@ -100,7 +131,25 @@ fn compare(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::Topology;
+
+    #[test]
+    fn a_flavour_that_was_left_open_is_that_of_the_lab_that_stands() {
+        let settled = |has, topology, asked, images| {
+            let mut wanted = LabSpec { images, ..LabSpec::default() };
+            (wanted.database.topology, wanted.database.flavour) = (topology, asked);
+            let standing = Standing { flavour: has, kept: Kept::new() };
+            standing.settle(&wanted).database.flavour
+        };
+        let (galera, auto, mariadb) = (Topology::Galera, Flavour::Auto, Some(Flavour::Mariadb));
+        assert_eq!(settled(mariadb, galera, auto, ImageSource::Auto), Flavour::Mariadb);
+        assert_eq!(settled(mariadb, galera, auto, ImageSource::Registry), Flavour::Mariadb);
+        assert_eq!(settled(None, galera, auto, ImageSource::Auto), auto);
+        assert_eq!(settled(mariadb, galera, Flavour::Percona, ImageSource::Auto), Flavour::Percona);
+        // What cannot be built and what a bundle lacks is told by who looks for it.
+        assert_eq!(settled(Some(Flavour::Percona), galera, auto, ImageSource::Packages), auto);
+        assert_eq!(settled(mariadb, galera, auto, ImageSource::Bundle("x".into())), auto);
+        assert_eq!(settled(mariadb, Topology::Replication, auto, ImageSource::Auto), auto);
+    }
 
     #[test]
     fn a_lab_keeps_its_topology_and_its_flavour() {

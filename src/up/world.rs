@@ -7,7 +7,10 @@ use k8s_openapi::api::{core::v1::Node, storage::v1::StorageClass};
 use kube::{ResourceExt, api::ListParams};
 use tokio::sync::{Notify, SetOnce};
 
-use super::{UpOptions, World, standing};
+use super::{
+    UpOptions, World,
+    standing::{self, Standing},
+};
 use crate::{
     cluster::Cluster,
     event::StepId,
@@ -37,13 +40,15 @@ pub(super) struct Real<'a> {
     lock: &'a LabLock,
     /// Remembered for the diagnostics of a later step.
     host: OnceLock<Host>,
+    /// What the lab is, if it stands; known once preflight has ended.
+    standing: OnceLock<Standing>,
     /// No node container will be thrown away any more: images may be loaded into those that appear.
     settled: Notify,
 }
 
 impl<'a> Real<'a> {
     pub(super) fn new(options: &'a UpOptions, lock: &'a LabLock) -> Self {
-        Real { options, lock, host: OnceLock::new(), settled: Notify::new() }
+        Real { options, lock, host: OnceLock::new(), standing: OnceLock::new(), settled: Notify::new() }
     }
 
     /// The machine, once preflight has ended well.
@@ -68,13 +73,16 @@ impl World for Real<'_> {
         let host = prepare::preflight(cx, spec, registry_mirror.as_deref(), fix.as_deref()).await?;
         // Before anything is built or pulled for a name that belongs to somebody else, or for a lab of another kind.
         NotOurs::check(&spec.name, &kind::containers(&host.value().docker, &spec.name).await?)?;
-        standing::foresee(spec).await?;
+        let _ = self.standing.set(standing::foresee(spec).await?);
         let _ = self.host.set(host.value().clone());
         Ok(host)
     }
 
     async fn images(&self, cx: StepCx, host: &Host, node: &SetOnce<String>) -> Result<Stepped<ImageSet>> {
-        images::ensure(cx, host, &self.options.spec, self.options.registry_mirror.as_deref(), node).await
+        let (spec, mirror) = (&self.options.spec, self.options.registry_mirror.as_deref());
+        let nothing = Standing::default();
+        let standing = self.standing.get().unwrap_or(&nothing);
+        images::ensure(cx, host, &standing.settle(spec), mirror, &standing.kept, node).await
     }
 
     async fn nodes(&self, cx: StepCx, host: &Host, image: &String) -> Result<Stepped<Nodes>> {

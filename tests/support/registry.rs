@@ -1,13 +1,17 @@
-//! A container registry on loopback with one tiny image, which can be told to misbehave.
+//! A container registry on loopback: with one tiny image and a will to misbehave, or (`serving`) with images that the
+//! machine's own Docker has.
 
 use std::{
+    collections::HashMap,
+    io::SeekFrom,
     net::SocketAddr,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream, stream::BoxStream};
+use futures_util::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use http_body_util::StreamBody;
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -18,10 +22,15 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-/// Size of the one layer: more than the engine reads at once.
+/// The name of the tiny image.
+const TINY: &str = "wplab-test/tiny:1";
+/// Size of its one layer: more than the engine reads at once.
 const LAYER: usize = 6 << 20;
+/// Bytes that are sent at once.
+const PIECE: u64 = 64 * 1024;
 
 /// What the registry does wrong. A number is how often.
 #[derive(Clone, Debug, Default)]
@@ -44,55 +53,71 @@ pub(crate) struct Faults {
 
 /// A registry that runs until it is dropped.
 pub(crate) struct Registry {
-    /// Where it listens.
+    /// Where it listens; `address.to_string()` is what `--registry-mirror` takes.
     pub(crate) address: SocketAddr,
-    /// The manifest's digest (`sha256:…`).
+    /// The digest of the first image's manifest (`sha256:…`).
     pub(crate) digest: String,
     shared: Arc<Shared>,
     task: tokio::task::JoinHandle<()>,
+    /// The images of Docker's that it serves.
+    _files: Option<tempfile::TempDir>,
 }
 
 struct Shared {
     faults: Mutex<Faults>,
     /// `METHOD PATH RANGE` of every request.
     seen: Mutex<Vec<String>>,
-    manifest: Bytes,
-    digest: String,
-    config: Bytes,
-    layer: Bytes,
+    store: Store,
     port: u16,
+}
+
+/// What a registry has.
+#[derive(Default)]
+pub(crate) struct Store {
+    /// By `PATH:TAG`: the manifest's digest.
+    tags: HashMap<String, String>,
+    /// By digest.
+    manifests: HashMap<String, Bytes>,
+    /// By digest: configurations and layers.
+    blobs: HashMap<String, Blob>,
+}
+
+/// A configuration or a layer.
+#[derive(Clone)]
+pub(crate) enum Blob {
+    Memory(Bytes),
+    /// A part of a file: where it begins and how long it is.
+    #[allow(dead_code, reason = "made by `serving` only, which not every test has")]
+    Part(Arc<Path>, u64, u64),
 }
 
 type Body = StreamBody<BoxStream<'static, Result<Frame<Bytes>, std::io::Error>>>;
 
 impl Registry {
-    /// Starts one. `salt` and the address go into the image, so that no two are the same.
+    /// One tiny image under [`Registry::image`]. `salt` and the address go into it, so that no two are the same.
     pub(crate) async fn start(salt: &str, faults: Faults) -> Registry {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
+        let (listener, address) = listener().await;
         let layer = layer(&format!("{salt} at {address}"));
         let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
         let config = json!({
             "architecture": arch, "os": "linux", "config": {"Cmd": ["/none"], "Labels": {"app.kubernetes.io/part-of": "wplab"}},
             "rootfs": {"type": "layers", "diff_ids": [digest(&layer)]},
         });
-        let config = Bytes::from(config.to_string());
-        let manifest = json!({
-            "schemaVersion": 2, "mediaType": MANIFEST,
-            "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "size": config.len(), "digest": digest(&config)},
-            "layers": [{"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "size": layer.len(), "digest": digest(&layer)}],
-        });
-        let manifest = Bytes::from(manifest.to_string());
-        let digest = digest(&manifest);
-        let shared = Shared {
-            faults: Mutex::new(faults),
-            seen: Mutex::default(),
-            digest: digest.clone(),
-            manifest,
-            config,
-            layer,
-            port: address.port(),
-        };
+        let mut store = Store::default();
+        let digest = store.add(TINY, Bytes::from(config.to_string()), vec![(digest(&layer), Blob::Memory(layer))]);
+        Registry::on(listener, digest, store, faults, None)
+    }
+
+    /// One that has this and listens there.
+    pub(crate) fn on(
+        listener: tokio::net::TcpListener,
+        digest: String,
+        store: Store,
+        faults: Faults,
+        files: Option<tempfile::TempDir>,
+    ) -> Registry {
+        let address = listener.local_addr().expect("an address");
+        let shared = Shared { faults: Mutex::new(faults), seen: Mutex::default(), store, port: address.port() };
         let shared = Arc::new(shared);
         let served = shared.clone();
         let task = tokio::spawn(async move {
@@ -107,12 +132,12 @@ impl Registry {
                 );
             }
         });
-        Registry { address, digest, shared, task }
+        Registry { address, digest, shared, task, _files: files }
     }
 
-    /// The image's name here.
+    /// The tiny image's name here.
     pub(crate) fn image(&self) -> String {
-        format!("{}/wplab-test/tiny:1", self.address)
+        format!("{}/{TINY}", self.address)
     }
 
     /// `METHOD PATH RANGE` of every request so far.
@@ -124,6 +149,83 @@ impl Registry {
 impl Drop for Registry {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+pub(crate) async fn listener() -> (tokio::net::TcpListener, SocketAddr) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    (listener, address)
+}
+
+impl Store {
+    /// Adds an image of this configuration and these layers; returns its manifest's digest.
+    pub(crate) fn add(&mut self, name: &str, config: Bytes, layers: Vec<(String, Blob)>) -> String {
+        let described: Vec<_> = layers
+            .iter()
+            .map(|(digest, blob)| {
+                json!({"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "size": blob.len(), "digest": digest})
+            })
+            .collect();
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": MANIFEST,
+            "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "size": config.len(), "digest": digest(&config)},
+            "layers": described,
+        });
+        let manifest = Bytes::from(manifest.to_string());
+        let digest_of_it = digest(&manifest);
+        self.tags.insert(name.to_owned(), digest_of_it.clone());
+        self.manifests.insert(digest_of_it.clone(), manifest);
+        self.blobs.insert(digest(&config), Blob::Memory(config));
+        self.blobs.extend(layers);
+        digest_of_it
+    }
+
+    /// The digest under which an image of this path has a tag or digest.
+    fn find(&self, path: &str, wanted: &str) -> Option<&String> {
+        let same_path = |name: &str| name.rsplit_once(':').is_some_and(|(p, _)| p == path);
+        let by_digest = || self.tags.iter().find(|(name, digest)| same_path(name) && *digest == wanted);
+        self.tags.get(&format!("{path}:{wanted}")).or_else(|| by_digest().map(|(_, digest)| digest))
+    }
+}
+
+impl Blob {
+    fn len(&self) -> u64 {
+        match self {
+            Blob::Memory(bytes) => bytes.len() as u64,
+            Blob::Part(_, _, size) => *size,
+        }
+    }
+
+    /// Its bytes from one place to another.
+    fn pieces(&self, from: u64, to: u64) -> BoxStream<'static, std::io::Result<Bytes>> {
+        let blob = self.clone();
+        let next = move |at: u64| {
+            let blob = blob.clone();
+            async move {
+                if at >= to {
+                    return Ok(None);
+                }
+                let size = PIECE.min(to - at);
+                let piece = blob.read(at, size).await?;
+                Ok(Some((piece, at + size)))
+            }
+        };
+        stream::try_unfold(from, next).boxed()
+    }
+
+    async fn read(&self, at: u64, size: u64) -> std::io::Result<Bytes> {
+        let index = |n: u64| usize::try_from(n).expect("a layer fits into memory's addresses");
+        match self {
+            Blob::Memory(bytes) => Ok(bytes.slice(index(at)..index(at + size))),
+            Blob::Part(path, begin, _) => {
+                let mut file = tokio::fs::File::open(path).await?;
+                file.seek(SeekFrom::Start(begin + at)).await?;
+                let mut piece = vec![0; index(size)];
+                file.read_exact(&mut piece).await?;
+                Ok(piece.into())
+            }
+        }
     }
 }
 
@@ -165,52 +267,51 @@ impl Shared {
             }
             return Ok(response);
         }
-        if let Some(wanted) = path.strip_prefix("/v2/wplab-test/tiny/manifests/") {
+        let below = path.strip_prefix("/v2/").unwrap_or_default();
+        if let Some((repository, wanted)) = below.split_once("/manifests/") {
             if request.method() == Method::GET && faults.cut_manifests > 0 {
                 faults.cut_manifests -= 1;
                 return Err(std::io::ErrorKind::ConnectionReset.into());
             }
-            if wanted != "1" && wanted != self.digest && faults.wrong_manifest.is_none() {
+            let any = || faults.wrong_manifest.and_then(|_| self.store.manifests.keys().next());
+            let found = self.store.find(repository, wanted).or_else(any);
+            let Some((digest, manifest)) = found.and_then(|digest| self.store.manifests.get_key_value(digest)) else {
                 return Ok(error(StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN"));
-            }
-            let mut response = full(StatusCode::OK, MANIFEST, self.manifest.clone());
+            };
+            let mut response = full(StatusCode::OK, MANIFEST, manifest.clone());
             if faults.wrong_manifest != Some(false) {
-                response.headers_mut().insert("docker-content-digest", self.digest.parse().expect("a header"));
+                response.headers_mut().insert("docker-content-digest", digest.parse().expect("a header"));
             }
             return Ok(response);
         }
-        let Some(wanted) = path.strip_prefix("/v2/wplab-test/tiny/blobs/") else {
-            return Ok(error(StatusCode::NOT_FOUND, "NAME_UNKNOWN"));
-        };
-        if wanted == digest(&self.config) {
-            return Ok(full(StatusCode::OK, "application/octet-stream", self.config.clone()));
-        }
-        let from: usize = range.strip_prefix("bytes=").and_then(|r| r.trim_end_matches('-').parse().ok()).unwrap_or(0);
-        let cut = faults.cut_layers > 0;
-        faults.cut_layers = faults.cut_layers.saturating_sub(1);
-        Ok(self.layer_from(from, cut, faults.slow))
+        let wanted = below.split_once("/blobs/").and_then(|(_, digest)| self.store.blobs.get(digest));
+        let Some(blob) = wanted else { return Ok(error(StatusCode::NOT_FOUND, "NAME_UNKNOWN")) };
+        let from = range.strip_prefix("bytes=").and_then(|r| r.trim_end_matches('-').parse().ok()).unwrap_or(0);
+        // Only a layer of some size can be cut half-way.
+        let cut = faults.cut_layers > 0 && blob.len() > PIECE;
+        faults.cut_layers -= u32::from(cut);
+        Ok(blob_from(blob, from, cut, faults.slow))
     }
+}
 
-    fn layer_from(&self, from: usize, cut: bool, slow: bool) -> Response<Body> {
-        let rest = self.layer.slice(from..);
-        let end = if cut { rest.len() / 2 } else { rest.len() };
-        let pieces: Vec<_> =
-            rest.slice(..end).chunks(64 * 1024).map(|c| Ok(Frame::data(Bytes::copy_from_slice(c)))).collect();
-        let broken = cut.then(|| Err(std::io::ErrorKind::ConnectionReset.into()));
-        let response =
-            Response::builder().header(CONTENT_LENGTH, rest.len()).header(CONTENT_TYPE, "application/octet-stream");
-        let response = if from == 0 {
-            response
-        } else {
-            let range = format!("bytes {from}-{}/{}", self.layer.len() - 1, self.layer.len());
-            response.status(StatusCode::PARTIAL_CONTENT).header(CONTENT_RANGE, range)
-        };
-        let pieces = stream::iter(pieces.into_iter().chain(broken)).then(move |piece| async move {
-            tokio::time::sleep(Duration::from_millis(if slow { 10 } else { 0 })).await;
-            piece
-        });
-        response.body(StreamBody::new(pieces.boxed())).expect("a response")
-    }
+fn blob_from(blob: &Blob, from: u64, cut: bool, slow: bool) -> Response<Body> {
+    let rest = blob.len() - from;
+    let pieces = blob.pieces(from, if cut { from + rest / 2 } else { blob.len() });
+    let broken = stream::iter(cut.then(|| Err(std::io::ErrorKind::ConnectionReset.into())));
+    let response = Response::builder().header(CONTENT_LENGTH, rest).header(CONTENT_TYPE, "application/octet-stream");
+    let response = if from == 0 {
+        response
+    } else {
+        let range = format!("bytes {from}-{}/{}", blob.len() - 1, blob.len());
+        response.status(StatusCode::PARTIAL_CONTENT).header(CONTENT_RANGE, range)
+    };
+    let pieces = pieces.map_ok(Frame::data).chain(broken).then(move |piece| async move {
+        if slow {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        piece
+    });
+    response.body(StreamBody::new(pieces.boxed())).expect("a response")
 }
 
 fn full(status: StatusCode, kind: &str, content: Bytes) -> Response<Body> {
@@ -226,7 +327,11 @@ fn error(status: StatusCode, code: &str) -> Response<Body> {
 }
 
 fn digest(bytes: &[u8]) -> String {
-    let hex: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
+    named(&Sha256::digest(bytes))
+}
+
+pub(crate) fn named(hash: &[u8]) -> String {
+    let hex: String = hash.iter().map(|b| format!("{b:02x}")).collect();
     format!("sha256:{hex}")
 }
 

@@ -147,8 +147,14 @@ pub(crate) fn plan(planned: &PlanReport, paint: Paint) -> String {
         let mark = if step.changes { paint.warning("+") } else { paint.good("=") };
         let _ = writeln!(text, "  {mark} {:<10} {}", step.step.name(), step.what);
     }
-    let images: Vec<_> = planned.images.iter().map(|image| [role(image.role), image.action.clone()]).collect();
-    let _ = write!(text, "\n{}", table(["IMAGE", "ACTION"], &images));
+    // A digest is for programs; in a line it only pushes the reason out of sight.
+    let short = |action: &str| match action.split_once("@sha256:") {
+        Some((name, rest)) => format!("{name}{}", rest.trim_start_matches(|c: char| c.is_ascii_hexdigit())),
+        None => action.to_owned(),
+    };
+    let images: Vec<_> =
+        planned.images.iter().map(|image| [role(image.role), short(&image.action), image.because.clone()]).collect();
+    let _ = write!(text, "\n{}", table(["IMAGE", "ACTION", "BECAUSE"], &images));
     let uses = &planned.uses;
     let ports = uses.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(", ");
     let _ =
@@ -160,6 +166,8 @@ pub(crate) fn plan(planned: &PlanReport, paint: Paint) -> String {
 mod tests {
     use wplab::{
         down::Removed,
+        parts::images::Role,
+        plan::{PlannedImage, Uses},
         spec::LabName,
         status::{HpaStatus, NodeStatus, ReplicaStatus, Unknown, VolumeStatus},
     };
@@ -254,6 +262,29 @@ mod tests {
             text.starts_with('×') && text.ends_with("unknown     members: the API server did not answer within 15 s\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_plan_tells_the_reason_beside_the_action_and_no_digest() {
+        let image =
+            |role, action: &str, because: &str| PlannedImage { role, action: action.into(), because: because.into() };
+        let digest = "sha256:0123456789abcdef";
+        let planned = PlanReport {
+            name: LabName::default(),
+            steps: Vec::new(),
+            images: vec![
+                image(Role::Node, &format!("pull kindest/node:v1@{digest}"), "many minutes to build"),
+                image(Role::Nfs, &format!("present (nfs:1@{digest})"), "Docker has it"),
+                image(Role::Tool, "made of this executable", ""),
+            ],
+            uses: Uses::default(),
+        };
+        let text = plan(&planned, Paint::off());
+        let wanted = "IMAGE  ACTION                   BECAUSE\n\
+                      node   pull kindest/node:v1     many minutes to build\n\
+                      nfs    present (nfs:1)          Docker has it\n\
+                      tool   made of this executable\n";
+        assert!(text.contains(wanted), "{text}");
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub struct EngineInfo {
     pub root_dir: String,
     /// The engine runs without root.
     pub rootless: bool,
+    /// The program that starts its containers, as it is configured (`runc`, `/usr/local/bin/other`).
+    pub runtime: String,
     /// Cores.
     pub cpus: u64,
     /// Memory in bytes.
@@ -156,6 +158,7 @@ impl Docker {
     pub async fn info(&self) -> Result<EngineInfo> {
         let info = self.api.info().await.map_err(|e| self.failed(&e)).context("cannot ask Docker what it is")?;
         let status = info.driver_status.unwrap_or_default();
+        let runtime = info.default_runtime.as_ref().and_then(|name| info.runtimes.as_ref()?.get(name)?.path.clone());
         let has =
             |option: &str| info.security_options.iter().flatten().any(|o| o.split(',').any(|part| part == option));
         Ok(EngineInfo {
@@ -167,6 +170,7 @@ impl Docker {
             containerd_store: status.iter().flatten().any(|word| word.starts_with("io.containerd.snapshotter")),
             root_dir: info.docker_root_dir.unwrap_or_default(),
             rootless: has("name=rootless"),
+            runtime: runtime.unwrap_or_default(),
             cpus: info.ncpu.unwrap_or_default().try_into().unwrap_or_default(),
             memory: info.mem_total.unwrap_or_default().try_into().unwrap_or_default(),
             os: info.operating_system.unwrap_or_default(),

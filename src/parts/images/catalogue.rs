@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, anyhow, bail};
 use include_dir::{Dir, include_dir};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Role;
@@ -57,6 +57,20 @@ pub struct RoleSource {
     pub public: String,
     /// The recipe that builds its like; some exist only as a public image.
     pub recipe: Option<String>,
+    /// The way that is better where both are open.
+    pub prefer: Prefer,
+    /// Why, as a sentence fragment.
+    pub because: String,
+}
+
+/// One of the two ways to an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Prefer {
+    /// Built from packages.
+    Packages,
+    /// Pulled from a registry.
+    Registry,
 }
 
 /// A program that the tool itself runs, inside an image of its own.
@@ -93,6 +107,11 @@ impl Catalogue {
         }
         for name in catalogue.recipes.keys() {
             catalogue.closure(&[name])?;
+        }
+        for (role, source) in &catalogue.roles {
+            if source.recipe.is_none() && source.prefer == Prefer::Packages {
+                bail!("{} is to come from packages and has no recipe", role.name());
+            }
         }
         Ok(catalogue)
     }
@@ -233,7 +252,7 @@ recipes:
   mysql: {from: [debian], seconds: 5}
   golang: {from: [debian], seconds: 5}
   node: {from: [golang, mysql], seconds: 5}
-roles: {node: {public: 'kindest/node:v1', recipe: node}}
+roles: {node: {public: 'kindest/node:v1', recipe: node, prefer: registry, because: minutes to build}}
 tools: {}
 ";
 
@@ -247,6 +266,7 @@ tools: {}
                 "{} is not pinned",
                 source.public
             );
+            assert!(!source.because.is_empty(), "nobody says why for {}", role.name());
         }
         for (name, recipe) in &catalogue.recipes {
             let text = dockerfile(name).expect("a Dockerfile");
@@ -266,6 +286,9 @@ tools: {}
         assert!(error.to_string().contains("built from itself"), "{error}");
         let error = Catalogue::parse(&SMALL.replace("[debian]", "[devuan]")).expect_err("unknown");
         assert_eq!(error.to_string(), "devuan is neither a base nor a recipe");
+        let without = SMALL.replace("recipe: node, prefer: registry", "prefer: packages");
+        let error = Catalogue::parse(&without).expect_err("no way");
+        assert_eq!(error.to_string(), "node is to come from packages and has no recipe");
     }
 
     #[test]

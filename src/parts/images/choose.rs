@@ -1,7 +1,7 @@
 //! For each role the way to its image: what Docker has, what a registry has, what is built. The decision is a pure
-//! function; looking and doing are around it.
+//! function ([`super::rule`]); looking and doing are here.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use futures_util::{StreamExt, TryStreamExt, future::try_join, stream};
@@ -9,10 +9,11 @@ use serde::Serialize;
 
 use super::{
     ImageSet, Origin, PullError, PullErrorKind, Role, build, bundle,
-    catalogue::{Catalogue, RoleSource},
-    named,
+    catalogue::{Catalogue, Prefer, RoleSource},
+    forecast, named,
     needed::{self, Chances},
     pull,
+    rule::{self, Choice, Circumstances, Here},
 };
 use crate::{
     host::{
@@ -24,24 +25,10 @@ use crate::{
     spec::{ImageSource, LabSpec, Topology},
 };
 
+pub use super::rule::{How, Kept, NoRecipe, NotKept};
+
 /// Pulls at once.
 const PULLS: usize = 3;
-
-/// The way to an image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum How {
-    /// Docker has it, from there.
-    Present(Origin),
-    /// From this public reference.
-    Pull(String),
-    /// From this recipe.
-    Build(String),
-    /// Out of the bundle.
-    Bundle,
-    /// Made of this executable.
-    Tool,
-}
 
 /// What Docker has for a role.
 #[derive(Clone, Debug, Default)]
@@ -50,54 +37,9 @@ struct Local {
     public: Option<LocalImage>,
 }
 
-/// What decides beside the role.
-#[derive(Clone, Copy, Debug)]
-struct Circumstances<'a> {
-    source: &'a ImageSource,
-    kernel_nfs: bool,
-    registry: bool,
-}
-
-/// An image was to be built that can only be pulled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoRecipe {
-    /// What it is for.
-    pub role: Role,
-    /// The only way to it.
-    pub public: String,
-    /// Pulling was allowed, and no registry answers.
-    pub silent: bool,
-}
-
-impl fmt::Display for NoRecipe {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let NoRecipe { role, public, silent } = self;
-        let silent = if *silent { ", and no registry answers" } else { "" };
-        write!(f, "the image for {} cannot be built from packages: it exists only as {public}{silent}", role.name())?;
-        if *role == Role::Percona { f.write_str("; flavour mariadb can be built") } else { Ok(()) }
-    }
-}
-
-impl std::error::Error for NoRecipe {}
-
-/// The decision: already there, else a registry if it answers, else packages; or what was asked for.
-fn choose(role: Role, source: &RoleSource, built: bool, public: bool, now: Circumstances<'_>) -> Result<How, NoRecipe> {
-    let from_packages = || match &source.recipe {
-        Some(recipe) if built => Ok(How::Present(Origin::Packages(recipe.clone()))),
-        Some(recipe) => Ok(How::Build(recipe.clone())),
-        None => Err(NoRecipe { role, public: source.public.clone(), silent: matches!(now.source, ImageSource::Auto) }),
-    };
-    let from_registry = || {
-        if public { How::Present(Origin::Registry(source.public.clone())) } else { How::Pull(source.public.clone()) }
-    };
-    match now.source {
-        ImageSource::Packages => from_packages(),
-        ImageSource::Registry => Ok(from_registry()),
-        ImageSource::Bundle(_) => Ok(How::Bundle),
-        // The public node image mounts NFS only where the kernel can.
-        ImageSource::Auto if role == Role::Node && !now.kernel_nfs => from_packages(),
-        ImageSource::Auto if built || !(public || now.registry) => from_packages(),
-        ImageSource::Auto => Ok(from_registry()),
+impl Local {
+    fn here(&self) -> Here {
+        Here { built: self.built.is_some(), public: self.public.is_some() }
     }
 }
 
@@ -108,6 +50,17 @@ pub(super) async fn roles(
     spec: &LabSpec,
     mirror: Option<&str>,
 ) -> Result<Vec<Role>> {
+    let chances = chances(docker, catalogue, spec, mirror).await?;
+    Ok(needed::roles(needed::server(&spec.database, &spec.images, &chances)))
+}
+
+/// What the flavours' ways depend on, as far as it decides something.
+pub(super) async fn chances(
+    docker: &Docker,
+    catalogue: &Catalogue,
+    spec: &LabSpec,
+    mirror: Option<&str>,
+) -> Result<Chances> {
     let mut chances = Chances::default();
     if spec.database.topology == Topology::Galera {
         if let ImageSource::Bundle(path) = &spec.images {
@@ -118,77 +71,83 @@ pub(super) async fn roles(
             chances.percona = is_here(docker, catalogue, Role::Percona).await?;
             chances.mariadb = is_here(docker, catalogue, Role::Mariadb).await?;
         }
-        if needed::hangs_on_a_registry(spec, chances) {
+        if needed::hangs_on_a_registry(spec, &chances) {
             chances.registry = registry::answers(mirror).await;
         }
     }
-    Ok(needed::roles(needed::server(&spec.database, &spec.images, chances)))
+    Ok(chances)
 }
 
 async fn is_here(docker: &Docker, catalogue: &Catalogue, role: Role) -> Result<bool> {
     let Some(source) = catalogue.role(role) else { return Ok(false) };
-    let found = local(docker, catalogue, source).await?;
-    Ok(found.built.is_some() || found.public.is_some())
+    let Here { built, public } = local(docker, catalogue, source).await?.here();
+    Ok(built || public)
 }
 
-/// Makes sure of the images of these roles; returns them by role, and whether anything was pulled or built.
+/// Makes sure of the images of these roles; returns them by role, and whether anything was pulled or built. `kept` is what
+/// the lab has, if it stands.
 pub(super) async fn gather(
     cx: &StepCx,
     host: &Host,
     catalogue: &Catalogue,
     source: &ImageSource,
     mirror: Option<&str>,
+    kept: &Kept,
     roles: &[Role],
 ) -> Result<(ImageSet, bool)> {
     let docker = &host.docker;
-    let chosen = survey(host, catalogue, source, mirror, roles).await?;
-    if matches!(source, ImageSource::Auto)
-        && chosen.iter().any(|c| matches!(&c.how, How::Build(_)) && c.role == Role::Node)
-        && !host.facts.kernel_nfs
-    {
-        cx.say("the kernel has no NFS client, so the node image is built from packages: it mounts NFS by itself");
+    let chosen = survey(host, catalogue, source, mirror, kept, roles).await?;
+    if matches!(source, ImageSource::Auto) {
+        announcements(&chosen).into_iter().for_each(|line| cx.say(line));
     }
-    if matches!(source, ImageSource::Registry) && !host.facts.kernel_nfs && roles.contains(&Role::Node) {
-        cx.warn("the kernel has no NFS client, and the public node image has none either: WordPress will not get its volume; use --images auto");
+    if matches!(source, ImageSource::Registry) && roles.contains(&Role::Node) {
+        let unfit = rule::unfit(Role::Node, &host.facts);
+        unfit.into_iter().for_each(|why| cx.warn(format!("the lab may not work: {why}; use --images auto")));
     }
-    let (mut recipes, mut pulls) = (Vec::new(), Vec::new());
-    for c in &chosen {
-        match &c.how {
-            How::Build(recipe) => recipes.push(recipe.as_str()),
-            How::Pull(public) => pulls.push((c.role, public.as_str(), c.source.recipe.is_some())),
-            How::Present(_) | How::Bundle | How::Tool => {}
-        }
-    }
-    let fall_back = matches!(source, ImageSource::Auto);
+    let recipes: Vec<&str> = chosen
+        .iter()
+        .filter_map(|c| if let How::Build(recipe) = &c.how { Some(recipe.as_str()) } else { None })
+        .collect();
     let pulled = async {
-        let pulled = stream::iter(&pulls).map(|&(role, public, has_recipe)| async move {
-            match pull::pull(cx, docker, role.name(), public, mirror).await {
-                Ok(image) => Ok((role, Some(image))),
-                Err(error) if fall_back && has_recipe && !mismatch(&error) => {
-                    cx.warn(format!("{error:#}; the image for {} is built from packages", role.name()));
-                    Ok((role, None))
+        let pulls = chosen.iter().filter(|c| matches!(c.how, How::Pull(_)));
+        let pulled = stream::iter(pulls).map(|c| async move {
+            match pull::pull(cx, docker, c.role.name(), &c.source.public, mirror).await {
+                Ok(image) => Ok((c.role, Some(image))),
+                Err(error) if c.may_build() && !mismatch(&error) => {
+                    cx.warn(format!("{error:#}; the image for {} is built from packages", c.role.name()));
+                    Ok((c.role, None))
                 }
-                Err(error) if has_recipe => Err(error),
-                Err(error) => Err(error.context(NoRecipe { role, public: public.to_owned(), silent: false })),
+                Err(error) if c.source.recipe.is_some() => Err(error),
+                Err(error) => {
+                    let only = NoRecipe { role: c.role, public: c.source.public.clone(), silent: false };
+                    Err(error.context(only))
+                }
             }
         });
         pulled.buffer_unordered(PULLS).try_collect::<BTreeMap<Role, Option<LocalImage>>>().await
     };
-    let (mut pulled, mut built) = try_join(pulled, build::build(cx, docker, catalogue, &recipes, mirror)).await?;
+    let built = async {
+        match build::build(cx, docker, catalogue, &recipes, mirror).await {
+            Ok(built) => Ok((built, BTreeMap::new())),
+            Err(error) => Ok((Vec::new(), instead(cx, docker, catalogue, &chosen, mirror, error).await?)),
+        }
+    };
+    let (mut pulled, (mut built, instead)) = try_join(pulled, built).await?;
     let refused: Vec<&str> = chosen
         .iter()
         .filter(|c| pulled.get(&c.role).is_some_and(Option::is_none))
         .filter_map(|c| c.source.recipe.as_deref())
         .collect();
     built.extend(build::build(cx, docker, catalogue, &refused, mirror).await?);
+    pulled.extend(instead.into_iter().map(|(role, image)| (role, Some(image))));
     let changed = !built.is_empty() || !pulled.is_empty();
     let mut images = ImageSet::default();
     for c in chosen {
         let arrived = pulled.remove(&c.role).flatten();
         let (image, origin) = match (c.how, arrived) {
-            (How::Present(origin @ Origin::Registry(_)), _) => (c.local.public, origin),
-            (How::Present(origin), _) => (c.local.built, origin),
-            (How::Pull(public), Some(image)) => (Some(image), Origin::Registry(public)),
+            (_, Some(image)) => (Some(image), Origin::Registry(c.source.public.clone())),
+            (How::Present(origin @ Origin::Registry(_)), None) => (c.local.public, origin),
+            (How::Present(origin), None) => (c.local.built, origin),
             _ => {
                 let recipe =
                     c.source.recipe.clone().context("an image without a recipe was neither here nor pulled")?;
@@ -199,6 +158,51 @@ pub(super) async fn gather(
         images.0.insert(c.role, named(docker, c.role, &image, origin).await?);
     }
     Ok((images, changed))
+}
+
+/// After a build that failed: the public images of what is not built by now, if this is allowed to every one of them and
+/// a registry answers. A machine may have a way to a registry and none to Debian.
+async fn instead(
+    cx: &StepCx,
+    docker: &Docker,
+    catalogue: &Catalogue,
+    chosen: &[Chosen<'_>],
+    mirror: Option<&str>,
+    error: anyhow::Error,
+) -> Result<BTreeMap<Role, LocalImage>> {
+    let mut missing = Vec::new();
+    for c in chosen {
+        if let How::Build(recipe) = &c.how
+            && docker.image(&catalogue.tag(recipe, docker.arch())?).await?.is_none()
+        {
+            missing.push(c);
+        }
+    }
+    if !missing.iter().all(|c| c.may_pull) || !registry::answers(mirror).await {
+        return Err(error);
+    }
+    let names: Vec<&str> = missing.iter().map(|c| c.role.name()).collect();
+    cx.warn(format!("{error:#}; so these images are pulled: {}", names.join(", ")));
+    let pulled = stream::iter(missing)
+        .map(|c| async move { Ok((c.role, pull::pull(cx, docker, c.role.name(), &c.source.public, mirror).await?)) });
+    pulled.buffer_unordered(PULLS).try_collect().await
+}
+
+/// What is fetched or built and why, one line per reason.
+fn announcements(chosen: &[Chosen<'_>]) -> Vec<String> {
+    let mut lines: Vec<(&str, &str, Vec<&str>)> = Vec::new();
+    for c in chosen {
+        let verb = match &c.how {
+            How::Pull(_) => "pulling",
+            How::Build(_) => "building",
+            How::Present(_) | How::Bundle | How::Tool => continue,
+        };
+        match lines.iter_mut().find(|(v, because, _)| (*v, *because) == (verb, c.because.as_str())) {
+            Some((.., names)) => names.push(c.role.name()),
+            None => lines.push((verb, &c.because, vec![c.role.name()])),
+        }
+    }
+    lines.into_iter().map(|(verb, because, names)| format!("{verb} {} ({because})", names.join(", "))).collect()
 }
 
 fn mismatch(error: &anyhow::Error) -> bool {
@@ -214,9 +218,10 @@ pub(super) async fn way(
     catalogue: &Catalogue,
     source: &ImageSource,
     mirror: Option<&str>,
+    kept: &Kept,
     role: Role,
 ) -> Result<Option<How>> {
-    let chosen = survey(host, catalogue, source, mirror, &[role]).await?;
+    let chosen = survey(host, catalogue, source, mirror, kept, &[role]).await?;
     Ok(chosen.into_iter().next().map(|chosen| chosen.how))
 }
 
@@ -226,6 +231,17 @@ struct Chosen<'a> {
     source: &'a RoleSource,
     local: Local,
     how: How,
+    because: String,
+    /// Its origin may change when the chosen way turns out to be closed.
+    open: bool,
+    /// So it may, and this machine can run the public image.
+    may_pull: bool,
+}
+
+impl Chosen<'_> {
+    fn may_build(&self) -> bool {
+        self.open && self.source.recipe.is_some()
+    }
 }
 
 async fn survey<'a>(
@@ -233,6 +249,7 @@ async fn survey<'a>(
     catalogue: &'a Catalogue,
     source: &ImageSource,
     mirror: Option<&str>,
+    kept: &Kept,
     roles: &[Role],
 ) -> Result<Vec<Chosen<'a>>> {
     let mut found = Vec::new();
@@ -240,13 +257,19 @@ async fn survey<'a>(
         let Some(of_role) = catalogue.role(role) else { continue };
         found.push((role, of_role, local(&host.docker, catalogue, of_role).await?));
     }
+    let silent = Circumstances { source, facts: &host.facts, registry: false, kept };
+    let answers = Circumstances { registry: true, ..silent };
     // A registry is asked only when its answer decides something.
-    let open = found.iter().any(|(_, _, local)| local.built.is_none() && local.public.is_none());
-    let registry = open && matches!(source, ImageSource::Auto) && registry::answers(mirror).await;
-    let now = Circumstances { source, kernel_nfs: host.facts.kernel_nfs, registry };
+    let decides = found.iter().any(|(role, source, local)| {
+        let how = |now| rule::choose(*role, source, local.here(), now).ok().map(|choice| choice.how);
+        how(silent) != how(answers)
+    });
+    let now = if decides && registry::answers(mirror).await { answers } else { silent };
     let chosen = found.into_iter().map(|(role, source, local)| {
-        let how = choose(role, source, local.built.is_some(), local.public.is_some(), now)?;
-        Ok(Chosen { role, source, local, how })
+        let Choice { how, because } = rule::choose(role, source, local.here(), now)?;
+        let open = rule::may_change_sides(role, now);
+        let may_pull = open && rule::unfit(role, &host.facts).is_none();
+        Ok(Chosen { role, source, local, how, because, open, may_pull })
     });
     chosen.collect()
 }
@@ -267,6 +290,8 @@ pub struct RoleEstimate {
     pub role: Role,
     /// The way to its image.
     pub how: How,
+    /// Why that way, as a sentence fragment.
+    pub because: String,
 }
 
 /// What `up` would do about images.
@@ -277,25 +302,27 @@ pub struct Estimate {
     pub roles: Vec<RoleEstimate>,
     /// Everything that would be built, in that order, each with its seconds on two cores.
     pub builds: Vec<(String, u64)>,
-    /// Seconds of all builds on two cores.
+    /// Seconds of all builds on this machine.
     pub build_seconds: u64,
 }
 
 /// What [`super::ensure`] would do, without doing it.
 ///
 /// # Errors
-/// [`NoRecipe`], [`super::NotABundle`], or Docker's own.
-pub async fn estimate(host: &Host, spec: &LabSpec, mirror: Option<&str>) -> Result<Estimate> {
+/// [`NoRecipe`], [`NotKept`], [`super::NotABundle`], or Docker's own.
+pub async fn estimate(host: &Host, spec: &LabSpec, mirror: Option<&str>, kept: &Kept) -> Result<Estimate> {
     let catalogue = Catalogue::embedded()?;
     let roles = roles(&host.docker, &catalogue, spec, mirror).await?;
     let mut estimate = Estimate::default();
     if let ImageSource::Bundle(path) = &spec.images {
         bundle::demand(path, host.docker.arch(), &roles)?;
         let bundled = roles.into_iter().filter(|role| *role != Role::Tool);
-        estimate.roles = bundled.map(|role| RoleEstimate { role, how: How::Bundle }).collect();
+        estimate.roles =
+            bundled.map(|role| RoleEstimate { role, how: How::Bundle, because: "asked for".into() }).collect();
     } else {
-        let chosen = survey(host, &catalogue, &spec.images, mirror, &roles).await?;
-        estimate.roles = chosen.into_iter().map(|c| RoleEstimate { role: c.role, how: c.how }).collect();
+        let chosen = survey(host, &catalogue, &spec.images, mirror, kept, &roles).await?;
+        let of = |c: Chosen<'_>| RoleEstimate { role: c.role, how: c.how, because: c.because };
+        estimate.roles = chosen.into_iter().map(of).collect();
     }
     let recipes: Vec<&str> = estimate
         .roles
@@ -310,8 +337,9 @@ pub async fn estimate(host: &Host, spec: &LabSpec, mirror: Option<&str>) -> Resu
             (name, seconds)
         })
         .collect();
-    estimate.build_seconds = estimate.builds.iter().map(|(_, seconds)| seconds).sum();
-    estimate.roles.push(RoleEstimate { role: Role::Tool, how: How::Tool });
+    let names: Vec<&str> = estimate.builds.iter().map(|(name, _)| name.as_str()).collect();
+    estimate.build_seconds = forecast::forecast(&catalogue, &names, host.facts.cpus).seconds;
+    estimate.roles.push(RoleEstimate { role: Role::Tool, how: How::Tool, because: String::new() });
     Ok(estimate)
 }
 
@@ -354,7 +382,8 @@ pub async fn list(docker: &Docker) -> Result<Vec<ImageRow>> {
         let Some(source) = catalogue.role(role) else { continue };
         let found = local(docker, &catalogue, source).await?;
         let built = found.built.zip(source.recipe.clone().map(Origin::Packages));
-        let found = built.or_else(|| found.public.map(|image| (image, Origin::Registry(source.public.clone()))));
+        let public = found.public.map(|image| (image, Origin::Registry(source.public.clone())));
+        let found = if source.prefer == Prefer::Packages { built.or(public) } else { public.or(built) };
         rows.push(ImageRow {
             role,
             public: source.public.clone(),
@@ -364,60 +393,4 @@ pub async fn list(docker: &Docker) -> Result<Vec<ImageRow>> {
         });
     }
     Ok(rows)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn chosen(role: Role, source: &ImageSource, built: bool, public: bool, kernel_nfs: bool, registry: bool) -> String {
-        let recipe = (role != Role::Percona).then(|| "r".to_owned());
-        let of_role = RoleSource { public: "p".to_owned(), recipe };
-        let how = choose(role, &of_role, built, public, Circumstances { source, kernel_nfs, registry });
-        match how {
-            Ok(How::Present(origin)) => format!("has {origin}"),
-            Ok(How::Pull(_)) => "pull".to_owned(),
-            Ok(How::Build(_)) => "build".to_owned(),
-            Ok(other) => format!("{other:?}"),
-            Err(error) => error.to_string(),
-        }
-    }
-
-    #[test]
-    fn auto_takes_what_is_there_then_a_registry_then_packages() {
-        let auto = |built, public, registry| chosen(Role::Nfs, &ImageSource::Auto, built, public, true, registry);
-        assert_eq!(auto(true, true, true), "has recipe r");
-        assert_eq!(auto(false, true, false), "has p");
-        assert_eq!(auto(false, false, true), "pull");
-        assert_eq!(auto(false, false, false), "build");
-    }
-
-    #[test]
-    fn without_an_nfs_client_in_the_kernel_auto_builds_the_node_image() {
-        let node = |source: ImageSource, built, public| chosen(Role::Node, &source, built, public, false, true);
-        assert_eq!(node(ImageSource::Auto, false, true), "build");
-        assert_eq!(node(ImageSource::Auto, true, true), "has recipe r");
-        assert_eq!(node(ImageSource::Registry, true, false), "pull");
-    }
-
-    #[test]
-    fn what_was_asked_for_is_done() {
-        assert_eq!(chosen(Role::Nfs, &ImageSource::Packages, false, true, true, true), "build");
-        assert_eq!(chosen(Role::Nfs, &ImageSource::Registry, true, false, true, false), "pull");
-        assert_eq!(chosen(Role::Nfs, &ImageSource::Bundle("x".into()), true, true, true, true), "Bundle");
-    }
-
-    #[test]
-    fn what_exists_only_at_a_registry_is_never_built() {
-        let percona = |source, public, registry| chosen(Role::Percona, &source, false, public, true, registry);
-        assert_eq!(percona(ImageSource::Auto, true, false), "has p");
-        assert_eq!(percona(ImageSource::Auto, false, true), "pull");
-        assert_eq!(percona(ImageSource::Registry, false, false), "pull");
-        let only = "the image for percona cannot be built from packages: it exists only as p";
-        assert_eq!(
-            percona(ImageSource::Auto, false, false),
-            format!("{only}, and no registry answers; flavour mariadb can be built")
-        );
-        assert_eq!(percona(ImageSource::Packages, true, true), format!("{only}; flavour mariadb can be built"));
-    }
 }

@@ -7,9 +7,11 @@ mod bundle;
 pub mod catalogue;
 pub mod check;
 mod choose;
+pub mod forecast;
 mod load;
 mod needed;
 pub mod pull;
+mod rule;
 mod sound;
 mod stream;
 mod tool;
@@ -24,7 +26,7 @@ use tokio::sync::SetOnce;
 
 pub use bundle::NotABundle;
 pub use check::{Checked, ContractBroken};
-pub use choose::{Estimate, How, ImageRow, NoRecipe, Present, RoleEstimate, estimate, list};
+pub use choose::{Estimate, How, ImageRow, Kept, NoRecipe, NotKept, Present, RoleEstimate, estimate, list};
 pub use load::{load, on_nodes};
 pub use pull::{PullError, PullErrorKind};
 pub use transport::DiskFull;
@@ -170,20 +172,22 @@ impl ImageSet {
 }
 
 /// Makes sure that every image that a lab needs is in Docker, and has the name that manifests use. [`ImageSet::flavour`]
-/// of the set tells which flavour the lab got. `node` gets the name of the node's image as soon as it is there: nodes can
-/// boot while the others are on their way.
+/// of the set tells which flavour the lab got. `kept` is what the lab has, if it stands. `node` gets the name of the node's
+/// image as soon as it is there: nodes can boot while the others are on their way.
 ///
 /// # Errors
-/// [`PullError`], [`NoRecipe`], [`NotABundle`], [`crate::host::docker::BuildFailed`], or Docker's own.
+/// [`PullError`], [`NoRecipe`], [`NotKept`], [`NotABundle`], [`ContractBroken`],
+/// [`crate::host::docker::BuildFailed`], or Docker's own.
 pub async fn ensure(
     cx: StepCx,
     host: &Host,
     spec: &LabSpec,
     mirror: Option<&str>,
+    kept: &Kept,
     node: &SetOnce<String>,
 ) -> Result<Stepped<ImageSet>> {
     let catalogue = Catalogue::embedded()?;
-    let gathering = Gathering { cx: &cx, host, catalogue: &catalogue, spec, mirror };
+    let gathering = Gathering { cx: &cx, host, catalogue: &catalogue, spec, mirror, kept };
     let roles = choose::roles(&host.docker, &catalogue, spec, mirror).await?;
     let hand_on = |images: &ImageSet| {
         let reference = images.reference(Role::Node)?.to_owned();
@@ -222,7 +226,7 @@ pub async fn ensure(
 /// # Errors
 /// [`NoRecipe`], [`crate::host::docker::BuildFailed`], or Docker's own.
 pub async fn build(cx: StepCx, host: &Host, roles: &[Role], mirror: Option<&str>) -> Result<Stepped<ImageSet>> {
-    some(cx, host, &ImageSource::Packages, roles, mirror, "built").await
+    some(cx, host, &ImageSource::Packages, roles, mirror, &Kept::new(), "built").await
 }
 
 /// Pulls the public images of these roles (all, when there are none).
@@ -230,7 +234,39 @@ pub async fn build(cx: StepCx, host: &Host, roles: &[Role], mirror: Option<&str>
 /// # Errors
 /// [`PullError`], or Docker's own.
 pub async fn pull(cx: StepCx, host: &Host, roles: &[Role], mirror: Option<&str>) -> Result<Stepped<ImageSet>> {
-    some(cx, host, &ImageSource::Registry, roles, mirror, "pulled").await
+    some(cx, host, &ImageSource::Registry, roles, mirror, &Kept::new(), "pulled").await
+}
+
+/// Makes sure of the images of these roles (all, when there are none) as `up` would, in advance.
+///
+/// # Errors
+/// As [`ensure`].
+pub async fn get(
+    cx: StepCx,
+    host: &Host,
+    source: &ImageSource,
+    roles: &[Role],
+    mirror: Option<&str>,
+) -> Result<Stepped<ImageSet>> {
+    some(cx, host, source, roles, mirror, &Kept::new(), "at hand").await
+}
+
+/// Chooses images for these roles alone as `up` chooses for a lab that has `kept`, and gathers them. They are not held
+/// against their contracts.
+///
+/// # Errors
+/// As [`ensure`].
+pub async fn take(
+    cx: StepCx,
+    host: &Host,
+    roles: &[Role],
+    mirror: Option<&str>,
+    kept: &Kept,
+) -> Result<Stepped<ImageSet>> {
+    let catalogue = Catalogue::embedded()?;
+    let (images, changed) = choose::gather(&cx, host, &catalogue, &ImageSource::Auto, mirror, kept, roles).await?;
+    let detail = format!("{} images taken", images.0.len());
+    Ok(Stepped::changed(changed, images, detail))
 }
 
 async fn some(
@@ -239,6 +275,7 @@ async fn some(
     source: &ImageSource,
     roles: &[Role],
     mirror: Option<&str>,
+    kept: &Kept,
     verb: &str,
 ) -> Result<Stepped<ImageSet>> {
     let catalogue = Catalogue::embedded()?;
@@ -249,7 +286,7 @@ async fn some(
     let chosen = |role: &Role| if roles.is_empty() { can(*role) } else { roles.contains(role) };
     let roles: Vec<Role> = Role::ALL.into_iter().filter(chosen).collect();
     let spec = LabSpec { images: source.clone(), ..LabSpec::default() };
-    let gathering = Gathering { cx: &cx, host, catalogue: &catalogue, spec: &spec, mirror };
+    let gathering = Gathering { cx: &cx, host, catalogue: &catalogue, spec: &spec, mirror, kept };
     let (images, changed) = gathering.sound(&roles).await?;
     let detail = format!("{} images {verb}, and sound", images.0.len());
     Ok(Stepped::changed(changed, images, detail))
@@ -316,7 +353,7 @@ pub async fn save(
     roles.extend(choose::roles(&host.docker, &catalogue, &spec, mirror).await?);
     roles.sort_unstable();
     roles.dedup();
-    let (images, _) = choose::gather(&cx, host, &catalogue, &spec.images, mirror, &roles).await?;
+    let (images, _) = choose::gather(&cx, host, &catalogue, &spec.images, mirror, &Kept::new(), &roles).await?;
     let size = bundle::save(&cx, &host.docker, &images, path).await?;
     Ok(Stepped::done(size, format!("{} images in {}, {} MB", images.0.len(), path.display(), size / 1_000_000)))
 }
@@ -356,7 +393,7 @@ pub async fn present(docker: &Docker, spec: &LabSpec) -> Result<ImageSet> {
 /// The catalogue is broken, which the tests rule out.
 pub fn public_set(spec: &LabSpec) -> Result<ImageSet> {
     let chances = Chances { registry: true, ..Chances::default() };
-    let roles = needed::roles(needed::server(&spec.database, &spec.images, chances));
+    let roles = needed::roles(needed::server(&spec.database, &spec.images, &chances));
     Ok(public_of(&Catalogue::embedded()?, &roles))
 }
 

@@ -6,7 +6,7 @@ use crate::spec::{DatabaseSpec, Flavour, ImageSource, LabSpec, Topology};
 use super::Role;
 
 /// What is known of the ways to the flavours' images.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Chances {
     /// An image for Percona is in Docker, or in the bundle.
     pub(super) percona: bool,
@@ -14,6 +14,8 @@ pub(super) struct Chances {
     pub(super) mariadb: bool,
     /// A registry answers.
     pub(super) registry: bool,
+    /// The line of its contract that the image for Percona breaks, if it was looked at and does.
+    pub(super) percona_breaks: Option<String>,
 }
 
 /// The roles of a lab whose database runs on the image for `server`, in the order of [`Role::ALL`].
@@ -27,14 +29,14 @@ pub(super) fn roles(server: Role) -> Vec<Role> {
 }
 
 /// Whether it has to be known that a registry answers, before [`server`] can decide.
-pub(super) fn hangs_on_a_registry(spec: &LabSpec, chances: Chances) -> bool {
-    let with = |registry| server(&spec.database, &spec.images, Chances { registry, ..chances });
+pub(super) fn hangs_on_a_registry(spec: &LabSpec, chances: &Chances) -> bool {
+    let with = |registry| server(&spec.database, &spec.images, &Chances { registry, ..chances.clone() });
     with(true) != with(false)
 }
 
 /// The role of the database's server: the one that was asked for, else the flavour that is there, else the one that can
-/// be had.
-pub(super) fn server(database: &DatabaseSpec, source: &ImageSource, chances: Chances) -> Role {
+/// be had. With source `auto`, a Percona that breaks its contract cannot be had.
+pub(super) fn server(database: &DatabaseSpec, source: &ImageSource, chances: &Chances) -> Role {
     let percona = match (database.topology, database.flavour) {
         (Topology::Replication, _) => return Role::Mysql,
         (Topology::Galera, Flavour::Percona) => true,
@@ -44,6 +46,7 @@ pub(super) fn server(database: &DatabaseSpec, source: &ImageSource, chances: Cha
             // It exists only as a public image.
             ImageSource::Packages => false,
             ImageSource::Bundle(_) => chances.percona,
+            ImageSource::Auto if chances.percona_breaks.is_some() => false,
             ImageSource::Auto => chances.percona || (!chances.mariadb && chances.registry),
         },
     };
@@ -80,16 +83,30 @@ mod tests {
             (&bundle, false, false, false, m),
         ];
         for (source, percona, mariadb, registry, wanted) in table {
-            let chances = Chances { percona, mariadb, registry };
+            let chances = Chances { percona, mariadb, registry, percona_breaks: None };
             let spec = lab(Topology::Galera, Flavour::Auto, source.clone());
-            assert_eq!(server(&spec.database, &spec.images, chances), wanted, "{source:?} {chances:?}");
+            assert_eq!(server(&spec.database, &spec.images, &chances), wanted, "{source:?} {chances:?}");
             for (flavour, wanted) in [(Flavour::Percona, p), (Flavour::Mariadb, m)] {
                 let spec = lab(Topology::Galera, flavour, source.clone());
-                assert_eq!(server(&spec.database, &spec.images, chances), wanted, "{flavour:?} was asked for");
+                assert_eq!(server(&spec.database, &spec.images, &chances), wanted, "{flavour:?} was asked for");
             }
             let spec = lab(Topology::Replication, Flavour::Auto, source.clone());
-            assert_eq!(server(&spec.database, &spec.images, chances), Role::Mysql);
+            assert_eq!(server(&spec.database, &spec.images, &chances), Role::Mysql);
         }
+    }
+
+    #[test]
+    fn a_percona_that_breaks_its_contract_gives_way_to_mariadb_unless_it_was_asked_for() {
+        let breaks = Some("`mysqld` starts: it does not".to_owned());
+        let chances = Chances { percona: true, registry: true, percona_breaks: breaks, ..Chances::default() };
+        let of = |flavour, images| {
+            let spec = lab(Topology::Galera, flavour, images);
+            server(&spec.database, &spec.images, &chances)
+        };
+        assert_eq!(of(Flavour::Auto, ImageSource::Auto), Role::Mariadb);
+        assert_eq!(of(Flavour::Auto, ImageSource::Registry), Role::Percona);
+        assert_eq!(of(Flavour::Percona, ImageSource::Auto), Role::Percona);
+        assert!(!hangs_on_a_registry(&lab(Topology::Galera, Flavour::Auto, ImageSource::Auto), &chances));
     }
 
     #[test]
@@ -97,7 +114,7 @@ mod tests {
         let asks = |flavour, images, percona, mariadb| {
             hangs_on_a_registry(
                 &lab(Topology::Galera, flavour, images),
-                Chances { percona, mariadb, ..Chances::default() },
+                &Chances { percona, mariadb, ..Chances::default() },
             )
         };
         assert!(asks(Flavour::Auto, ImageSource::Auto, false, false));
@@ -107,7 +124,7 @@ mod tests {
         );
         assert!(!asks(Flavour::Mariadb, ImageSource::Auto, false, false));
         assert!(!asks(Flavour::Auto, ImageSource::Packages, false, false));
-        assert!(!hangs_on_a_registry(&LabSpec::default(), Chances::default()));
+        assert!(!hangs_on_a_registry(&LabSpec::default(), &Chances::default()));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{
     Image, ImageSet, Origin, Role, bundle,
     catalogue::Catalogue,
     check::{self, Candidate, Checked, ContractBroken},
-    choose::{self, How},
+    choose::{self, How, Kept},
 };
 use crate::{
     host::Host,
@@ -22,6 +22,7 @@ pub(super) struct Gathering<'a> {
     pub(super) catalogue: &'a Catalogue,
     pub(super) spec: &'a LabSpec,
     pub(super) mirror: Option<&'a str>,
+    pub(super) kept: &'a Kept,
 }
 
 impl Gathering<'_> {
@@ -32,7 +33,7 @@ impl Gathering<'_> {
     pub(super) async fn sound(&self, roles: &[Role]) -> Result<(ImageSet, bool)> {
         let (images, changed) = match &self.spec.images {
             ImageSource::Bundle(path) => bundle::load(self.cx, &self.host.docker, path, roles).await?,
-            source => self.gather(source, roles).await?,
+            source => self.gather(source, self.kept, roles).await?,
         };
         let (images, replaced) = self.only_sound(images).await?;
         Ok((images, changed | replaced))
@@ -47,12 +48,12 @@ impl Gathering<'_> {
         if matches!(source, ImageSource::Bundle(_)) {
             return Ok(false);
         }
-        let way = choose::way(self.host, self.catalogue, source, self.mirror, role).await?;
+        let way = choose::way(self.host, self.catalogue, source, self.mirror, self.kept, role).await?;
         Ok(!matches!(way, Some(How::Build(_))))
     }
 
-    async fn gather(&self, source: &ImageSource, roles: &[Role]) -> Result<(ImageSet, bool)> {
-        choose::gather(self.cx, self.host, self.catalogue, source, self.mirror, roles).await
+    async fn gather(&self, source: &ImageSource, kept: &Kept, roles: &[Role]) -> Result<(ImageSet, bool)> {
+        choose::gather(self.cx, self.host, self.catalogue, source, self.mirror, kept, roles).await
     }
 
     async fn only_sound(&self, mut images: ImageSet) -> Result<(ImageSet, bool)> {
@@ -77,7 +78,7 @@ impl Gathering<'_> {
                 format!("{broken}; MariaDB takes its place")
             });
         }
-        let (others, _) = self.gather(&ImageSource::Packages, &roles).await?;
+        let (others, _) = self.gather(&ImageSource::Packages, &Kept::new(), &roles).await?;
         if let Some(broken) = self.look(&others).await?.iter().find_map(Checked::broken) {
             return Err(broken.into());
         }
