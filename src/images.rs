@@ -1,4 +1,4 @@
-//! The images by themselves: listed, built, pulled, or saved into one file.
+//! The images by themselves: listed, built, pulled, checked, or saved into one file.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::{
     event::StepId,
     host::{docker::Docker, doctor},
-    parts::images::{self, ImageRow, ImageSet, Role},
+    parts::images::{self, Checked, ImageRow, ImageSet, Role},
     run::Run,
     spec::Flavour,
 };
@@ -36,6 +36,16 @@ pub async fn build(run: &Run, roles: &[Role]) -> Result<ImageSet> {
 pub async fn pull(run: &Run, mirror: Option<&str>) -> Result<ImageSet> {
     let host = doctor::engine(mirror).await?;
     run.step(StepId::Images, |cx| images::pull(cx, &host, &[], mirror)).await
+}
+
+/// Holds the images that are here for these roles (all, when there are none) against what the lab relies on; with
+/// `image`, that one against the contract of the first role.
+///
+/// # Errors
+/// There is no image to look at, or one cannot be run at all.
+pub async fn check(run: &Run, roles: &[Role], image: Option<&str>) -> Result<Vec<Checked>> {
+    let host = doctor::engine(None).await?;
+    run.step(StepId::Images, |cx| images::check(cx, &host, roles, image)).await
 }
 
 /// Writes the images of both topologies into one file, from which `up` works without any network; returns its size in

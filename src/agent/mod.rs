@@ -1,8 +1,9 @@
 //! What runs inside the cluster, from the same static executable: PID 1 of a database member ([`member`]), the agent that
-//! gives the members their roles ([`control`]), and how the executable gets into a pod.
+//! gives the members their roles ([`control`]), the look at an image from inside ([`inspect`]), and how the executable gets into a pod.
 
 pub mod control;
 mod http;
+pub mod inspect;
 pub mod member;
 pub mod nfs_ready;
 

@@ -2,17 +2,23 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use wplab::{images, parts::images::Role, spec::Flavour};
 
-use super::{args, failure::Ending, render::tables, session::Session};
+use super::{
+    args,
+    failure::Ending,
+    render::{contracts, tables},
+    session::Session,
+};
 
 /// List, build, pull or save the container images of a lab
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   wplab images list
   wplab images build mysql wordpress
+  wplab images check mysql --image mysql:9.7
   wplab images save bundle.tar    then `wplab up --images bundle.tar` needs no network")]
 pub(super) struct Images {
     #[command(subcommand)]
@@ -34,6 +40,15 @@ enum What {
         /// Pull from this registry instead of the images' own
         #[arg(long, value_name = "HOST[:PORT]", value_parser = args::mirror)]
         registry_mirror: Option<String>,
+    },
+    /// Hold images against what the lab relies on, line by line
+    Check {
+        /// Which: node, mysql, percona, mariadb, etcd, wordpress, nfs, metrics-server [default: all that are here]
+        #[arg(value_parser = role)]
+        roles: Vec<Role>,
+        /// This image, which Docker has, instead of the one that a lab would run; for one role
+        #[arg(long, value_name = "IMAGE", requires = "roles")]
+        image: Option<String>,
     },
     /// Save the images of both topologies into one file
     Save {
@@ -57,6 +72,15 @@ impl Images {
             }
             What::Pull { registry_mirror } => {
                 session.perform(|run| async move { images::pull(&run, registry_mirror.as_deref()).await }).await?;
+            }
+            What::Check { roles, image } => {
+                if image.is_some() && roles.len() != 1 {
+                    bail!("--image is held against the contract of one role, and {} are named", roles.len());
+                }
+                let checked =
+                    session.perform(|run| async move { images::check(&run, &roles, image.as_deref()).await }).await?;
+                terminal.result(&checked, |paint| contracts::checked(&checked, paint));
+                return Ok(Ending::checked(checked.iter().all(|checked| checked.broken().is_none())));
             }
             What::Save { flavour, file } => {
                 let size = session

@@ -36,6 +36,19 @@ impl NfsReady {
     }
 }
 
+/// Hold the image that this runs in against a role's contract
+#[derive(Debug, Args)]
+pub(super) struct Inspect {
+    role: String,
+}
+
+impl Inspect {
+    pub(super) async fn run(self) -> Result<Ending> {
+        agent::inspect::main(&self.role).await?;
+        Ok(Ending::Done)
+    }
+}
+
 /// Give the database members their roles, beside or after another agent
 #[derive(Debug, Args)]
 pub(super) struct Agent {}

@@ -118,6 +118,8 @@ enum Command {
     Member(inside::Member),
     #[command(hide = true)]
     NfsReady(inside::NfsReady),
+    #[command(hide = true)]
+    Inspect(inside::Inspect),
 }
 
 impl Command {
@@ -143,6 +145,7 @@ impl Command {
             Command::Agent(it) => it.run().await,
             Command::Member(it) => it.run().await,
             Command::NfsReady(it) => it.run().await,
+            Command::Inspect(it) => it.run().await,
         }
     }
 

@@ -39,6 +39,19 @@ pub fn file(path: &str) -> Result<&'static str> {
     file.with_context(|| format!("there is no manifests/{path}"))
 }
 
+/// All manifests as one text, for who wants to know whether they are still the same.
+pub fn fingerprint() -> String {
+    fn collect(folder: &'static Dir<'static>, text: &mut String) {
+        for file in folder.files() {
+            *text += &format!("{}\n{}\n", file.path().display(), file.contents_utf8().unwrap_or_default());
+        }
+        folder.dirs().for_each(|folder| collect(folder, text));
+    }
+    let mut text = String::new();
+    collect(&MANIFESTS, &mut text);
+    text
+}
+
 /// The objects of a text of one or more YAML documents; empty documents are passed over.
 ///
 /// # Errors

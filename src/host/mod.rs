@@ -23,7 +23,7 @@ pub mod ports;
 pub mod process;
 pub mod registry;
 pub mod runc_shim;
-mod version;
+pub(crate) mod version;
 
 use crate::host::{docker::Docker, kind::Kind};
 

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use serde::Serialize;
+use tokio::sync::SetOnce;
 
 pub use self::{diagnostics::Diagnosed, standing::OtherData};
 
@@ -78,6 +79,7 @@ pub async fn up(run: &Run, options: &UpOptions) -> Result<UpReport> {
 /// What the steps hand to each other; one real world, and one for the tests.
 trait World {
     type Host;
+    type NodeImage;
     type Images;
     type Nodes;
     type Cluster;
@@ -86,8 +88,14 @@ trait World {
     type Site;
     type Report;
     async fn preflight(&self, cx: StepCx) -> Result<Stepped<Self::Host>>;
-    async fn images(&self, cx: StepCx, host: &Self::Host) -> Result<Stepped<Self::Images>>;
-    async fn nodes(&self, cx: StepCx, host: &Self::Host, images: &Self::Images) -> Result<Stepped<Self::Nodes>>;
+    /// Hands on the image for nodes as soon as it is there; the others may take longer.
+    async fn images(
+        &self,
+        cx: StepCx,
+        host: &Self::Host,
+        node: &SetOnce<Self::NodeImage>,
+    ) -> Result<Stepped<Self::Images>>;
+    async fn nodes(&self, cx: StepCx, host: &Self::Host, image: &Self::NodeImage) -> Result<Stepped<Self::Nodes>>;
     async fn load(&self, cx: StepCx, host: &Self::Host, images: &Self::Images) -> Result<Stepped<()>>;
     /// Starts a node again that stops while the lab comes up; ends only with an error.
     async fn guard(&self, run: &Run, host: &Self::Host) -> anyhow::Error;
@@ -133,15 +141,21 @@ struct Reached<W: World> {
     smoke: W::Report,
 }
 
-/// The recipe itself. Steps that do not need each other share a line; images are loaded while kubeadm still works, and
-/// from then on somebody keeps an eye on the nodes.
+/// The recipe itself. Steps that do not need each other run side by side: nodes boot as soon as their own image is there,
+/// the others are loaded while kubeadm still works, and from then on somebody keeps an eye on the nodes.
 async fn recipe<W: World>(run: &Run, w: &W) -> Result<Reached<W>> {
     let host = run.step(StepId::Preflight, |cx| w.preflight(cx)).await?;
-    let images = run.step(StepId::Images, |cx| w.images(cx, &host)).await?;
-    let (nodes, ()) = tokio::try_join!(
-        run.step(StepId::Cluster, |cx| w.nodes(cx, &host, &images)),
-        run.step(StepId::Load, |cx| w.load(cx, &host, &images)),
-    )?;
+    let node_image = SetOnce::new();
+    let loaded = async {
+        let images = run.step(StepId::Images, |cx| w.images(cx, &host, &node_image)).await?;
+        run.step(StepId::Load, |cx| w.load(cx, &host, &images)).await?;
+        Ok(images)
+    };
+    let nodes = async {
+        let image = node_image.wait().await;
+        run.step(StepId::Cluster, |cx| w.nodes(cx, &host, image)).await
+    };
+    let (images, nodes) = tokio::try_join!(loaded, nodes)?;
     let (site, smoke) = tokio::select! {
         done = inside(run, w, &host, &images, &nodes) => done?,
         error = w.guard(run, &host) => return Err(error),
@@ -194,6 +208,7 @@ mod tests {
 
     impl World for Diary {
         type Host = ();
+        type NodeImage = ();
         type Images = ();
         type Nodes = ();
         type Cluster = ();
@@ -204,8 +219,16 @@ mod tests {
         async fn preflight(&self, _: StepCx) -> Result<Stepped<()>> {
             self.note("preflight").await
         }
-        async fn images(&self, _: StepCx, (): &()) -> Result<Stepped<()>> {
-            self.note("images").await
+        async fn images(&self, _: StepCx, (): &(), node: &SetOnce<()>) -> Result<Stepped<()>> {
+            let noted = self.note("images").await;
+            if noted.is_ok() {
+                node.set(()).expect("it is handed on once");
+            }
+            // The others take their time, until the nodes are on their way.
+            while noted.is_ok() && !self.lines.lock().expect("not poisoned").contains(&"cluster") {
+                tokio::task::yield_now().await;
+            }
+            noted
         }
         async fn nodes(&self, _: StepCx, (): &(), (): &()) -> Result<Stepped<()>> {
             self.note("cluster").await

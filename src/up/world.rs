@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::OnceLock};
 use anyhow::{Context, Result, anyhow};
 use k8s_openapi::api::{core::v1::Node, storage::v1::StorageClass};
 use kube::{ResourceExt, api::ListParams};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, SetOnce};
 
 use super::{
     UpOptions, World,
@@ -24,7 +24,7 @@ use crate::{
         autoscale,
         database::{self, Database},
         frontend::{self, Site},
-        images::{self, ImageSet, Role},
+        images::{self, ImageSet},
         storage::{self, Storage},
     },
     prepare,
@@ -59,6 +59,7 @@ impl<'a> Real<'a> {
 
 impl World for Real<'_> {
     type Host = Host;
+    type NodeImage = String;
     type Images = ImageSet;
     type Nodes = Nodes;
     type Cluster = Cluster;
@@ -77,15 +78,15 @@ impl World for Real<'_> {
         Ok(host)
     }
 
-    async fn images(&self, cx: StepCx, host: &Host) -> Result<Stepped<ImageSet>> {
+    async fn images(&self, cx: StepCx, host: &Host, node: &SetOnce<String>) -> Result<Stepped<ImageSet>> {
         let (spec, mirror) = (&self.options.spec, self.options.registry_mirror.as_deref());
         let nothing = Standing::default();
         let standing = self.standing.get().unwrap_or(&nothing);
-        images::ensure(cx, host, &standing.settle(spec), mirror, &standing.kept).await
+        images::ensure(cx, host, &standing.settle(spec), mirror, &standing.kept, node).await
     }
 
-    async fn nodes(&self, cx: StepCx, host: &Host, images: &ImageSet) -> Result<Stepped<Nodes>> {
-        let (spec, image) = (&self.options.spec, images.reference(Role::Node)?);
+    async fn nodes(&self, cx: StepCx, host: &Host, image: &String) -> Result<Stepped<Nodes>> {
+        let spec = &self.options.spec;
         let look = |kubeconfig| look_at_cluster(spec, kubeconfig);
         kind::ensure(cx, host, spec, self.lock, image, &self.settled, look).await
     }

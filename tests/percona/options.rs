@@ -8,7 +8,7 @@ use std::{
 
 use crate::fake::Refused;
 
-/// What the manual knows; the same list that the supervisor's command lines are held against.
+/// What the manual knows, but for `innodb_numa_interleave`: a build without libnuma does not know it. The same list that the supervisor's command lines are held against.
 const DOCUMENTED: &str = include_str!("options.txt");
 /// What Galera's manual knows of `wsrep_provider_options`, as far as it is used. A wrong word stops the server.
 const PROVIDER: &[&str] = &[
@@ -99,9 +99,14 @@ impl Options {
     }
 }
 
+/// What a server does not know stops it, unless the option's name begins with `loose_`.
 fn known(option: &str) -> Result<(String, String), Refused> {
     let (name, value) = option.split_once('=').unwrap_or((option, ""));
     let spelled = name.trim().replace('-', "_");
+    let spelled = match spelled.strip_prefix("loose_") {
+        Some(bare) => return Ok((bare.to_owned(), value.trim().to_owned())),
+        None => spelled,
+    };
     if !DOCUMENTED.lines().any(|documented| documented == spelled) {
         return Err(format!("[ERROR] [MY-000067] [Server] unknown variable '{option}'."));
     }

@@ -4,18 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result, anyhow};
 use bollard::{
-    container::LogOutput,
-    models::{ContainerCreateBody, ContainerStateStatusEnum, HostConfig, NetworkCreateRequest},
+    models::{ContainerStateStatusEnum, NetworkCreateRequest},
     query_parameters::{
-        CreateContainerOptions, DownloadFromContainerOptionsBuilder, ListContainersOptionsBuilder,
-        ListNetworksOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
-        WaitContainerOptions,
+        ListContainersOptionsBuilder, ListNetworksOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
     },
 };
-use futures_util::{StreamExt, TryStreamExt};
 
-use super::{Docker, Exec, absent, label_filter};
-use crate::labels;
+use super::{Docker, absent, label_filter};
 
 /// A container, running or not.
 #[derive(Clone, Debug)]
@@ -103,82 +98,6 @@ impl Docker {
         }
     }
 
-    /// One file out of an image, by way of a container that is never started. The whole file is held in memory.
-    ///
-    /// # Errors
-    /// There is no such image, or no such file in it.
-    pub async fn file_of_image(&self, image: &str, path: &str) -> Result<Vec<u8>> {
-        // The command is never run; an image FROM scratch has none of its own, and the engine wants one.
-        let body = ContainerCreateBody {
-            image: Some(image.to_owned()),
-            cmd: Some(vec![path.to_owned()]),
-            labels: Some(ours()),
-            ..Default::default()
-        };
-        let id = self.create(body).await.with_context(|| format!("cannot open image {image}"))?;
-        let options = DownloadFromContainerOptionsBuilder::new().path(path).build();
-        let read = self.long().download_from_container(&id, Some(options)).map_err(|e| self.failed(&e)).try_fold(
-            Vec::new(),
-            |mut all, chunk| async move {
-                all.extend_from_slice(&chunk);
-                Ok(all)
-            },
-        );
-        let read = read.await;
-        self.remove_container(&id).await?;
-        let archive = read.with_context(|| format!("cannot read {path} of image {image}"))?;
-        first_file(&archive).with_context(|| format!("cannot read {path} of image {image}"))
-    }
-
-    /// Runs a throw-away privileged container of an image and waits for its end. A code other than 0 is no error here.
-    ///
-    /// # Errors
-    /// The engine cannot create or start it; its own words say why.
-    pub async fn try_privileged(&self, image: &str, command: &[&str]) -> Result<Exec> {
-        let (first, rest) = command.split_first().context("no command was given")?;
-        let body = ContainerCreateBody {
-            image: Some(image.to_owned()),
-            entrypoint: Some(vec![(*first).to_owned()]),
-            cmd: Some(rest.iter().map(|&s| s.to_owned()).collect()),
-            labels: Some(ours()),
-            host_config: Some(HostConfig {
-                privileged: Some(true),
-                network_mode: Some("none".to_owned()),
-                ..Default::default()
-            }),
-            ..Default::default()
-        };
-        let id = self.create(body).await.context("cannot create a privileged container")?;
-        let ran = self.run_to_end(&id).await;
-        self.remove_container(&id).await?;
-        ran.context("cannot run a privileged container")
-    }
-
-    async fn create(&self, body: ContainerCreateBody) -> Result<String> {
-        let made = self.api.create_container(None::<CreateContainerOptions>, body).await;
-        made.map(|made| made.id).map_err(|e| self.failed(&e))
-    }
-
-    async fn run_to_end(&self, id: &str) -> Result<Exec> {
-        self.start(id).await?;
-        let code = match self.long().wait_container(id, None::<WaitContainerOptions>).next().await {
-            Some(Ok(ended)) => ended.status_code,
-            // bollard makes an error of every code but 0.
-            Some(Err(bollard::errors::Error::DockerContainerWaitError { code, .. })) => code,
-            Some(Err(error)) => return Err(self.failed(&error)),
-            None => return Err(anyhow!("the engine did not say how it ended")),
-        };
-        let mut exec = Exec { code, ..Exec::default() };
-        let mut logs = self.api.logs(id, Some(LogsOptionsBuilder::new().stdout(true).stderr(true).build()));
-        while let Some(line) = logs.next().await {
-            match line.map_err(|e| self.failed(&e))? {
-                LogOutput::StdErr { message } => exec.stderr.push_str(&String::from_utf8_lossy(&message)),
-                other => exec.stdout.push_str(&other.to_string()),
-            }
-        }
-        Ok(exec)
-    }
-
     /// Makes sure that a bridge network exists; says whether it was made now. One with the same name that lacks the labels is an error.
     ///
     /// # Errors
@@ -255,17 +174,4 @@ impl Docker {
         ports.dedup();
         Ok(ports)
     }
-}
-
-/// The label of throw-away containers: whatever is left of them is recognised as ours.
-fn ours() -> HashMap<String, String> {
-    HashMap::from([(labels::PART_OF.to_owned(), labels::PART_OF_VALUE.to_owned())])
-}
-
-fn first_file(archive: &[u8]) -> Result<Vec<u8>> {
-    let mut archive = tar::Archive::new(archive);
-    let mut entry = archive.entries()?.next().context("the archive is empty")??;
-    let mut content = Vec::new();
-    std::io::Read::read_to_end(&mut entry, &mut content)?;
-    Ok(content)
 }

@@ -1,9 +1,10 @@
-//! The Docker engine, over its HTTP API. The only folder that names bollard; images, containers and commands inside
-//! containers are its three rooms. Works with engines from 20.10 (API 1.41) on.
+//! The Docker engine, over its HTTP API. The only folder that names bollard; images, containers, throw-away
+//! containers and commands inside containers are its rooms. Works with engines from 20.10 (API 1.41) on.
 
 mod containers;
 mod exec;
 mod images;
+mod throwaway;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -18,6 +19,7 @@ use bollard::errors::Error;
 pub use containers::Container;
 pub use exec::Exec;
 pub use images::{BuildFailed, LocalImage, PullProgress};
+pub use throwaway::Sandbox;
 
 /// How long the first answer may take.
 const HELLO: Duration = Duration::from_secs(10);

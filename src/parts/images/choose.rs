@@ -210,6 +210,22 @@ fn mismatch(error: &anyhow::Error) -> bool {
     error.downcast_ref::<PullError>().is_some_and(|e| matches!(e.kind, PullErrorKind::DigestMismatch(_)))
 }
 
+/// The way to one role's image; `None` for a role that the catalogue does not have.
+///
+/// # Errors
+/// [`NoRecipe`], or Docker's own.
+pub(super) async fn way(
+    host: &Host,
+    catalogue: &Catalogue,
+    source: &ImageSource,
+    mirror: Option<&str>,
+    kept: &Kept,
+    role: Role,
+) -> Result<Option<How>> {
+    let chosen = survey(host, catalogue, source, mirror, kept, &[role]).await?;
+    Ok(chosen.into_iter().next().map(|chosen| chosen.how))
+}
+
 /// A role and what was decided for it.
 struct Chosen<'a> {
     role: Role,

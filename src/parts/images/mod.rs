@@ -5,22 +5,27 @@ mod base;
 mod build;
 mod bundle;
 pub mod catalogue;
+pub mod check;
 mod choose;
 pub mod forecast;
 mod load;
 mod needed;
 pub mod pull;
 mod rule;
+mod sound;
 mod stream;
 mod tool;
 mod transport;
 
 use std::{collections::BTreeMap, fmt, path::Path, str::FromStr};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use futures_util::future::try_join;
 use serde::{Deserialize, Serialize};
+use tokio::sync::SetOnce;
 
 pub use bundle::NotABundle;
+pub use check::{Checked, ContractBroken};
 pub use choose::{Estimate, How, ImageRow, Kept, NoRecipe, NotKept, Present, RoleEstimate, estimate, list};
 pub use load::{load, on_nodes};
 pub use pull::{PullError, PullErrorKind};
@@ -35,7 +40,9 @@ use crate::{
     spec::{Flavour, ImageSource, LabSpec, Topology},
 };
 use catalogue::{Catalogue, SHORT};
+use check::Candidate;
 use needed::Chances;
+use sound::Gathering;
 
 /// What an image is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -165,24 +172,45 @@ impl ImageSet {
 }
 
 /// Makes sure that every image that a lab needs is in Docker, and has the name that manifests use. [`ImageSet::flavour`]
-/// of the set tells which flavour the lab got. `kept` is what the lab has, if it stands.
+/// of the set tells which flavour the lab got. `kept` is what the lab has, if it stands. `node` gets the name of the node's
+/// image as soon as it is there: nodes can boot while the others are on their way.
 ///
 /// # Errors
-/// [`PullError`], [`NoRecipe`], [`NotKept`], [`NotABundle`], [`crate::host::docker::BuildFailed`], or Docker's own.
+/// [`PullError`], [`NoRecipe`], [`NotKept`], [`NotABundle`], [`ContractBroken`],
+/// [`crate::host::docker::BuildFailed`], or Docker's own.
 pub async fn ensure(
     cx: StepCx,
     host: &Host,
     spec: &LabSpec,
     mirror: Option<&str>,
     kept: &Kept,
+    node: &SetOnce<String>,
 ) -> Result<Stepped<ImageSet>> {
     let catalogue = Catalogue::embedded()?;
+    let gathering = Gathering { cx: &cx, host, catalogue: &catalogue, spec, mirror, kept };
     let roles = choose::roles(&host.docker, &catalogue, spec, mirror).await?;
-    let (mut images, mut changed) = match &spec.images {
-        ImageSource::Bundle(path) => bundle::load(&cx, &host.docker, path, &roles).await?,
-        source @ (ImageSource::Auto | ImageSource::Registry | ImageSource::Packages) => {
-            choose::gather(&cx, host, &catalogue, source, mirror, kept, &roles).await?
-        }
+    let hand_on = |images: &ImageSet| {
+        let reference = images.reference(Role::Node)?.to_owned();
+        // Only the first is waited for; there is only one.
+        let _ = node.set(reference);
+        anyhow::Ok(())
+    };
+    let (mut images, mut changed) = if gathering.is_at_hand(Role::Node).await? {
+        // Nothing that has to be built for the others has to be built for it.
+        let first = async {
+            let first = gathering.sound(&[Role::Node]).await?;
+            hand_on(&first.0)?;
+            anyhow::Ok(first)
+        };
+        let others: Vec<Role> = roles.into_iter().filter(|role| *role != Role::Node).collect();
+        let (first, others) = try_join(first, gathering.sound(&others)).await?;
+        let mut images = others.0;
+        images.0.extend(first.0.0);
+        (images, first.1 | others.1)
+    } else {
+        let all = gathering.sound(&roles).await?;
+        hand_on(&all.0)?;
+        all
     };
     let (tool, made) = tool::ensure(&cx, &host.docker).await?;
     images.0.insert(Role::Tool, named(&host.docker, Role::Tool, &tool, Origin::Packages("tool".to_owned())).await?);
@@ -209,7 +237,22 @@ pub async fn pull(cx: StepCx, host: &Host, roles: &[Role], mirror: Option<&str>)
     some(cx, host, &ImageSource::Registry, roles, mirror, &Kept::new(), "pulled").await
 }
 
-/// Makes sure of the images of these roles alone, chosen as `up` chooses for a lab that has `kept`.
+/// Makes sure of the images of these roles (all, when there are none) as `up` would, in advance.
+///
+/// # Errors
+/// As [`ensure`].
+pub async fn get(
+    cx: StepCx,
+    host: &Host,
+    source: &ImageSource,
+    roles: &[Role],
+    mirror: Option<&str>,
+) -> Result<Stepped<ImageSet>> {
+    some(cx, host, source, roles, mirror, &Kept::new(), "at hand").await
+}
+
+/// Chooses images for these roles alone as `up` chooses for a lab that has `kept`, and gathers them. They are not held
+/// against their contracts.
 ///
 /// # Errors
 /// As [`ensure`].
@@ -220,7 +263,10 @@ pub async fn take(
     mirror: Option<&str>,
     kept: &Kept,
 ) -> Result<Stepped<ImageSet>> {
-    some(cx, host, &ImageSource::Auto, roles, mirror, kept, "taken").await
+    let catalogue = Catalogue::embedded()?;
+    let (images, changed) = choose::gather(&cx, host, &catalogue, &ImageSource::Auto, mirror, kept, roles).await?;
+    let detail = format!("{} images taken", images.0.len());
+    Ok(Stepped::changed(changed, images, detail))
 }
 
 async fn some(
@@ -239,9 +285,52 @@ async fn some(
     };
     let chosen = |role: &Role| if roles.is_empty() { can(*role) } else { roles.contains(role) };
     let roles: Vec<Role> = Role::ALL.into_iter().filter(chosen).collect();
-    let (images, changed) = choose::gather(&cx, host, &catalogue, source, mirror, kept, &roles).await?;
-    let detail = format!("{} images {verb}", images.0.len());
+    let spec = LabSpec { images: source.clone(), ..LabSpec::default() };
+    let gathering = Gathering { cx: &cx, host, catalogue: &catalogue, spec: &spec, mirror, kept };
+    let (images, changed) = gathering.sound(&roles).await?;
+    let detail = format!("{} images {verb}, and sound", images.0.len());
     Ok(Stepped::changed(changed, images, detail))
+}
+
+/// Holds the images that Docker has for these roles (all of them, when there are none) against their contracts; with
+/// `image`, that one instead, whatever it is called.
+///
+/// # Errors
+/// There is no image to look at, or one cannot be run at all. A line that breaks is no error: it is in the report.
+pub async fn check(cx: StepCx, host: &Host, roles: &[Role], image: Option<&str>) -> Result<Stepped<Vec<Checked>>> {
+    let mut candidates = Vec::new();
+    if let (Some(name), Some(role)) = (image, roles.first()) {
+        let found = host.docker.image(name).await?;
+        let found = found.with_context(|| format!("Docker has no image {name}; `docker pull {name}` fetches it"))?;
+        candidates.push(Candidate { role: *role, image: name.to_owned(), id: found.id });
+    } else {
+        for row in choose::list(&host.docker).await? {
+            let wanted = roles.is_empty() || roles.contains(&row.role);
+            match row.present.filter(|_| wanted) {
+                Some(Present { id, origin: Origin::Registry(image), .. }) => {
+                    candidates.push(Candidate { role: row.role, image, id });
+                }
+                Some(Present { id, .. }) => {
+                    candidates.push(Candidate { role: row.role, image: row.built_tag.unwrap_or_default(), id });
+                }
+                None if roles.contains(&row.role) => {
+                    bail!(
+                        "there is no image for {0} here; `wplab images build {0}` or `wplab images pull` makes one",
+                        row.role.name()
+                    );
+                }
+                None => {}
+            }
+        }
+    }
+    let checked = check::check(&cx, &host.docker, candidates).await?;
+    let broken = checked.iter().filter(|checked| checked.broken().is_some()).count();
+    let detail = match (checked.len(), broken) {
+        (0, _) => "no image is here yet".to_owned(),
+        (all, 0) => format!("{all} images keep their contracts"),
+        (all, broken) => format!("{broken} of {all} images break their contracts"),
+    };
+    Ok(Stepped::done(checked, detail))
 }
 
 /// Writes the images of both topologies into one file (see [`ImageSource::Bundle`]), after making sure that they are
