@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::{
     event::StepId,
     host::{doctor, kind, labs, needs, ports},
-    parts::images::{self, Estimate, How, Role, RoleEstimate, forecast},
+    parts::images::{self, Estimate, How, Role, RoleEstimate},
     spec::{DatabaseSpec, LabName, LabSpec, Topology},
     up::standing,
 };
@@ -77,13 +77,13 @@ pub async fn plan(spec: &LabSpec, mirror: Option<&str>) -> Result<PlanReport> {
         Some(port) => port,
         None => ports::next_free(spec.cluster.port, &host.docker.published_ports().await?)?,
     };
-    let builds: Vec<&str> = estimate.builds.iter().map(|(name, _)| name.as_str()).collect();
-    let needs = needs::of(spec, forecast::building(&builds));
+    let needs = needs::of(spec);
+    let disk = needs.disk + estimate.forecast.disk;
     Ok(PlanReport {
         name: spec.name.clone(),
         steps: steps(spec, &estimate, lab.map(|lab| (lab.running, lab.nodes)), port, host.facts.cpus),
         images: estimate.roles.into_iter().map(planned).collect(),
-        uses: Uses { memory: needs.memory, disk: needs.disk, ports: vec![port] },
+        uses: Uses { memory: needs.memory, disk, ports: vec![port] },
     })
 }
 
@@ -104,7 +104,7 @@ fn steps(spec: &LabSpec, estimate: &Estimate, lab: Option<(usize, usize)>, port:
     let wanted = usize::from(spec.cluster.workers) + 1;
     let pulls = estimate.roles.iter().filter(|r| matches!(r.how, How::Pull(_))).count();
     let plural = if cores == 1 { "" } else { "s" };
-    let time = format!("about {} min on {cores} core{plural}", estimate.build_seconds.div_ceil(60));
+    let time = format!("about {} min on {cores} core{plural}", estimate.forecast.seconds.div_ceil(60));
     let images = match (pulls, estimate.builds.len()) {
         (0, 0) => "every image is here".to_owned(),
         (pulls, 0) => format!("pull {pulls}"),
@@ -160,7 +160,7 @@ fn members(database: &DatabaseSpec, estimate: &Estimate) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parts::images::Origin;
+    use crate::parts::images::{Origin, forecast::Forecast};
 
     fn role(role: Role, how: How) -> RoleEstimate {
         RoleEstimate { role, how, because: "so".into() }
@@ -170,7 +170,7 @@ mod tests {
         Estimate {
             roles: vec![role(Role::Node, how), role(Role::Tool, How::Tool)],
             builds: builds.iter().map(|(name, seconds)| ((*name).to_owned(), *seconds)).collect(),
-            build_seconds: builds.iter().map(|(_, seconds)| seconds).sum(),
+            forecast: Forecast { seconds: builds.iter().map(|(_, seconds)| seconds).sum(), disk: 0 },
         }
     }
 

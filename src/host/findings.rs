@@ -209,7 +209,7 @@ fn enough(have: u64, need: u64) -> Level {
 }
 
 fn memory(spec: &LabSpec, seen: &Observed) -> Finding {
-    let need = needs::of(spec, Building::Nothing).memory;
+    let need = needs::of(spec).memory;
     let detail = format!("this lab needs about {}", needs::shown(need));
     let engine = if let EngineSeen::Answers(info) = &seen.engine { Some(info.memory) } else { None };
     match seen.memory.or(engine) {
@@ -231,7 +231,7 @@ fn memory(spec: &LabSpec, seen: &Observed) -> Finding {
 }
 
 fn disk(spec: &LabSpec, seen: &Observed) -> Finding {
-    let need = needs::of(spec, building(spec, seen)).disk;
+    let need = needs::of(spec).disk + needs::images(building(spec, seen));
     let detail = format!("this lab needs about {} where Docker keeps its data", needs::shown(need));
     match seen.disk {
         None => fine("disk", "Free disk space is not known", detail),
@@ -253,7 +253,7 @@ fn disk(spec: &LabSpec, seen: &Observed) -> Finding {
 fn inotify(spec: &LabSpec, seen: &Observed, fixable: bool) -> Option<Finding> {
     let Inotify { instances, watches } = seen.inotify?;
     let finding = fine("inotify", format!("inotify allows {instances} instances and {watches} watches"), "");
-    let need = needs::of(spec, Building::Nothing).inotify;
+    let need = needs::of(spec).inotify;
     let short = seen.lab.is_none() && seen.inotify_room.is_some_and(|room| room < need);
     if !short && instances >= INOTIFY_MIN.instances && watches >= INOTIFY_MIN.watches {
         return Some(finding);

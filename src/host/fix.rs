@@ -228,8 +228,7 @@ pub(crate) async fn carry_out(cx: &StepCx, fixer: &Fixer<'_>, actions: &[Action]
 
 fn raised_inotify(spec: &LabSpec, seen: &Observed) -> Option<Action> {
     let now = seen.inotify.filter(|_| seen.root)?;
-    let short = seen.lab.is_none()
-        && seen.inotify_room.is_some_and(|room| room < needs::of(spec, needs::Building::Nothing).inotify);
+    let short = seen.lab.is_none() && seen.inotify_room.is_some_and(|room| room < needs::of(spec).inotify);
     let instances = inotify_target(now.instances, INOTIFY_MIN.instances, short);
     let watches = inotify_target(now.watches, INOTIFY_MIN.watches, false);
     ((instances, watches) != (now.instances, now.watches)).then_some(Action::RaiseInotify { instances, watches })

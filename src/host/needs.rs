@@ -54,15 +54,15 @@ pub(crate) fn images(building: Building) -> u64 {
 pub(crate) struct Needs {
     /// Memory.
     pub(crate) memory: u64,
-    /// Room on the disk that holds Docker's data.
+    /// Room for nodes and volumes on the disk that holds Docker's data; [`images`] come on top.
     pub(crate) disk: u64,
     /// inotify instances of root, as counted in running nodes: 27 on the control plane and 14 on a worker, with systemd,
     /// kubelet and containerd; and a few for pods that run as root.
     pub(crate) inotify: u64,
 }
 
-/// What this lab needs.
-pub(crate) fn of(spec: &LabSpec, building: Building) -> Needs {
+/// What this lab needs beside its images.
+pub(crate) fn of(spec: &LabSpec) -> Needs {
     let members = u64::from(spec.database.members);
     let workers = u64::from(spec.cluster.workers);
     let etcds = match spec.database.topology {
@@ -79,7 +79,7 @@ pub(crate) fn of(spec: &LabSpec, building: Building) -> Needs {
     Needs {
         memory: CONTROL_PLANE + workers * WORKER + SERVANTS + pods,
         inotify: 27 + workers * 14 + 16,
-        disk: images(building) + (workers + 1) * NODE_DISK + volumes,
+        disk: (workers + 1) * NODE_DISK + volumes,
     }
 }
 
@@ -129,19 +129,20 @@ pub(crate) mod tests {
 
     #[test]
     fn needs_grow_with_the_lab() {
-        let all = of(&spec(), Building::Nothing);
+        let all = of(&spec());
         assert_eq!(all.memory, (900 + 3 * 200 + 400 + 3 * 768 + 3 * 256 + 2 * 32) * MIB);
-        assert_eq!(all.disk, 4 * GIB + 4 * 3 * GIB + 3 * 512 * MIB + GIB);
+        assert_eq!(all.disk, 4 * 3 * GIB + 3 * 512 * MIB + GIB);
+        assert_eq!(images(Building::Nothing), 4 * GIB);
         assert_eq!(all.inotify, 85);
-        assert_eq!(of(&spec(), Building::Everything).disk - all.disk, COMPILING);
-        assert_eq!(of(&spec(), Building::Services).disk - all.disk, INSTALLING);
+        assert_eq!(images(Building::Everything) - images(Building::Nothing), COMPILING);
+        assert_eq!(images(Building::Services) - images(Building::Nothing), INSTALLING);
         let mut small = spec();
         small.cluster.workers = 1;
-        assert_eq!(all.memory - of(&small, Building::Nothing).memory, 2 * WORKER);
+        assert_eq!(all.memory - of(&small).memory, 2 * WORKER);
         let mut galera = spec();
         galera.database.topology = Topology::Galera;
-        assert_eq!(of(&galera, Building::Nothing).memory - all.memory, 3 * ETCD);
-        assert_eq!(of(&galera, Building::Nothing).disk - all.disk, 3 * ETCD_DISK);
+        assert_eq!(of(&galera).memory - all.memory, 3 * ETCD);
+        assert_eq!(of(&galera).disk - all.disk, 3 * ETCD_DISK);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::fmt;
 use crate::{
     host::{
         fix::{Action, KindSource},
-        needs::{self, Building},
+        needs,
         observe::Observed,
     },
     spec::LabSpec,
@@ -45,11 +45,10 @@ pub struct Outlook {
 
 impl Outlook {
     pub(crate) fn new(spec: &LabSpec, seen: &Observed, actions: &[Action], images: ImagesAhead) -> Outlook {
-        let lab = needs::of(spec, Building::Nothing).disk - needs::images(Building::Nothing);
         Outlook {
             seconds: actions.iter().map(seconds).sum::<u64>() + images.seconds + LAB_SECONDS,
             cores: seen.facts().cpus,
-            disk: lab + images.disk,
+            disk: needs::of(spec).disk + images.disk,
             free: seen.disk,
             images,
         }

@@ -11,7 +11,8 @@ use super::{
     ImageSet, Origin, PullError, PullErrorKind, Role, build, bundle,
     catalogue::{Catalogue, Prefer, RoleSource},
     check::{self, Candidate, ContractBroken},
-    forecast, named,
+    forecast::{self, Forecast},
+    named,
     needed::{self, Chances},
     pull,
     rule::{self, Choice, Circumstances, Here},
@@ -313,8 +314,8 @@ pub struct Estimate {
     pub roles: Vec<RoleEstimate>,
     /// Everything that would be built, in that order, each with its seconds on two cores.
     pub builds: Vec<(String, u64)>,
-    /// Seconds of all builds on this machine.
-    pub build_seconds: u64,
+    /// What all of it costs on this machine.
+    pub forecast: Forecast,
 }
 
 /// What [`super::ensure`] would do, without doing it.
@@ -349,7 +350,7 @@ pub async fn estimate(host: &Host, spec: &LabSpec, mirror: Option<&str>, kept: &
         })
         .collect();
     let names: Vec<&str> = estimate.builds.iter().map(|(name, _)| name.as_str()).collect();
-    estimate.build_seconds = forecast::forecast(&catalogue, &names, host.facts.cpus).seconds;
+    estimate.forecast = forecast::forecast(&catalogue, &names, host.facts.cpus);
     estimate.roles.push(RoleEstimate { role: Role::Tool, how: How::Tool, because: String::new() });
     Ok(estimate)
 }

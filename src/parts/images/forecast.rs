@@ -1,6 +1,7 @@
 //! How long the images of a lab will take on this machine, and how much disk: for who is asked before anything is done.
 
 use anyhow::{Context, Result};
+use serde::Serialize;
 
 use super::{
     Role, build,
@@ -20,7 +21,8 @@ use crate::{
 };
 
 /// What the images of a lab cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Forecast {
     /// Seconds that the builds take on this machine; how long pulls take is the network's secret.
     pub seconds: u64,
@@ -28,17 +30,19 @@ pub struct Forecast {
     pub disk: u64,
 }
 
-/// The catalogue's seconds are for two cores; more than four are seldom all busy.
+/// What it costs to have an image for every role when these are missing. The catalogue's seconds are for two cores; more
+/// than four are seldom all busy.
 pub(super) fn forecast(catalogue: &Catalogue, builds: &[&str], cores: u64) -> Forecast {
     let on_two: u64 = builds.iter().map(|name| catalogue.seconds(name)).sum();
-    Forecast { seconds: (on_two * 2).div_ceil(cores.clamp(1, 4)), disk: needs::images(building(builds)) }
+    Forecast { seconds: (on_two * 2).div_ceil(cores.clamp(1, 4)), disk: needs::images(building(catalogue, builds)) }
 }
 
-/// What has to be built, as far as a machine's needs depend on it.
-pub(crate) fn building(builds: &[&str]) -> Building {
+/// What has to be built, as far as a machine's needs depend on it: what is built from another recipe is compiled.
+fn building(catalogue: &Catalogue, builds: &[&str]) -> Building {
+    let is_recipe = |name: &String| catalogue.base(name).is_none();
     match builds {
         [] => Building::Nothing,
-        builds if builds.contains(&"golang") => Building::Everything,
+        builds if builds.iter().any(|name| catalogue.from(name).iter().any(is_recipe)) => Building::Everything,
         _ => Building::Services,
     }
 }
@@ -145,5 +149,12 @@ mod tests {
         (spec.database.topology, spec.database.flavour) = (Topology::Galera, Flavour::Percona);
         let error = ahead(None, able(), &spec, None, false).await.expect_err("no registry");
         assert!(error.is::<super::super::NoRecipe>(), "{error}");
+    }
+
+    #[test]
+    fn disk_is_for_what_is_compiled_also_when_the_compiler_is_there() {
+        let catalogue = Catalogue::embedded().expect("parses");
+        let disk = |builds: &[&str]| forecast(&catalogue, builds, 2).disk;
+        assert!(disk(&[]) < disk(&["mysql"]) && disk(&["mysql"]) < disk(&["metrics-server"]));
     }
 }
