@@ -2,6 +2,7 @@
 //! engine is the machine's own, behind a veil that says what it has.
 
 #[path = "support/engine_alone.rs"]
+#[allow(dead_code, reason = "what there is, is asked by other tests")]
 mod engine;
 #[path = "support/registry.rs"]
 #[allow(dead_code, reason = "its will to misbehave is for other tests")]

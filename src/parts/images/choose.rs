@@ -395,7 +395,8 @@ pub async fn list(docker: &Docker) -> Result<Vec<ImageRow>> {
         let found = local(docker, &catalogue, role, source).await?;
         let built = found.built.zip(source.recipe.clone().map(Origin::Packages));
         let public = found.public.map(|image| (image, Origin::Registry(source.public.clone())));
-        let found = if source.prefer == Prefer::Packages { built.or(public) } else { public.or(built) };
+        let built_first = source.prefer == Prefer::Packages || found.breaks.is_some();
+        let found = if built_first { built.or(public) } else { public.or(built) };
         rows.push(ImageRow {
             role,
             public: source.public.clone(),
