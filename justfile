@@ -21,6 +21,10 @@ lint:
 golden:
     GOLDEN=update cargo test --test cli
 
+# the small, fully optimised executable
+release:
+    cargo build --profile dist
+
 # the two topologies side by side, three labs each
 bench-topologies:
     cargo test --test bench -- --ignored --nocapture --exact topologies
