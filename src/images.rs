@@ -9,7 +9,7 @@ use crate::{
     host::{docker::Docker, doctor},
     parts::images::{self, Checked, ImageRow, ImageSet, Role},
     run::Run,
-    spec::Flavour,
+    spec::{Flavour, ImageSource},
 };
 
 /// The catalogue, and what of it is here.
@@ -36,6 +36,15 @@ pub async fn build(run: &Run, roles: &[Role]) -> Result<ImageSet> {
 pub async fn pull(run: &Run, mirror: Option<&str>) -> Result<ImageSet> {
     let host = doctor::engine(mirror).await?;
     run.step(StepId::Images, |cx| images::pull(cx, &host, &[], mirror)).await
+}
+
+/// Makes sure of the images of these roles (all, when there are none), as `up` with this source would.
+///
+/// # Errors
+/// The first that cannot be had, or that breaks its contract and was asked for.
+pub async fn get(run: &Run, source: &ImageSource, roles: &[Role], mirror: Option<&str>) -> Result<ImageSet> {
+    let host = doctor::engine(mirror).await?;
+    run.step(StepId::Images, |cx| images::get(cx, &host, source, roles, mirror)).await
 }
 
 /// Holds the images that are here for these roles (all, when there are none) against what the lab relies on; with

@@ -1,6 +1,9 @@
 //! Where images come from: with a registry on loopback that serves, with one that lacks what is wanted, and with none. The
 //! engine is the machine's own, behind a veil that says what it has.
 
+#[path = "support/engine_alone.rs"]
+#[allow(dead_code, reason = "what there is, is asked by other tests")]
+mod engine;
 #[path = "support/registry.rs"]
 #[allow(dead_code, reason = "its will to misbehave is for other tests")]
 mod registry;
@@ -248,4 +251,77 @@ async fn mariadb_comes_the_right_way(docker: &Docker) {
     let refused = Taken::of(&Veil::new(false, here), NOBODY, &Kept::new()).await;
     let error = format!("{:#}", refused.result.expect_err("no way is open"));
     assert!(error.contains("nothing is built here"), "{error}");
+}
+
+/// What `wplab images get ROLE` did on the engine behind a veil: its exit code, the report, and what it told.
+async fn got(veil: &Veil, args: &[&str]) -> (Option<i32>, Value, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wplab"));
+    command.args(["images", "get"]).args(args).args(["-o", "json"]);
+    command.env("DOCKER_HOST", veil.host()).env("NO_COLOR", "1").stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("an end").expect("wplab runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let report = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    (output.status.code(), report, text(&output.stderr))
+}
+
+/// Where the image of a role came from, by the report.
+fn origin<'a>(report: &'a Value, role: &str) -> &'a Value {
+    let row = report.as_array().into_iter().flatten().find(|row| row["role"] == role).expect("a row");
+    &row["present"]["origin"]
+}
+
+/// An etcd that says it is older than the first with `/livez`: whoever trusts its name has a lab that never gets ready.
+fn too_old(etcd: &str, base: &str) -> String {
+    let script = "#!/bin/sh\\necho etcd Version: 3.5.9\\n";
+    format!(
+        "FROM {base}\nCOPY --from={etcd} /usr/local/bin/ /usr/local/bin/\nRUN printf '{script}' > /usr/local/bin/etcd\n"
+    )
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_pulled_image_that_breaks_its_contract_is_replaced_or_refused_with_the_line_that_it_breaks() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let _guard = runtime.enter();
+    let docker = engine::Docker::new();
+    let ours = runtime.block_on(Docker::connect()).expect("an engine");
+    let catalogue = Catalogue::embedded().expect("parses");
+    let tag = |name: &str| catalogue.tag(name, ours.arch()).expect("a tag");
+    let public = |role| wplab::host::registry::Reference::parse(&catalogue.role(role).expect("a role").public);
+    // What the tests need is built; nothing is hidden.
+    let (code, _, told) = runtime.block_on(got(&Veil::new(true, |_| false), &["etcd", "nfs", "--images", "packages"]));
+    assert_eq!(code, Some(0), "{told}");
+    let stand_in = docker.build("old-etcd", &too_old(&tag("etcd"), &tag("debian-trixie")));
+    let no_files = docker.build("no-nfs", &format!("FROM {}\nRUN rm $(command -v ganesha.nfsd)\n", tag("nfs")));
+    let (etcd, nfs) = (public(Role::Etcd), public(Role::Nfs));
+    let name = |reference: &wplab::host::registry::Reference| {
+        format!("{}:{}", reference.path, reference.tag.as_deref().expect("a tag"))
+    };
+    let served = [(name(&etcd), stand_in.name.clone()), (name(&nfs), no_files.name.clone())];
+    let served: Vec<(&str, &str)> = served.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+    let registry = runtime.block_on(Registry::serving(&served));
+    let mirror = registry.address.to_string();
+
+    // Left open: one sentence that names the line, and the package-built one in its place.
+    let repository = etcd.repository();
+    let veil = Veil::new(true, move |name| name.starts_with("wplab/etcd:") || name.starts_with(&repository));
+    let (code, report, told) = runtime.block_on(got(&veil, &["etcd", "--registry-mirror", &mirror]));
+    assert_eq!(code, Some(0), "{told}");
+    let sentence = "breaks what the lab relies on of etcd: version: 3.5.9 is older than 3.5.11; ";
+    assert_eq!(told.matches(sentence).count(), 1, "{told}");
+    assert_eq!(origin(&report, "etcd"), &serde_json::json!({"packages": "etcd"}), "{report:#}");
+
+    // Asked for: an error that names the line, and nothing takes its place.
+    let hidden = etcd.repository();
+    let veil = Veil::new(true, move |name| name.starts_with("wplab/etcd:") || name.starts_with(&hidden));
+    let args = ["etcd", "--images", "registry", "--registry-mirror", &mirror];
+    let (code, _, told) = runtime.block_on(got(&veil, &args));
+    assert_eq!(code, Some(4), "{told}");
+    assert!(told.contains("error: ") && told.contains("version: 3.5.9 is older than 3.5.11"), "{told}");
+
+    for reference in [&etcd, &nfs] {
+        for image in [reference.tagged(), reference.at(Some(&mirror)).tagged()] {
+            let _ = runtime.block_on(ours.remove_image(&image));
+        }
+    }
 }

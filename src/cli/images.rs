@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
-use wplab::{images, parts::images::Role, spec::Flavour};
+use wplab::{
+    images,
+    parts::images::Role,
+    spec::{Flavour, ImageSource},
+};
 
 use super::{
     args,
@@ -41,6 +45,18 @@ enum What {
         #[arg(long, value_name = "HOST[:PORT]", value_parser = args::mirror)]
         registry_mirror: Option<String>,
     },
+    /// Get images as `up` would: what is here, else pulled or built
+    Get {
+        /// Which: node, mysql, percona, mariadb, etcd, wordpress, nfs, metrics-server [default: all]
+        #[arg(value_parser = role)]
+        roles: Vec<Role>,
+        /// Where from: auto, registry or packages
+        #[arg(long, default_value = "auto", value_name = "SOURCE", value_parser = source)]
+        images: ImageSource,
+        /// Pull from this registry instead of the images' own
+        #[arg(long, value_name = "HOST[:PORT]", value_parser = args::mirror)]
+        registry_mirror: Option<String>,
+    },
     /// Hold images against what the lab relies on, line by line
     Check {
         /// Which: node, mysql, percona, mariadb, etcd, wordpress, nfs, metrics-server [default: all that are here]
@@ -72,6 +88,10 @@ impl Images {
             }
             What::Pull { registry_mirror } => {
                 session.perform(|run| async move { images::pull(&run, registry_mirror.as_deref()).await }).await?;
+            }
+            What::Get { roles, images: source, registry_mirror: mirror } => {
+                let get = |run| async move { images::get(&run, &source, &roles, mirror.as_deref()).await };
+                session.perform(get).await?;
             }
             What::Check { roles, image } => {
                 if image.is_some() && roles.len() != 1 {
@@ -109,6 +129,16 @@ fn role(text: &str) -> Result<Role, String> {
     let known = || Role::ALL.into_iter().filter(|role| *role != Role::Tool);
     let names = || known().map(Role::name).collect::<Vec<_>>().join(", ");
     known().find(|role| role.name() == text).ok_or_else(|| format!("use {}", names()))
+}
+
+/// A bundle is read by `up`, whole.
+fn source(text: &str) -> Result<ImageSource, String> {
+    match text {
+        "auto" => Ok(ImageSource::Auto),
+        "registry" => Ok(ImageSource::Registry),
+        "packages" => Ok(ImageSource::Packages),
+        _ => Err("use auto, registry or packages".to_owned()),
+    }
 }
 
 fn bundle(text: &str) -> Result<PathBuf, String> {

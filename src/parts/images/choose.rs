@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::{
     ImageSet, Origin, PullError, PullErrorKind, Role, build, bundle,
     catalogue::{Catalogue, Prefer, RoleSource},
+    check::{self, Candidate, ContractBroken},
     forecast::{self, Forecast},
     named,
     needed::{self, Chances},
@@ -36,11 +37,13 @@ const PULLS: usize = 3;
 struct Local {
     built: Option<LocalImage>,
     public: Option<LocalImage>,
+    /// What the public image breaks of its contract, if it was looked at and does.
+    breaks: Option<ContractBroken>,
 }
 
 impl Local {
     fn here(&self) -> Here {
-        Here { built: self.built.is_some(), public: self.public.is_some() }
+        Here { built: self.built.is_some(), public: self.public.is_some(), breaks: self.breaks.is_some() }
     }
 }
 
@@ -69,8 +72,11 @@ pub(super) async fn chances(
             chances.percona = bundled.contains(&Role::Percona);
             chances.mariadb = bundled.contains(&Role::Mariadb);
         } else {
-            chances.percona = is_here(docker, catalogue, Role::Percona).await?;
-            chances.mariadb = is_here(docker, catalogue, Role::Mariadb).await?;
+            let percona = of_role(docker, catalogue, Role::Percona).await?;
+            chances.percona = percona.here().public;
+            chances.percona_breaks = percona.breaks.map(|broken| broken.to_string());
+            let mariadb = of_role(docker, catalogue, Role::Mariadb).await?.here();
+            chances.mariadb = mariadb.built || mariadb.public;
         }
         if needed::hangs_on_a_registry(spec, &chances) {
             chances.registry = registry::answers(mirror).await;
@@ -79,10 +85,11 @@ pub(super) async fn chances(
     Ok(chances)
 }
 
-async fn is_here(docker: &Docker, catalogue: &Catalogue, role: Role) -> Result<bool> {
-    let Some(source) = catalogue.role(role) else { return Ok(false) };
-    let Here { built, public } = local(docker, catalogue, source).await?.here();
-    Ok(built || public)
+async fn of_role(docker: &Docker, catalogue: &Catalogue, role: Role) -> Result<Local> {
+    match catalogue.role(role) {
+        Some(source) => local(docker, catalogue, role, source).await,
+        None => Ok(Local::default()),
+    }
 }
 
 /// Makes sure of the images of these roles; returns them by role, and whether anything was pulled or built. `kept` is what
@@ -256,7 +263,7 @@ async fn survey<'a>(
     let mut found = Vec::new();
     for &role in roles {
         let Some(of_role) = catalogue.role(role) else { continue };
-        found.push((role, of_role, local(&host.docker, catalogue, of_role).await?));
+        found.push((role, of_role, local(&host.docker, catalogue, role, of_role).await?));
     }
     let silent = Circumstances { source, facts: &host.facts, registry: false, kept };
     let answers = Circumstances { registry: true, ..silent };
@@ -275,12 +282,16 @@ async fn survey<'a>(
     chosen.collect()
 }
 
-async fn local(docker: &Docker, catalogue: &Catalogue, source: &RoleSource) -> Result<Local> {
+async fn local(docker: &Docker, catalogue: &Catalogue, role: Role, source: &RoleSource) -> Result<Local> {
     let built = match &source.recipe {
         Some(recipe) => docker.image(&catalogue.tag(recipe, docker.arch())?).await?,
         None => None,
     };
-    Ok(Local { built, public: pull::present(docker, &source.public).await? })
+    let public = pull::present(docker, &source.public).await?;
+    let known =
+        |image: &LocalImage| check::recall(&Candidate { role, image: source.public.clone(), id: image.id.clone() });
+    let breaks = public.as_ref().and_then(known).and_then(|checked| checked.broken());
+    Ok(Local { built, public, breaks })
 }
 
 /// What `up` would do for one role.
@@ -381,10 +392,11 @@ pub async fn list(docker: &Docker) -> Result<Vec<ImageRow>> {
     let mut rows = Vec::new();
     for role in Role::ALL {
         let Some(source) = catalogue.role(role) else { continue };
-        let found = local(docker, &catalogue, source).await?;
+        let found = local(docker, &catalogue, role, source).await?;
         let built = found.built.zip(source.recipe.clone().map(Origin::Packages));
         let public = found.public.map(|image| (image, Origin::Registry(source.public.clone())));
-        let found = if source.prefer == Prefer::Packages { built.or(public) } else { public.or(built) };
+        let built_first = source.prefer == Prefer::Packages || found.breaks.is_some();
+        let found = if built_first { built.or(public) } else { public.or(built) };
         rows.push(ImageRow {
             role,
             public: source.public.clone(),

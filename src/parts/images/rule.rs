@@ -46,6 +46,8 @@ pub(super) struct Here {
     pub(super) built: bool,
     /// Its public image.
     pub(super) public: bool,
+    /// That one was looked at, and breaks its contract.
+    pub(super) breaks: bool,
 }
 
 /// What decides beside the role.
@@ -111,8 +113,9 @@ impl std::error::Error for NotKept {}
 /// 2. what this machine cannot run as a public image comes from packages;
 /// 3. a lab that stands keeps the origin of its image: a newer build of the same recipe or a newer public image may take
 ///    its place, an image of the other origin may not, though Docker has it;
-/// 4. what Docker has is taken before anything is fetched or built, from whichever side; of two, the preferred one;
-/// 5. the preferred way of the catalogue, save that packages do for a registry that is silent.
+/// 4. a public image that was looked at and breaks its contract is not taken;
+/// 5. what Docker has is taken before anything is fetched or built, from whichever side; of two, the preferred one;
+/// 6. the preferred way of the catalogue, save that packages do for a registry that is silent.
 ///
 /// # Errors
 /// [`NoRecipe`], [`NotKept`].
@@ -145,8 +148,11 @@ pub(super) fn choose(role: Role, source: &RoleSource, here: Here, now: Circumsta
         Some(Origin::Registry(public)) => return Err(NotKept { role, public: public.clone() }.into()),
         None => {}
     }
+    if here.breaks {
+        return packages(recipe, BREAKS);
+    }
     match (here, source.prefer) {
-        (Here { built: true, .. }, Prefer::Packages) | (Here { built: true, public: false }, Prefer::Registry) => {
+        (Here { built: true, .. }, Prefer::Packages) | (Here { built: true, public: false, .. }, Prefer::Registry) => {
             packages(recipe, HERE)
         }
         (Here { public: true, .. }, _) => registry(HERE),
@@ -159,6 +165,7 @@ pub(super) fn choose(role: Role, source: &RoleSource, here: Here, now: Circumsta
 const ASKED: &str = "asked for";
 const KEPT: &str = "the lab has it from there";
 const HERE: &str = "Docker has it";
+const BREAKS: &str = "the public image that Docker has breaks its contract";
 
 /// Why this machine cannot run a role's public image, if so.
 pub(super) fn unfit(role: Role, facts: &HostFacts) -> Option<&'static str> {

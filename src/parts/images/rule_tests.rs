@@ -22,10 +22,11 @@ fn source(prefer: Prefer) -> RoleSource {
     RoleSource { public: "p".to_owned(), recipe: Some("r".to_owned()), prefer, because: "the catalogue says so".into() }
 }
 
-const NOTHING: Here = Here { built: false, public: false };
-const BUILT: Here = Here { built: true, public: false };
-const PUBLIC: Here = Here { built: false, public: true };
-const BOTH: Here = Here { built: true, public: true };
+const NOTHING: Here = Here { built: false, public: false, breaks: false };
+const BUILT: Here = Here { built: true, ..NOTHING };
+const PUBLIC: Here = Here { public: true, ..NOTHING };
+const BOTH: Here = Here { built: true, public: true, ..NOTHING };
+const BROKEN: Here = Here { breaks: true, ..PUBLIC };
 
 #[test]
 fn auto_takes_what_is_here_then_the_preferred_way_then_the_other() {
@@ -48,6 +49,15 @@ fn auto_takes_what_is_here_then_the_preferred_way_then_the_other() {
         (registry, PUBLIC, false, "has public", "Docker has it"),
         (registry, BOTH, true, "has public", "Docker has it"),
         (registry, BOTH, false, "has public", "Docker has it"),
+        (packages, BROKEN, true, "build", "the public image that Docker has breaks its contract"),
+        (registry, BROKEN, true, "build", "the public image that Docker has breaks its contract"),
+        (
+            registry,
+            Here { built: true, ..BROKEN },
+            true,
+            "has built",
+            "the public image that Docker has breaks its contract",
+        ),
     ];
     let (facts, kept) = (able(), Kept::new());
     for (prefer, here, answers, wanted, because) in table {

@@ -93,7 +93,9 @@ impl Gathering<'_> {
             Role::Percona => self.spec.database.flavour == Flavour::Auto,
             role => self.catalogue.role(role).is_some_and(|source| source.recipe.is_some()),
         };
-        pulled && other_way && matches!(self.spec.images, ImageSource::Auto)
+        // A lab that stands keeps the origin of its images: what took its place might not read its data.
+        let free = matches!(self.spec.images, ImageSource::Auto) && !self.kept.contains_key(&broken.role);
+        pulled && other_way && free
     }
 
     async fn look(&self, images: &ImageSet) -> Result<Vec<Checked>> {
