@@ -12,20 +12,27 @@ mod serving;
 #[path = "support/veil.rs"]
 mod veil;
 
-use std::process::{Command, Stdio};
+use std::{
+    panic::{AssertUnwindSafe, resume_unwind},
+    process::{Command, Stdio},
+};
 
+use futures_util::FutureExt;
 use registry::{Faults, Registry};
 use serde_json::Value;
 use veil::Veil;
 use wplab::{
     event::{Event, StepId},
     host::{Host, HostFacts, docker::Docker},
-    parts::images::{self, ImageSet, Kept, Origin, PullError, PullErrorKind, Role, catalogue::Catalogue},
+    parts::images::{self, ImageSet, Kept, Origin, PullError, PullErrorKind, Role, catalogue::Catalogue, forecast},
     run::{Run, StepCx},
+    spec::LabSpec,
 };
 
 /// Where nothing listens.
 const NOBODY: &str = "127.0.0.1:1";
+/// The public name of MariaDB's image.
+const PUBLIC: &str = "docker.io/library/mariadb:11.8";
 
 /// `wplab ARGS -o json` on the engine behind a veil, without any lab.
 async fn wplab(veil: &Veil, args: &[&str]) -> Value {
@@ -80,6 +87,10 @@ async fn with_a_registry_each_role_comes_the_way_that_the_catalogue_prefers() {
     assert_one(&lines, "metrics-server: pull registry.k8s.io/", " (agrees line by line, and minutes to build)");
     let doctor = wplab(&veil, &["doctor", "wplab-choice", "--registry-mirror", &mirror]).await;
     let facts = &doctor["facts"];
+    // An engine without any image cannot be tried, and must not be warned of when it is known to work.
+    let findings = doctor["findings"].as_array().expect("findings");
+    let privileged = findings.iter().find(|finding| finding["id"] == "privileged").expect("looked at");
+    assert_eq!((&privileged["level"], &facts["sys-resource"]), (&"ok".into(), &true.into()), "{privileged}");
     let fit = facts["kernel-nfs"] == true && facts["cgroup-version"] == 2 && facts["sys-resource"] == true;
     if fit {
         assert_one(&lines, "node: pull kindest/node:", " (many minutes to build)");
@@ -106,6 +117,16 @@ async fn where_nobody_answers_everything_is_built() {
     let lines = planned(&veil, NOBODY, &["--topology", "galera"]).await;
     assert_one(&lines, "mariadb: build mariadb", " (quick to build, and what the tests run on)");
     assert_one(&lines, "etcd: build etcd", " (no registry answers)");
+
+    // What is ahead of this engine is what would be ahead of a machine without any.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let docker = Docker::connect_to(&veil.host()).await.expect("an engine");
+    let spec = LabSpec::default();
+    let ahead = |docker| forecast::ahead(docker, HostFacts::default(), &spec, Some(NOBODY), false);
+    let (seen, unseen) = (ahead(Some(docker)).await.expect("told"), ahead(None).await.expect("told"));
+    assert!(seen == unseen && seen.seconds > 300 && seen.pulls == 0, "{seen:?} {unseen:?}");
+    let here = ahead(Some(Docker::connect().await.expect("an engine"))).await.expect("told");
+    assert!(here.seconds <= seen.seconds, "{here:?}");
 }
 
 /// What was taken for MariaDB, with what was told.
@@ -155,11 +176,9 @@ impl PublicName {
         PublicName { docker: docker.clone(), name: name.to_owned(), had }
     }
 
-    async fn restore(self, mirror: &str) {
+    async fn restore(self) {
         let Some(image) = self.docker.image(&self.name).await.expect("an answer") else { return };
-        let pulled = |name: &&String| {
-            name.starts_with(mirror) || name.trim_start_matches("docker.io/library/") == "mariadb:11.8"
-        };
+        let pulled = |name: &&String| name.starts_with("127.0.0.1:") || *name == "mariadb:11.8";
         for name in image.repo_tags.iter().chain(&image.repo_digests).filter(pulled) {
             self.docker.remove_image(name).await.expect("removed");
         }
@@ -174,8 +193,13 @@ impl PublicName {
 async fn mariadb_comes_from_packages_though_a_registry_has_it_and_from_the_registry_for_a_lab_that_has_it_from_there() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let docker = Docker::connect().await.expect("an engine");
-    let public = "docker.io/library/mariadb:11.8";
-    let name = PublicName::of(&docker, public).await;
+    let name = PublicName::of(&docker, PUBLIC).await;
+    let ended = AssertUnwindSafe(mariadb_comes_the_right_way(&docker)).catch_unwind().await;
+    name.restore().await;
+    ended.unwrap_or_else(|panic| resume_unwind(panic));
+}
+
+async fn mariadb_comes_the_right_way(docker: &Docker) {
     // Nothing is hidden and nobody answers: this builds it if it is not there.
     let kept = |origin| Kept::from([(Role::Mariadb, origin)]);
     let packages = kept(Origin::Packages("mariadb".into()));
@@ -201,8 +225,8 @@ async fn mariadb_comes_from_packages_though_a_registry_has_it_and_from_the_regis
     let why = "pulling mariadb (the lab has it from there)";
     assert!(taken.told.iter().any(|line| line == why), "{:#?}", taken.told);
     assert_eq!(taken.origin(), from_registry);
-    assert!(registry.seen().iter().any(|r| r.starts_with("GET /v2/library/mariadb/manifests/")), "it came from there");
-    let id = docker.image(public).await.expect("an answer").expect("its public name").id;
+    assert!(registry.seen().iter().any(|r| r.contains("/v2/library/mariadb/manifests/")), "it was asked for");
+    let id = docker.image(PUBLIC).await.expect("an answer").expect("its public name").id;
     assert_eq!(
         id,
         docker.image(&built).await.expect("an answer").expect("built").id,
@@ -221,13 +245,12 @@ async fn mariadb_comes_from_packages_though_a_registry_has_it_and_from_the_regis
 
     // Where nothing can be built, the registry helps out.
     let taken = Taken::of(&Veil::new(false, here), &mirror, &Kept::new()).await;
-    let why = "nothing is built here; so these images are pulled: mariadb";
-    assert!(taken.told.iter().any(|line| line.starts_with("warning: ") && line.ends_with(why)), "{:#?}", taken.told);
+    let why = "warning: pulling mariadb instead of building: cannot build image ";
+    assert!(taken.told.iter().any(|line| line.starts_with(why)), "{:#?}", taken.told);
     assert_eq!(taken.origin(), from_registry);
     let refused = Taken::of(&Veil::new(false, here), NOBODY, &Kept::new()).await;
     let error = format!("{:#}", refused.result.expect_err("no way is open"));
     assert!(error.contains("nothing is built here"), "{error}");
-    name.restore(&mirror).await;
 }
 
 /// What `wplab images get ROLE` did on the engine behind a veil: its exit code, the report, and what it told.

@@ -63,16 +63,17 @@ pub(crate) async fn foresee(wanted: &LabSpec) -> Result<Standing, OtherData> {
         let cluster = Cluster::connect(&kind::kubeconfig_path(&wanted.name), &wanted.name).await?;
         recorded(&cluster).await
     };
-    let chosen = Some(wanted.database.flavour).filter(|flavour| *flavour != Flavour::Auto);
     match tokio::time::timeout(PATIENCE, asked).await {
-        Ok(Ok(Some((stands, had)))) => {
-            compare(&stands, had.flavour(), wanted, chosen)?;
-            let flavour = had.flavour();
-            let kept = had.0.into_iter().map(|(role, image)| (role, image.origin)).collect();
-            Ok(Standing { flavour, kept })
-        }
+        Ok(Ok(Some((stands, had)))) => keep(&stands, had, wanted),
         _ => Ok(Standing::default()),
     }
+}
+
+fn keep(stands: &LabSpec, had: ImageSet, wanted: &LabSpec) -> Result<Standing, OtherData> {
+    let chosen = Some(wanted.database.flavour).filter(|flavour| *flavour != Flavour::Auto);
+    let flavour = had.flavour();
+    compare(stands, flavour, wanted, chosen)?;
+    Ok(Standing { flavour, kept: had.0.into_iter().map(|(role, image)| (role, image.origin)).collect() })
 }
 
 /// What the lab was made from, and its images.
@@ -130,7 +131,47 @@ fn compare(
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use kube::{Client, client::Body};
+
     use super::*;
+    use crate::parts::images::{Origin, Role};
+
+    /// A lab with this record of its images.
+    fn lab(stands: &LabSpec, images: &str) -> Cluster {
+        let records = serde_json::json!({ labels::LAB_FILE: stands.to_file(), labels::IMAGES: images });
+        let namespace = serde_json::json!({
+            "apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": labels::NAMESPACE, "labels": labels::of_lab(&stands.name), "annotations": records},
+        });
+        let service = tower::service_fn(move |_: hyper::Request<Body>| {
+            let body = Body::from(namespace.to_string().into_bytes());
+            async move { Ok::<_, Infallible>(hyper::Response::new(body)) }
+        });
+        Cluster { client: Client::new(service, "default"), lab: stands.name.clone() }
+    }
+
+    #[tokio::test]
+    async fn a_lab_keeps_the_origins_that_it_recorded() {
+        let image = |origin: &str| {
+            format!(r#"{{"reference": "docker.io/wplab/x:0", "id": "sha256:0", "size": 1, "origin": {{{origin}}}}}"#)
+        };
+        let (public, built) = (image(r#""registry": "wordpress:7.1""#), image(r#""packages": "mysql""#));
+        let stands = LabSpec::default();
+        // `database` is what older versions called the role.
+        let images = format!(r#"{{"wordpress": {public}, "database": {built}}}"#);
+        let (was, had) = recorded(&lab(&stands, &images)).await.expect("it answers").expect("it stands");
+        let standing = keep(&was, had, &stands).expect("the same lab");
+        let kept = [
+            (Role::Mysql, Origin::Packages("mysql".into())),
+            (Role::Wordpress, Origin::Registry("wordpress:7.1".into())),
+        ];
+        assert_eq!(standing.kept, kept.into());
+        // A record in another form keeps nothing.
+        let (was, had) = recorded(&lab(&stands, "?")).await.expect("it answers").expect("it stands");
+        assert!(keep(&was, had, &stands).expect("the same lab").kept.is_empty());
+    }
 
     #[test]
     fn a_flavour_that_was_left_open_is_that_of_the_lab_that_stands() {

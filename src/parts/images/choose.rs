@@ -190,7 +190,7 @@ async fn instead(
         return Err(error);
     }
     let names: Vec<&str> = missing.iter().map(|c| c.role.name()).collect();
-    cx.warn(format!("{error:#}; so these images are pulled: {}", names.join(", ")));
+    cx.warn(format!("pulling {} instead of building: {error:#}", names.join(", ")));
     let pulled = stream::iter(missing)
         .map(|c| async move { Ok((c.role, pull::pull(cx, docker, c.role.name(), &c.source.public, mirror).await?)) });
     pulled.buffer_unordered(PULLS).try_collect().await
