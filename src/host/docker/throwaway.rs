@@ -100,7 +100,7 @@ impl Docker {
         let id = self.create(sandbox.body()?).await.with_context(|| format!("cannot open image {}", sandbox.image))?;
         let ran = self.run_to_end(&id).await;
         match ran {
-            Ok(Exec { code: 0, .. }) => return Ok(id),
+            Ok(Exec { code: 0, .. }) => Ok(id),
             Ok(ended) => {
                 self.remove_container(&id).await?;
                 Err(anyhow!("`{}` ended with {}: {}", sandbox.command.join(" "), ended.code, ended.stderr.trim()))
