@@ -29,6 +29,10 @@ release:
 bench-topologies:
     cargo test --test bench -- --ignored --nocapture --exact topologies
 
+# from nothing to an executable, with the profile of the quick start and fully optimised, in turn
+bench-compile:
+    lab/bench/compile.sh
+
 # the lab
 up *ARGS:
     cargo run --release -- up --fix {{ARGS}}
