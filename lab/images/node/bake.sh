@@ -7,8 +7,9 @@
 # takes no privilege at all: it runs in an ordinary build step.
 #
 # usage: bake.sh INPUTS
-#   INPUTS/<program>    the static binaries
-#   INPUTS/net-tools/   root file system for the images that need tools (net-tools.sh)
+#   INPUTS/             what recipe programs compiled
+#   INPUTS/pause, INPUTS/net-tools/   what recipe node-tools made
+#   INPUTS/manifests/   of the node's own daemons
 # Leaves the name of the pause image in /pause-image.
 set -euo pipefail
 inputs=$1
@@ -23,13 +24,12 @@ layer() { # layer NAME FOLDER: a reproducible layer with the content of the fold
   tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$2" -cf "$archive/$1/layer.tar" .
 }
 
-program_layer() { # program_layer PATH...: a layer with binaries from INPUTS at these paths; named after the first
-  local name root path
-  name=$(basename "$1")
-  root=$work/root
+program_layer() { # program_layer NAME FOLDER FILE...: a layer with these files of INPUTS in that folder
+  local name=$1 folder=$2 root=$work/root
+  shift 2
   rm -rf "$root"
-  for path in "$@"; do install -D -m 755 "$inputs/$(basename "$path")" "$root$path"; done
-  chmod 755 "$root"
+  mkdir -p "$root$folder"
+  (cd "$inputs" && cp -a "$@" "$root$folder")
   layer "$name" "$root"
 }
 
@@ -54,23 +54,28 @@ image() { # image REFERENCE ENTRYPOINT LAYER...
 # --- the images ---------------------------------------------------------------
 
 layer net-tools "$inputs/net-tools"
+program_layer control-plane /usr/local/bin/ control-plane/.
+program_layer kube-proxy /usr/local/bin/ kube-proxy
+program_layer etcd /usr/local/bin/ etcd/.
+program_layer coredns / coredns
+program_layer pause / pause
 # kubeadm knows which images it will ask for, and under which names.
-version=$("$inputs/kubeadm" version -o short)
-for reference in $("$inputs/kubeadm" config images list --kubernetes-version "$version"); do
+version=$("$inputs/node/kubeadm" version -o short)
+for reference in $("$inputs/node/kubeadm" config images list --kubernetes-version "$version"); do
   name=${reference%:*} name=${name##*/}
   case $name in
-    kube-proxy) program_layer /usr/local/bin/kube-proxy; image "$reference" /usr/local/bin/kube-proxy net-tools kube-proxy ;;
-    kube-*)     program_layer "/usr/local/bin/$name"; image "$reference" "/usr/local/bin/$name" "$name" ;;
-    etcd)       program_layer /usr/local/bin/etcd /usr/local/bin/etcdctl; image "$reference" /usr/local/bin/etcd etcd ;;
-    coredns)    program_layer /coredns; image "$reference" /coredns coredns ;;
-    pause)      program_layer /pause; image "$reference" /pause pause; printf '%s' "$reference" > /pause-image ;;
+    kube-proxy) image "$reference" /usr/local/bin/kube-proxy net-tools kube-proxy ;;
+    kube-*)     image "$reference" "/usr/local/bin/$name" control-plane ;;
+    etcd)       image "$reference" /usr/local/bin/etcd etcd ;;
+    coredns)    image "$reference" /coredns coredns ;;
+    pause)      image "$reference" /pause pause; printf '%s' "$reference" > /pause-image ;;
     *)          echo "no recipe for $reference" >&2; exit 1 ;;
   esac
 done
 # The node's own daemons, under the names in manifests/.
 for reference in $(sed -n 's/^ *image: //p' "$inputs"/manifests/*.yaml | sort -u); do
   name=${reference%:*} name=${name##*/}
-  program_layer "/usr/bin/$name"
+  program_layer "$name" /usr/bin/ "$name"
   image "$reference" "/usr/bin/$name" net-tools "$name"
 done
 printf '%s\n' "${entries[@]}" | jq -s . > "$archive/manifest.json"
@@ -85,9 +90,9 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 [grpc]
   address = "$work/containerd.sock"
 TOML
-"$inputs/containerd" --config "$work/config.toml" > "$work/containerd.log" 2>&1 &
+"$inputs/containerd/containerd" --config "$work/config.toml" > "$work/containerd.log" 2>&1 &
 daemon=$!
-ctr=("$inputs/ctr" --address "$work/containerd.sock" --namespace k8s.io)
+ctr=("$inputs/containerd/ctr" --address "$work/containerd.sock" --namespace k8s.io)
 until "${ctr[@]}" version > /dev/null 2>&1; do
   kill -0 "$daemon" 2>/dev/null || { cat "$work/containerd.log" >&2; exit 1; }
   sleep 0.1

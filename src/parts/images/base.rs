@@ -9,7 +9,6 @@ use super::{
     stream::{self, Throttle},
 };
 use crate::{
-    event::Amount,
     host::{docker::Docker, process::Cmd, registry},
     run::StepCx,
 };
@@ -22,6 +21,7 @@ pub(super) async fn ensure(
     base: &Base,
     tag: &str,
     mirror: Option<&str>,
+    told: impl Fn(String),
 ) -> Result<()> {
     if registry::answers(mirror).await {
         match pull::pull(cx, docker, name, &base.public, mirror).await {
@@ -29,12 +29,12 @@ pub(super) async fn ensure(
             Err(why) => cx.warn(format!("cannot pull {}, so it is made from packages: {why:#}", base.public)),
         }
     }
-    bootstrap(cx, docker, name, base, tag)
+    bootstrap(docker, name, base, tag, told)
         .await
         .with_context(|| format!("cannot make a base of Debian {} from packages", base.suite))
 }
 
-async fn bootstrap(cx: &StepCx, docker: &Docker, name: &str, base: &Base, tag: &str) -> Result<()> {
+async fn bootstrap(docker: &Docker, name: &str, base: &Base, tag: &str, told: impl Fn(String)) -> Result<()> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let file = folder.path().join("root.tar");
     let mut command = Cmd::new("mmdebstrap").args(["--variant=minbase", "--format=tar"]);
@@ -42,15 +42,17 @@ async fn bootstrap(cx: &StepCx, docker: &Docker, name: &str, base: &Base, tag: &
     let unread = ["doc", "man", "locale", "info", "groff", "lintian", "linda"];
     command = command.args(unread.map(|folder| format!("--dpkgopt=path-exclude=/usr/share/{folder}/*")));
     command = command.arg(r#"--aptopt=Apt::Install-Recommends "false""#);
+    // Nor does anybody mourn an image that a power failure has cut short: dpkg need not wait for the disk, here and later.
+    command = command.arg("--dpkgopt=force-unsafe-io");
     // The index of an unreleased suite may be older than its own expiry date on a mirror or a snapshot.
     command = command.arg(r#"--aptopt=Acquire::Check-Valid-Until "false""#).arg(&base.suite).arg(&file);
     let mut throttle = Throttle::default();
-    let told = |line: &str| {
+    let line = |line: &str| {
         if throttle.due() {
-            cx.task(name, line.trim_start_matches("I: ").to_owned(), Some(Amount::Estimate { seconds: 40 }));
+            told(line.trim_start_matches("I: ").to_owned());
         }
     };
-    if let Err(error) = command.watch(told).await {
+    if let Err(error) = command.watch(line).await {
         let absent = error
             .chain()
             .any(|e| e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound));
@@ -61,7 +63,7 @@ async fn bootstrap(cx: &StepCx, docker: &Docker, name: &str, base: &Base, tag: &
         }
         return Err(error);
     }
-    cx.task(name, "importing", None);
+    told("importing".to_owned());
     let labels: Vec<String> = labels_of(name).into_iter().map(|(k, v)| format!("LABEL {k}={v}")).collect();
     docker.import_rootfs(stream::of_file(&file).await?, tag, &labels).await
 }

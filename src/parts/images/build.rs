@@ -4,6 +4,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    sync::Mutex,
+    time::Instant,
 };
 
 use anyhow::{Context, Result};
@@ -12,6 +14,8 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use super::{
     base,
     catalogue::{Catalogue, context_tar, dockerfile},
+    leftover::{self, Stages},
+    schedule::{self, Plan, Queue},
 };
 use crate::{event::Amount, host::docker::Docker, labels, run::StepCx};
 
@@ -59,56 +63,115 @@ pub(super) async fn build(
     if missing.is_empty() {
         return Ok(missing);
     }
-    // A Go build uses every core by itself, package downloads use none: two at once keep two cores busy.
-    let slots = usize::try_from(docker.info().await?.cpus).unwrap_or(1).clamp(1, 4);
-    let mut waiting: BTreeSet<&str> = missing.iter().map(String::as_str).collect();
-    let mut unfinished = waiting.clone();
+    let cores = usize::try_from(docker.info().await?.cpus).unwrap_or(1).max(1);
+    let builds = Builds {
+        cx,
+        docker,
+        catalogue,
+        mirror,
+        plan: schedule::plan(catalogue, &missing, cores),
+        began: Instant::now(),
+        pace: Mutex::default(),
+    };
+    let mut queue = Queue::new(catalogue, &missing, cores);
     let mut running = FuturesUnordered::new();
     loop {
-        while running.len() < slots {
-            let ready = waiting
-                .iter()
-                .filter(|name| !catalogue.from(name).iter().any(|from| unfinished.contains(from.as_str())));
-            // The longest first: it decides when everything is done.
-            let Some(&name) = ready.max_by_key(|name| catalogue.seconds(name)) else { break };
-            waiting.remove(name);
-            running.push(async move { one(cx, docker, catalogue, name, mirror).await.map(|()| name) });
+        while let Some(name) = queue.begin() {
+            let builds = &builds;
+            running.push(async move { builds.one(name).await.map(|()| name) });
         }
         match running.next().await {
-            Some(built) => unfinished.remove(built?),
+            Some(built) => queue.end(builds.heard_of(built?)),
             None => break,
-        };
+        }
     }
     drop(running);
     Ok(missing)
 }
 
-/// Builds one recipe, or makes one base; everything that it is built from is there.
-async fn one(cx: &StepCx, docker: &Docker, catalogue: &Catalogue, name: &str, mirror: Option<&str>) -> Result<()> {
-    let tag = catalogue.tag(name, docker.arch())?;
-    let amount = Some(Amount::Estimate { seconds: catalogue.seconds(name) });
-    if let Some(base) = catalogue.base(name) {
-        cx.task(name, "bootstrapping Debian", amount);
-        base::ensure(cx, docker, name, base, &tag, mirror).await?;
-        cx.task_done(name, "");
-        return Ok(());
+/// The builds of one call, side by side.
+struct Builds<'a> {
+    cx: &'a StepCx,
+    docker: &'a Docker,
+    catalogue: &'a Catalogue,
+    mirror: Option<&'a str>,
+    plan: Plan,
+    began: Instant,
+    pace: Mutex<Pace>,
+}
+
+/// How fast this machine is, and what the builds under way have said last.
+struct Pace {
+    slower: f64,
+    told: bool,
+    notes: BTreeMap<String, String>,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace { slower: 1.0, told: false, notes: BTreeMap::new() }
     }
-    cx.task(name, "building", amount);
-    let mut args = of_machine(dockerfile(name)?, |variable| std::env::var(variable).ok(), Path::new(OWN_AUTHORITIES));
-    for from in catalogue.from(name) {
-        args.insert(argument(from), catalogue.tag(from, docker.arch())?);
-    }
-    let log = |line: &str| {
-        if let Some(step) = step(line) {
-            cx.task(name, step, amount);
+}
+
+impl Builds<'_> {
+    /// Builds one recipe, or makes one base; everything that it is built from is there.
+    async fn one(&self, name: &str) -> Result<()> {
+        let tag = self.catalogue.tag(name, self.docker.arch())?;
+        if let Some(base) = self.catalogue.base(name) {
+            self.note(name, "bootstrapping Debian");
+            base::ensure(self.cx, self.docker, name, base, &tag, self.mirror, |note| self.note(name, note)).await?;
+            self.cx.task_done(name, "");
+            return Ok(());
         }
-    };
-    docker
-        .build(context_tar(name)?, &tag, &args, &labels_of(name), log)
-        .await
-        .with_context(|| format!("cannot build image {name}"))?;
-    cx.task_done(name, "built");
-    Ok(())
+        self.note(name, "building");
+        let mut args = of_machine(dockerfile(name)?, |v| std::env::var(v).ok(), Path::new(OWN_AUTHORITIES));
+        for from in self.catalogue.from(name) {
+            args.insert(argument(from), self.catalogue.tag(from, self.docker.arch())?);
+        }
+        let mut stages = Stages::default();
+        let log = |line: &str| {
+            stages.hear(line);
+            if let Some(step) = step(line) {
+                self.note(name, step);
+            }
+        };
+        self.docker
+            .build(context_tar(name)?, &tag, &args, &labels_of(name), log)
+            .await
+            .with_context(|| format!("cannot build image {name}"))?;
+        self.cx.task_done(name, "built");
+        leftover::remove(self.docker, name, &tag, &stages).await;
+        Ok(())
+    }
+
+    /// Says what a build does, and how long it takes on this machine as far as that is known.
+    fn note(&self, name: &str, note: impl Into<String>) {
+        let note = note.into();
+        let slower = {
+            let Ok(mut pace) = self.pace.lock() else { return };
+            pace.notes.insert(name.to_owned(), note.clone());
+            pace.slower
+        };
+        let seconds = schedule::whole(self.plan.takes(name) * slower);
+        self.cx.task(name, note, Some(Amount::Estimate { seconds }));
+    }
+
+    /// One is built: when that was tells how fast this machine is.
+    fn heard_of<'n>(&self, name: &'n str) -> &'n str {
+        let Ok(mut pace) = self.pace.lock() else { return name };
+        pace.notes.remove(name);
+        let Some(slower) = self.plan.slower(name, self.began.elapsed().as_secs_f64()) else { return name };
+        pace.slower = slower;
+        let sentence = schedule::told(slower, self.plan.seconds()).filter(|_| !pace.told);
+        pace.told |= sentence.is_some();
+        let notes = pace.notes.clone();
+        drop(pace);
+        if let Some(sentence) = sentence {
+            self.cx.say(sentence);
+        }
+        notes.into_iter().for_each(|(name, note)| self.note(&name, note));
+        name
+    }
 }
 
 /// The labels of an image of ours.
@@ -172,9 +235,9 @@ mod tests {
             let present = present.iter().map(|&s| s.to_owned()).collect();
             super::needed(&catalogue, &["metrics-server", "nfs"], &present).expect("an order")
         };
-        assert_eq!(needed(&[]), ["debian-trixie", "golang", "metrics-server", "nfs"]);
-        assert_eq!(needed(&["golang", "nfs"]), ["metrics-server"]);
-        assert_eq!(needed(&["golang"]), ["debian-trixie", "metrics-server", "nfs"]);
+        assert_eq!(needed(&[]), ["debian-trixie", "golang", "programs", "metrics-server", "nfs"]);
+        assert_eq!(needed(&["programs", "nfs"]), ["metrics-server"]);
+        assert_eq!(needed(&["golang"]), ["debian-trixie", "programs", "metrics-server", "nfs"]);
         assert!(needed(&["metrics-server", "nfs"]).is_empty());
     }
 

@@ -8,16 +8,13 @@ use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Role;
+use super::{Role, schedule};
 
 /// `lab/images` as it was when the tool was built.
 static FILES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/lab/images");
 
 /// Digits of a hash or image id in a tag: enough that no two are alike by chance.
 pub(super) const SHORT: usize = 12;
-
-/// Seconds that bootstrapping a base takes on two cores.
-const BASE_SECONDS: u64 = 40;
 
 /// The whole of `catalogue.yaml`.
 #[derive(Debug, Deserialize)]
@@ -37,6 +34,8 @@ pub struct Base {
     pub suite: String,
     /// The same from a registry.
     pub public: String,
+    /// What bootstrapping it takes.
+    pub takes: Takes,
 }
 
 /// One folder with a Dockerfile.
@@ -45,8 +44,23 @@ pub struct Base {
 pub struct Recipe {
     /// The bases and recipes that it is built from.
     pub from: Vec<String>,
-    /// How long the build takes on two cores.
+    /// What building it takes, when everything that it is built from is there.
+    pub takes: Takes,
+}
+
+/// What building takes on two cores with nothing else to do.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Takes {
+    /// How long it takes, in seconds.
     pub seconds: u64,
+    /// Seconds of processor time in that: more than `seconds` is more than one core, less waits for the network.
+    pub cpu: u64,
+    /// Megabytes that stay on Docker's disk.
+    pub disk: u64,
+    /// Megabytes more while it is being built.
+    #[serde(default)]
+    pub scratch: u64,
 }
 
 /// The ways to an image for a role.
@@ -96,7 +110,7 @@ impl Catalogue {
         Self::parse(text).context("the catalogue of images is wrong")
     }
 
-    fn parse(text: &str) -> Result<Catalogue> {
+    pub(super) fn parse(text: &str) -> Result<Catalogue> {
         let catalogue: Catalogue = serde_yaml::from_str(text)?;
         let roles = catalogue.roles.values().filter_map(|r| r.recipe.as_ref());
         let wanted = roles.chain(catalogue.tools.values().map(|t| &t.recipe));
@@ -136,9 +150,28 @@ impl Catalogue {
         self.recipes.get(name).map(|r| r.from.as_slice()).unwrap_or_default()
     }
 
+    /// What building it takes, with everything that it is built from there.
+    pub(super) fn takes(&self, name: &str) -> Takes {
+        let of_base = || self.bases.get(name).map(|b| b.takes);
+        self.recipes.get(name).map(|r| r.takes).or_else(of_base).unwrap_or_default()
+    }
+
     /// How long it takes on two cores, with everything that it is built from there.
     pub fn seconds(&self, name: &str) -> u64 {
-        self.recipes.get(name).map_or(BASE_SECONDS, |r| r.seconds)
+        self.takes(name).seconds
+    }
+
+    /// How long it takes to build all of these (bases and recipes that are missing, each named once) on so many cores, in
+    /// seconds: not the sum of each one's, for they are built side by side.
+    pub fn build_seconds(&self, missing: &[String], cores: usize) -> u64 {
+        schedule::plan(self, missing, cores).seconds()
+    }
+
+    /// How much of Docker's disk it takes to build all of these, in bytes: what stays, and what goes again meanwhile.
+    pub fn build_disk(&self, missing: &[String]) -> u64 {
+        let takes = || missing.iter().map(|name| self.takes(name));
+        let scratch = takes().map(|t| t.scratch).max().unwrap_or_default();
+        (takes().map(|t| t.disk).sum::<u64>() + scratch) * 1_000_000
     }
 
     /// These and everything that they are built from, each after what it is built from.
@@ -247,11 +280,11 @@ mod tests {
     use super::*;
 
     const SMALL: &str = "
-bases: {debian: {suite: trixie, public: 'debian:trixie'}}
+bases: {debian: {suite: trixie, public: 'debian:trixie', takes: {seconds: 4, cpu: 4, disk: 100}}}
 recipes:
-  mysql: {from: [debian], seconds: 5}
-  golang: {from: [debian], seconds: 5}
-  node: {from: [golang, mysql], seconds: 5}
+  mysql: {from: [debian], takes: {seconds: 5, cpu: 3, disk: 10, scratch: 7}}
+  golang: {from: [debian], takes: {seconds: 5, cpu: 10, disk: 20, scratch: 300}}
+  node: {from: [golang, mysql], takes: {seconds: 5, cpu: 5, disk: 3}}
 roles: {node: {public: 'kindest/node:v1', recipe: node, prefer: registry, because: minutes to build}}
 tools: {}
 ";
@@ -289,6 +322,14 @@ tools: {}
         let without = SMALL.replace("recipe: node, prefer: registry", "prefer: packages");
         let error = Catalogue::parse(&without).expect_err("no way");
         assert_eq!(error.to_string(), "node is to come from packages and has no recipe");
+    }
+
+    #[test]
+    fn the_disk_of_builds_is_what_stays_and_the_most_that_goes_again() {
+        let catalogue = Catalogue::parse(SMALL).expect("parses");
+        let all = catalogue.closure(&["node"]).expect("no circle");
+        assert_eq!(catalogue.build_disk(&all), 433_000_000);
+        assert_eq!(catalogue.build_disk(&[]), 0);
     }
 
     #[test]

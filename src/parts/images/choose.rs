@@ -342,6 +342,7 @@ pub async fn estimate(host: &Host, spec: &LabSpec, mirror: Option<&str>, kept: &
         .filter_map(|r| if let How::Build(recipe) = &r.how { Some(recipe.as_str()) } else { None })
         .collect();
     let missing = build::missing(&host.docker, &catalogue, &recipes).await?;
+    estimate.forecast = forecast::forecast(&catalogue, &missing, host.facts.cpus);
     estimate.builds = missing
         .into_iter()
         .map(|name| {
@@ -349,8 +350,6 @@ pub async fn estimate(host: &Host, spec: &LabSpec, mirror: Option<&str>, kept: &
             (name, seconds)
         })
         .collect();
-    let names: Vec<&str> = estimate.builds.iter().map(|(name, _)| name.as_str()).collect();
-    estimate.forecast = forecast::forecast(&catalogue, &names, host.facts.cpus);
     estimate.roles.push(RoleEstimate { role: Role::Tool, how: How::Tool, because: String::new() });
     Ok(estimate)
 }

@@ -30,21 +30,11 @@ pub struct Forecast {
     pub disk: u64,
 }
 
-/// What it costs to have an image for every role when these are missing. The catalogue's seconds are for two cores; more
-/// than four are seldom all busy.
-pub(super) fn forecast(catalogue: &Catalogue, builds: &[&str], cores: u64) -> Forecast {
-    let on_two: u64 = builds.iter().map(|name| catalogue.seconds(name)).sum();
-    Forecast { seconds: (on_two * 2).div_ceil(cores.clamp(1, 4)), disk: needs::images(building(catalogue, builds)) }
-}
-
-/// What has to be built, as far as a machine's needs depend on it: what is built from another recipe is compiled.
-fn building(catalogue: &Catalogue, builds: &[&str]) -> Building {
-    let is_recipe = |name: &String| catalogue.base(name).is_none();
-    match builds {
-        [] => Building::Nothing,
-        builds if builds.iter().any(|name| catalogue.from(name).iter().any(is_recipe)) => Building::Everything,
-        _ => Building::Services,
-    }
+/// What it costs to have an image for every role when these are missing.
+pub(super) fn forecast(catalogue: &Catalogue, builds: &[String], cores: u64) -> Forecast {
+    let cores = usize::try_from(cores).unwrap_or(usize::MAX);
+    let disk = needs::images(Building::Nothing) + catalogue.build_disk(builds);
+    Forecast { seconds: catalogue.build_seconds(builds, cores), disk }
 }
 
 /// What is ahead of a lab on this machine. Without an engine nothing can be seen of what is in it, and everything is
@@ -76,8 +66,7 @@ pub async fn ahead(
         Some(docker) => build::missing(docker, &catalogue, &recipes).await?,
         None => catalogue.closure(&recipes)?,
     };
-    let names: Vec<&str> = builds.iter().map(String::as_str).collect();
-    let Forecast { seconds, disk } = forecast(&catalogue, &names, facts.cpus);
+    let Forecast { seconds, disk } = forecast(&catalogue, &builds, facts.cpus);
     let pulls = ways.iter().filter(|how| matches!(how, How::Pull(_))).count();
     Ok(ImagesAhead { builds, pulls, seconds, disk })
 }
@@ -154,7 +143,9 @@ mod tests {
     #[test]
     fn disk_is_for_what_is_compiled_also_when_the_compiler_is_there() {
         let catalogue = Catalogue::embedded().expect("parses");
-        let disk = |builds: &[&str]| forecast(&catalogue, builds, 2).disk;
-        assert!(disk(&[]) < disk(&["mysql"]) && disk(&["mysql"]) < disk(&["metrics-server"]));
+        let disk = |builds: &[&str]| {
+            forecast(&catalogue, &builds.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(), 2).disk
+        };
+        assert!(disk(&[]) < disk(&["mysql"]) && disk(&["mysql"]) < disk(&["programs"]));
     }
 }
