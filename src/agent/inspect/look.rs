@@ -41,7 +41,11 @@ pub(super) async fn at(need: &Need) -> Result<Verdict> {
         Need::Options(which) => server::options(*which).await?,
         Need::Plugins(files) => server::plugins(files).await?,
         Need::StorageClass(name) => storage_class(name)?,
-        Need::Init => init(&said(&["/sbin/init", "--version"]).await?, unified())?,
+        Need::Init => {
+            // Under the name of init it would talk to the one that runs.
+            let program = fs::canonicalize("/sbin/init").context("there is no /sbin/init")?;
+            init(&said(&[&program.to_string_lossy(), "--version"]).await?, unified())?
+        }
         Need::Seeds => apache::seeds().await?,
         Need::Serves => apache::serves().await?,
         Need::Exports => return ganesha::exports().await,
