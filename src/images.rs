@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::{
     event::StepId,
     host::{docker::Docker, doctor},
-    parts::images::{self, Checked, ImageRow, ImageSet, Role},
+    parts::images::{self, Checked, ImageRow, ImageSet, Role, thorough::Thorough},
     run::Run,
     spec::{Flavour, ImageSource},
 };
@@ -55,6 +55,24 @@ pub async fn get(run: &Run, source: &ImageSource, roles: &[Role], mirror: Option
 pub async fn check(run: &Run, roles: &[Role], image: Option<&str>) -> Result<Vec<Checked>> {
     let host = doctor::engine(None).await?;
     run.step(StepId::Images, |cx| images::check(cx, &host, roles, image)).await
+}
+
+/// Holds the image of a Galera flavour against its contract, and then has a cluster of two live through what a lab's members
+/// do. When this is dropped on the way, [`clear`] removes what is left.
+///
+/// # Errors
+/// There is no such image here, or none for etcd; or it could not be run.
+pub async fn check_thoroughly(run: &Run, role: Role, image: Option<&str>) -> Result<Thorough> {
+    let host = doctor::engine(None).await?;
+    run.step(StepId::Images, |cx| async move { images::check_thoroughly(cx, &host, role, image).await }).await
+}
+
+/// Removes what was left of a check that was ended in the middle, unless another one is at work.
+///
+/// # Errors
+/// The engine does not answer.
+pub async fn clear() -> Result<()> {
+    images::check::clear(&Docker::connect().await?).await
 }
 
 /// Writes the images of both topologies into one file, from which `up` works without any network; returns its size in

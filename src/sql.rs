@@ -25,6 +25,8 @@ pub enum Way {
         /// The lab's authority, PEM.
         ca: String,
     },
+    /// An address, with no encryption: to see that nobody is served so.
+    Open(SocketAddr),
 }
 
 /// One connection. A statement that fails or is cut off leaves it unusable: connect again.
@@ -56,6 +58,9 @@ impl Session {
                     .with_danger_tls_hostname_override(Some(CERTIFICATE_NAME));
                 let opts = opts.ip_or_hostname(addr.ip().to_string()).tcp_port(addr.port());
                 opts.prefer_socket(false).ssl_opts(tls).into()
+            }
+            Way::Open(addr) => {
+                opts.ip_or_hostname(addr.ip().to_string()).tcp_port(addr.port()).prefer_socket(false).into()
             }
         };
         let conn = bounded(patience, Conn::new(opts)).await.context("cannot connect to MySQL")?;
@@ -108,6 +113,14 @@ impl Session {
 pub fn error_code(error: &anyhow::Error) -> Option<u16> {
     error.chain().find_map(|cause| match cause.downcast_ref::<mysql_async::Error>() {
         Some(mysql_async::Error::Server(server)) => Some(server.code),
+        _ => None,
+    })
+}
+
+/// What the server said when it refused, if it did.
+pub fn refusal(error: &anyhow::Error) -> Option<String> {
+    error.chain().find_map(|cause| match cause.downcast_ref::<mysql_async::Error>() {
+        Some(mysql_async::Error::Server(server)) => Some(format!("{} ({})", server.message, server.code)),
         _ => None,
     })
 }

@@ -1,11 +1,13 @@
 //! What runs inside the cluster, from the same static executable: PID 1 of a database member ([`member`]), the agent that
-//! gives the members their roles ([`control`]), the look at an image from inside ([`inspect`]), and how the executable gets into a pod.
+//! gives the members their roles ([`control`]), the look at an image from inside ([`inspect`]), a trial cluster's hands and eyes
+//! ([`trial`]), and how the executable gets into a pod.
 
 pub mod control;
 mod http;
 pub mod inspect;
 pub mod member;
 pub mod nfs_ready;
+pub mod trial;
 
 use std::{io::Write, os::unix::fs::PermissionsExt, path::Path};
 

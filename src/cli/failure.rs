@@ -1,7 +1,7 @@
 //! How a command ends: the exit codes (this is the only place that has them), and the error chain, told once, with a
 //! hint that says what to do.
 
-use std::process::ExitCode;
+use std::{fmt, process::ExitCode};
 
 use anyhow::Error;
 use wplab::{
@@ -49,6 +49,18 @@ impl Ending {
         if passed { Ending::Done } else { Ending::CheckFailed }
     }
 }
+
+/// Flags that do not go together, in a way that only the command itself can tell; what to do is in the sentence.
+#[derive(Debug)]
+pub(super) struct Misused(pub(super) String);
+
+impl fmt::Display for Misused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Misused {}
 
 /// What a command says about the lab when it does not end well.
 #[derive(Debug)]
@@ -110,6 +122,9 @@ pub(super) fn tell(error: &Error, plea: &Plea) -> Told {
     }
     if let Some(other_data) = find::<OtherData>(error) {
         return alone(Ending::Usage, other_data, Vec::new());
+    }
+    if let Some(misused) = find::<Misused>(error) {
+        return alone(Ending::Usage, misused, Vec::new());
     }
     if let Some(missing) = find::<Missing>(error) {
         let fix = match plea {

@@ -1,21 +1,32 @@
 //! `wplab images …`: the images by themselves.
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use wplab::{
     images,
-    parts::images::Role,
+    parts::images::{
+        Role,
+        thorough::{self, Thorough},
+    },
     spec::{Flavour, ImageSource},
 };
 
 use super::{
     args,
-    failure::Ending,
+    failure::{Ending, Misused},
     render::{contracts, tables},
     session::Session,
 };
+
+/// How long removing what an interrupted check has left may take.
+const TIDYING: Duration = Duration::from_secs(30);
 
 /// List, build, pull or save the container images of a lab
 #[derive(Debug, Args)]
@@ -23,6 +34,7 @@ use super::{
   wplab images list
   wplab images build mysql wordpress
   wplab images check mysql --image mysql:9.7
+  wplab images check percona --thorough
   wplab images save bundle.tar    then `wplab up --images bundle.tar` needs no network")]
 pub(super) struct Images {
     #[command(subcommand)]
@@ -65,6 +77,12 @@ enum What {
         /// This image, which Docker has, instead of the one that a lab would run; for one role
         #[arg(long, value_name = "IMAGE", requires = "roles")]
         image: Option<String>,
+        /// Have a cluster of two live through what a lab's members do, and write a report; for mariadb or percona
+        #[arg(long, requires = "roles")]
+        thorough: bool,
+        /// Where the report goes [default: wplab-check-ROLE.md in this folder]
+        #[arg(long, value_name = "FILE", requires = "thorough")]
+        report: Option<PathBuf>,
     },
     /// Save the images of both topologies into one file
     Save {
@@ -93,7 +111,17 @@ impl Images {
                 let get = |run| async move { images::get(&run, &source, &roles, mirror.as_deref()).await };
                 session.perform(get).await?;
             }
-            What::Check { roles, image } => {
+            What::Check { roles, image, thorough: true, report } => {
+                let [role] = roles.as_slice() else {
+                    return Err(Misused("--thorough is for one role at a time: mariadb or percona".to_owned()).into());
+                };
+                if !thorough::can(*role) {
+                    let why = "--thorough is for the servers of topology galera, mariadb and percona, not for";
+                    return Err(Misused(format!("{why} {}", role.name())).into());
+                }
+                return thoroughly(session, *role, image.as_deref(), report).await;
+            }
+            What::Check { roles, image, .. } => {
                 if image.is_some() && roles.len() != 1 {
                     bail!("--image is held against the contract of one role, and {} are named", roles.len());
                 }
@@ -122,6 +150,32 @@ impl Images {
         terminal.next(&[next]);
         Ok(Ending::Done)
     }
+}
+
+/// The check with a cluster, and its report in a file.
+async fn thoroughly(session: &Session, role: Role, image: Option<&str>, report: Option<PathBuf>) -> Result<Ending> {
+    let path = report.unwrap_or_else(|| PathBuf::from(format!("wplab-check-{}.md", role.name())));
+    let checked = session.perform(|run| async move { images::check_thoroughly(&run, role, image).await }).await;
+    let checked = match checked {
+        Ok(checked) => checked,
+        Err(error) => {
+            // Whoever was interrupted could not tidy up; what cannot be removed now is removed by the next check.
+            let _ = tokio::time::timeout(TIDYING, images::clear()).await;
+            return Err(error);
+        }
+    };
+    fs::write(&path, checked.markdown()).with_context(|| format!("cannot write the report to {}", path.display()))?;
+    let result = Reported { checked: &checked, report: &path };
+    session.terminal.result(&result, |paint| contracts::thorough(&checked, &path, paint));
+    Ok(Ending::checked(checked.holds()))
+}
+
+/// The result, with the place of its report.
+#[derive(Debug, Serialize)]
+struct Reported<'a> {
+    #[serde(flatten)]
+    checked: &'a Thorough,
+    report: &'a Path,
 }
 
 /// Every role but the tool's, whose image is made of this executable; whether one has a recipe the catalogue knows.

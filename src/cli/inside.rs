@@ -4,8 +4,8 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::Result;
-use clap::{Args, ValueEnum};
-use wplab::agent::{self, member::MemberCommand};
+use clap::{Args, Subcommand, ValueEnum};
+use wplab::agent::{self, member::MemberCommand, trial::Trial};
 
 use super::failure::Ending;
 
@@ -45,6 +45,42 @@ pub(super) struct Inspect {
 impl Inspect {
     pub(super) async fn run(self) -> Result<Ending> {
         agent::inspect::main(&self.role).await?;
+        Ok(Ending::Done)
+    }
+}
+
+/// Do or ask something inside a container of a trial cluster
+#[derive(Debug, Args)]
+pub(super) struct TrialArgs {
+    #[command(subcommand)]
+    what: InTrial,
+}
+
+#[derive(Debug, Subcommand)]
+enum InTrial {
+    Open { folders: Vec<PathBuf> },
+    Member,
+    Etcd,
+    Status,
+    Facts,
+    Write { host: String, rows: Vec<u32> },
+    Read { host: String },
+    Unencrypted { host: String },
+}
+
+impl TrialArgs {
+    pub(super) async fn run(self) -> Result<Ending> {
+        agent::trial::main(match self.what {
+            InTrial::Open { folders } => Trial::Open(folders),
+            InTrial::Member => Trial::Member,
+            InTrial::Etcd => Trial::Etcd,
+            InTrial::Status => Trial::Status,
+            InTrial::Facts => Trial::Facts,
+            InTrial::Write { host, rows } => Trial::Write(host, rows),
+            InTrial::Read { host } => Trial::Read(host),
+            InTrial::Unencrypted { host } => Trial::Unencrypted(host),
+        })
+        .await?;
         Ok(Ending::Done)
     }
 }

@@ -120,6 +120,8 @@ enum Command {
     NfsReady(inside::NfsReady),
     #[command(hide = true)]
     Inspect(inside::Inspect),
+    #[command(hide = true)]
+    Trial(inside::TrialArgs),
 }
 
 impl Command {
@@ -146,6 +148,7 @@ impl Command {
             Command::Member(it) => it.run().await,
             Command::NfsReady(it) => it.run().await,
             Command::Inspect(it) => it.run().await,
+            Command::Trial(it) => it.run().await,
         }
     }
 

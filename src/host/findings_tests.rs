@@ -53,6 +53,7 @@ fn info() -> EngineInfo {
         cpus: 4,
         memory: 32 << 30,
         os: "Debian GNU/Linux 13".into(),
+        kernel: "6.1".into(),
     }
 }
 

@@ -1,10 +1,13 @@
 //! What was seen of images, for people: every line of every contract.
 
-use std::fmt::Write;
+use std::{fmt::Write, path::Path};
 
 use wplab::{
     agent::inspect::{Seen, Verdict},
-    parts::images::Checked,
+    parts::images::{
+        Checked,
+        thorough::{self, Step, Thorough},
+    },
 };
 
 use super::paint::{Paint, tame};
@@ -40,4 +43,31 @@ pub(crate) fn checked(all: &[Checked], paint: Paint) -> String {
         (count, broken) => paint.bad(&format!("{broken} of {count} images break their contracts")),
     };
     text + &sum + "\n"
+}
+
+/// An image with its contract, and below it the life of its cluster.
+pub(crate) fn thorough(thorough: &Thorough, report: &Path, paint: Paint) -> String {
+    let mut text = checked(std::slice::from_ref(&thorough.checked), paint);
+    if !thorough.steps.is_empty() {
+        let _ = writeln!(text, "\n{}  {}", paint.bold("a cluster of two"), paint.dim(&thorough.etcd));
+    }
+    let wide = thorough.steps.iter().map(|step| step.name.len()).max().unwrap_or(0);
+    for Step { name, says, took, verdict } in &thorough.steps {
+        let _ = match verdict {
+            thorough::Verdict::Holds(seen) => {
+                let _ = writeln!(text, "  {} {name:<wide$} {took:>5.1} s  {says}", paint.good("√"));
+                seen.iter().try_for_each(|seen| writeln!(text, "      {}", paint.dim(&tame(seen))))
+            }
+            thorough::Verdict::Breaks(why) => {
+                writeln!(text, "  {} {name:<wide$} {took:>5.1} s  {says}\n      {}", paint.bad("×"), tame(why))
+            }
+            thorough::Verdict::NotReached => writeln!(text, "  {} {name:<wide$}          {says}", paint.dim("-")),
+        };
+    }
+    if let Some((step, _)) = thorough.broken() {
+        text += &format!("{}\n", paint.bad(&format!("the cluster does not hold at step {step}")));
+    } else if thorough.holds() {
+        text += &format!("{}\n", paint.good("a cluster of two lived through every step"));
+    }
+    text + &format!("the report, with nothing secret in it: {}\n", report.display())
 }

@@ -2,6 +2,7 @@
 //! containers and commands inside containers are its rooms. Works with engines from 20.10 (API 1.41) on.
 
 mod containers;
+mod detached;
 mod exec;
 mod images;
 mod throwaway;
@@ -65,6 +66,8 @@ pub struct EngineInfo {
     pub memory: u64,
     /// Operating system, as the engine names it.
     pub os: String,
+    /// Release of the kernel.
+    pub kernel: String,
 }
 
 /// No engine answers where one was looked for.
@@ -174,6 +177,7 @@ impl Docker {
             cpus: info.ncpu.unwrap_or_default().try_into().unwrap_or_default(),
             memory: info.mem_total.unwrap_or_default().try_into().unwrap_or_default(),
             os: info.operating_system.unwrap_or_default(),
+            kernel: info.kernel_version.unwrap_or_default(),
         })
     }
 

@@ -8,9 +8,9 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use bollard::{
     container::LogOutput,
-    models::{ContainerCreateBody, HostConfig},
+    models::{ContainerCreateBody, EndpointSettings, HostConfig, HostConfigLogConfig, NetworkingConfig},
     query_parameters::{
-        CreateContainerOptions, DownloadFromContainerOptionsBuilder, LogsOptionsBuilder, WaitContainerOptions,
+        CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, LogsOptionsBuilder, WaitContainerOptions,
     },
 };
 use futures_util::{StreamExt, TryStreamExt};
@@ -43,16 +43,30 @@ pub struct Sandbox {
     pub volumes: Vec<String>,
     /// A container whose volumes this one sees, and may not change.
     pub sees: Option<String>,
+    /// A container whose volumes this one writes to.
+    pub keeps: Option<String>,
+    /// Variables for the program, which anybody may read: nothing secret.
+    pub env: Vec<(String, String)>,
+    /// The most memory that it may use, in bytes.
+    pub memory: Option<i64>,
+    /// A network of [`Docker::closed_network`], and its name there.
+    pub network: Option<(String, String)>,
 }
 
 impl Sandbox {
-    fn body(&self) -> Result<ContainerCreateBody> {
+    pub(super) fn body(&self) -> Result<ContainerCreateBody> {
         let (program, args) = self.command.split_first().context("no command was given")?;
         // Where the image has such a folder, the runtime keeps its mode: it has to belong to the user.
         let owner = self.user.split_once(':').map(|(uid, gid)| format!(",uid={uid},gid={gid}")).unwrap_or_default();
         let memory = |folder: &String| (folder.clone(), format!("rw,nosuid,nodev,exec,mode=0777{owner}"));
         let mut security = vec!["no-new-privileges".to_owned()];
         security.extend(self.unfiltered.then(|| "seccomp=unconfined".to_owned()));
+        let sees = self.sees.iter().map(|container| format!("{container}:ro"));
+        let lent: Vec<String> = sees.chain(self.keeps.iter().map(|container| format!("{container}:rw"))).collect();
+        let network = self.network.as_ref().map(|(network, name)| {
+            let endpoint = EndpointSettings { aliases: Some(vec![name.clone()]), ..Default::default() };
+            NetworkingConfig { endpoints_config: Some(HashMap::from([(network.clone(), endpoint)])) }
+        });
         Ok(ContainerCreateBody {
             image: Some(self.image.clone()),
             entrypoint: Some(vec![program.clone()]),
@@ -60,15 +74,20 @@ impl Sandbox {
             user: Some(self.user.clone()).filter(|user| !user.is_empty()),
             labels: Some(ours()),
             volumes: Some(self.volumes.clone()),
-            network_disabled: Some(true),
+            env: Some(self.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+            network_disabled: network.is_none().then_some(true),
+            networking_config: network,
             host_config: Some(HostConfig {
-                network_mode: Some("none".to_owned()),
+                network_mode: Some(self.network.as_ref().map_or("none", |(network, _)| network).to_owned()),
+                memory: self.memory,
+                // Whatever the engine does with logs by itself: these are read again.
+                log_config: Some(HostConfigLogConfig { typ: Some("json-file".to_owned()), config: None }),
                 readonly_rootfs: Some(!self.writable_root),
                 cap_drop: Some(vec!["ALL".to_owned()]),
                 cap_add: Some(self.capabilities.clone()),
                 security_opt: Some(security),
                 tmpfs: Some(self.folders.iter().map(memory).collect()),
-                volumes_from: self.sees.as_ref().map(|container| vec![format!("{container}:ro")]),
+                volumes_from: Some(lent).filter(|lent| !lent.is_empty()),
                 ..Default::default()
             }),
             ..Default::default()
@@ -112,8 +131,8 @@ impl Docker {
         }
     }
 
-    /// Removes throw-away containers that somebody left behind, with their volumes. Who calls it makes sure that nobody is
-    /// using one.
+    /// Removes throw-away containers that somebody left behind, with their volumes and networks. Who calls it makes sure that
+    /// nobody is using one.
     ///
     /// # Errors
     /// The engine does not answer, or cannot remove one.
@@ -122,6 +141,7 @@ impl Docker {
         for container in self.containers(&theirs).await? {
             self.remove_container(&container.name).await?;
         }
+        self.remove_networks(&theirs).await?;
         Ok(())
     }
 
@@ -177,7 +197,12 @@ impl Docker {
     }
 
     async fn create(&self, body: ContainerCreateBody) -> Result<String> {
-        let made = self.api.create_container(None::<CreateContainerOptions>, body).await;
+        self.create_named(None, body).await
+    }
+
+    pub(super) async fn create_named(&self, name: Option<&str>, body: ContainerCreateBody) -> Result<String> {
+        let options = name.map(|name| CreateContainerOptionsBuilder::new().name(name).build());
+        let made = self.api.create_container(options, body).await;
         made.map(|made| made.id).map_err(|e| self.failed(&e))
     }
 
@@ -190,7 +215,15 @@ impl Docker {
             Some(Err(error)) => return Err(self.failed(&error)),
             None => return Err(anyhow!("the engine did not say how it ended")),
         };
-        let mut exec = Exec { code, ..Exec::default() };
+        Ok(Exec { code, ..self.log(id).await? })
+    }
+
+    /// What a container has printed so far; the code means nothing.
+    ///
+    /// # Errors
+    /// There is no such container, or the engine does not answer.
+    pub async fn log(&self, id: &str) -> Result<Exec> {
+        let mut exec = Exec::default();
         let mut logs = self.api.logs(id, Some(LogsOptionsBuilder::new().stdout(true).stderr(true).build()));
         while let Some(line) = logs.next().await {
             match line.map_err(|e| self.failed(&e))? {
@@ -203,7 +236,7 @@ impl Docker {
 }
 
 /// The labels of throw-away containers: whatever is left of them is recognised as ours.
-fn ours() -> HashMap<String, String> {
+pub(super) fn ours() -> HashMap<String, String> {
     [(labels::PART_OF, labels::PART_OF_VALUE), (THROWAWAY, "true")].map(|(k, v)| (k.to_owned(), v.to_owned())).into()
 }
 

@@ -62,7 +62,7 @@ async fn certificate(cluster: &Cluster, secret: &str, component: Component, name
 
 /// Every name under which a member is reached. Members are named one by one as well, because OpenSSL takes a wildcard only
 /// with two more labels behind it.
-fn names() -> Vec<String> {
+pub(in crate::parts) fn names() -> Vec<String> {
     let members = (0..MOST_MEMBERS).map(|ordinal| format!("db-{ordinal}.db-members"));
     let hosts = ["db".to_owned(), "db-read".to_owned()].into_iter().chain(members);
     let suffixes = [

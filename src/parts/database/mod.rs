@@ -18,6 +18,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 
 pub use crate::agent::member::CONTAINER;
 pub use credentials::keys;
+pub(super) use credentials::names as certificate_names;
 pub use members::{Connection, Member, connect, members};
 pub use objects::objects;
 

@@ -43,7 +43,7 @@ const EVERY: Duration = Duration::from_millis(200);
 /// Looks at once: they wait more than they work.
 const AT_ONCE: usize = 2;
 /// Where the executable is in the containers; the pods have it there too.
-const TOOLS: &str = "/tools";
+pub(super) const TOOLS: &str = "/tools";
 /// Users of the Galera flavours, where the manifest's is not theirs.
 const PERCONA: i64 = 1001;
 
@@ -120,9 +120,7 @@ pub(super) async fn check(cx: &StepCx, docker: &Docker, candidates: Vec<Candidat
         }
     }
     if !open.is_empty() {
-        // One at a time on this machine, so that whatever else carries the label was left behind.
-        let _lock = memory.lock(cx).await?;
-        docker.remove_left_behind().await?;
+        let _lock = alone(cx, docker).await?;
         let (tool, _) = tool::ensure(cx, docker).await?;
         let lender = docker.lender(&lender(&tool.id)).await.context("cannot hand out the executable")?;
         let looks = stream::iter(open).map(|candidate| one(cx, docker, &memory, &lender, candidate));
@@ -146,6 +144,28 @@ impl Candidate {
     }
 }
 
+/// Makes this process the only one on this machine that uses throw-away containers, as long as the file is held, and
+/// removes what others left behind.
+///
+/// # Errors
+/// Somebody else goes on using them; or the engine does not answer.
+pub(super) async fn alone(cx: &StepCx, docker: &Docker) -> Result<File> {
+    let lock = Memory::open()?.lock(cx).await?;
+    docker.remove_left_behind().await?;
+    Ok(lock)
+}
+
+/// Removes what is left of throw-away containers, unless somebody is using some.
+///
+/// # Errors
+/// The engine does not answer, or cannot remove one.
+pub async fn clear(docker: &Docker) -> Result<()> {
+    match Memory::open()?.try_lock()? {
+        Some(_lock) => docker.remove_left_behind().await,
+        None => Ok(()),
+    }
+}
+
 async fn one(cx: &StepCx, docker: &Docker, memory: &Memory, lender: &str, candidate: Candidate) -> Result<Checked> {
     let role = candidate.role.name();
     cx.task(role, "holding the image against its contract", None);
@@ -166,7 +186,7 @@ async fn one(cx: &StepCx, docker: &Docker, memory: &Memory, lender: &str, candid
 }
 
 /// The container that holds a copy of the executable.
-fn lender(tool: &str) -> Sandbox {
+pub(super) fn lender(tool: &str) -> Sandbox {
     Sandbox {
         image: tool.to_owned(),
         command: ["/wplab", "install", TOOLS].map(str::to_owned).into(),
@@ -190,7 +210,7 @@ fn place(role: Role) -> Option<(&'static str, &'static str)> {
 
 /// As little as the pod gets, read from its manifest: user, capabilities, and folders to write to. A claim becomes a folder
 /// in memory, but for what is exported, which has to be a real file system.
-fn sandbox(role: Role, image: &str) -> Result<Sandbox> {
+pub(super) fn sandbox(role: Role, image: &str) -> Result<Sandbox> {
     let mut sandbox = Sandbox {
         image: image.to_owned(),
         command: [&format!("{TOOLS}/wplab"), "inspect", role.name()].map(str::to_owned).into(),
@@ -285,20 +305,28 @@ impl Memory {
         write().with_context(|| format!("cannot write {}", path.display()))
     }
 
+    /// One at a time on this machine, so that whatever else carries the label was left behind.
     async fn lock(&self, cx: &StepCx) -> Result<File> {
+        let look = || async {
+            Ok(match self.try_lock()? {
+                Some(file) => Look::Ready(file),
+                None => Look::NotYet("another wplab is looking at images".to_owned()),
+            })
+        };
+        cx.until("its turn to look at images", PATIENCE, EVERY, look).await
+    }
+
+    fn try_lock(&self) -> Result<Option<File>> {
         fs::create_dir_all(&self.folder).with_context(|| format!("cannot make {}", self.folder.display()))?;
         // Beside the folders of all contracts: another version's looks use the same label.
         let path = self.folder.with_file_name("lock");
-        let look = || async {
-            let file = File::options().create(true).truncate(false).write(true).open(&path);
-            let file = file.with_context(|| format!("cannot open {}", path.display()))?;
-            match file.try_lock() {
-                Ok(()) => Ok(Look::Ready(file)),
-                Err(TryLockError::WouldBlock) => Ok(Look::NotYet("another wplab is looking at images".to_owned())),
-                Err(TryLockError::Error(error)) => bail!("cannot lock {}: {error}", path.display()),
-            }
-        };
-        cx.until("its turn to look at images", PATIENCE, EVERY, look).await
+        let file = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => bail!("cannot lock {}: {error}", path.display()),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod rule;
 mod schedule;
 mod sound;
 mod stream;
+pub mod thorough;
 mod tool;
 mod transport;
 
@@ -300,6 +301,43 @@ async fn some(
 /// # Errors
 /// There is no image to look at, or one cannot be run at all. A line that breaks is no error: it is in the report.
 pub async fn check(cx: StepCx, host: &Host, roles: &[Role], image: Option<&str>) -> Result<Stepped<Vec<Checked>>> {
+    let candidates = candidates(host, roles, image).await?;
+    let checked = check::check(&cx, &host.docker, candidates).await?;
+    let broken = checked.iter().filter(|checked| checked.broken().is_some()).count();
+    let detail = match (checked.len(), broken) {
+        (0, _) => "no image is here yet".to_owned(),
+        (all, 0) => format!("{all} images keep their contracts"),
+        (all, broken) => format!("{broken} of {all} images break their contracts"),
+    };
+    Ok(Stepped::done(checked, detail))
+}
+
+/// As [`check`], for one role of a Galera flavour; and where the contract holds, a cluster of two lives through what a lab's
+/// members do.
+///
+/// # Errors
+/// As [`check`]; there is no sound image for etcd, or the containers cannot be made.
+pub async fn check_thoroughly(
+    cx: StepCx,
+    host: &Host,
+    role: Role,
+    image: Option<&str>,
+) -> Result<Stepped<thorough::Thorough>> {
+    let mut wanted = candidates(host, &[Role::Etcd], None).await?;
+    wanted.extend(candidates(host, &[role], image).await?);
+    let mut checked = check::check(&cx, &host.docker, wanted).await?;
+    let etcd = checked.iter().position(|checked| checked.role == Role::Etcd).map(|at| checked.remove(at));
+    let (Some(etcd), Some(checked)) = (etcd, checked.pop()) else { bail!("there is no contract for {}", role.name()) };
+    if let Some(broken) = etcd.broken() {
+        return Err(broken.into());
+    }
+    let thorough = thorough::run(&cx, host, checked, &etcd).await?;
+    let detail = if thorough.holds() { "a cluster of two lived through every step" } else { "it does not hold" };
+    Ok(Stepped::done(thorough, detail))
+}
+
+/// The images that are to be looked at.
+async fn candidates(host: &Host, roles: &[Role], image: Option<&str>) -> Result<Vec<Candidate>> {
     let mut candidates = Vec::new();
     if let (Some(name), Some(role)) = (image, roles.first()) {
         let found = host.docker.image(name).await?;
@@ -316,23 +354,13 @@ pub async fn check(cx: StepCx, host: &Host, roles: &[Role], image: Option<&str>)
                     candidates.push(Candidate { role: row.role, image: row.built_tag.unwrap_or_default(), id });
                 }
                 None if roles.contains(&row.role) => {
-                    bail!(
-                        "there is no image for {0} here; `wplab images build {0}` or `wplab images pull` makes one",
-                        row.role.name()
-                    );
+                    bail!("there is no image for {0} here; `wplab images get {0}` gets one", row.role.name());
                 }
                 None => {}
             }
         }
     }
-    let checked = check::check(&cx, &host.docker, candidates).await?;
-    let broken = checked.iter().filter(|checked| checked.broken().is_some()).count();
-    let detail = match (checked.len(), broken) {
-        (0, _) => "no image is here yet".to_owned(),
-        (all, 0) => format!("{all} images keep their contracts"),
-        (all, broken) => format!("{broken} of {all} images break their contracts"),
-    };
-    Ok(Stepped::done(checked, detail))
+    Ok(candidates)
 }
 
 /// Writes the images of both topologies into one file (see [`ImageSource::Bundle`]), after making sure that they are
