@@ -107,6 +107,7 @@ fn wrong_usage_is_exit_code_2_and_one_message() {
         ("thorough-role", &["images", "check", "nfs", "--thorough"]),
         ("thorough-roles", &["images", "check", "mariadb", "percona", "--thorough"]),
         ("thorough-of-all", &["images", "check", "--thorough"]),
+        ("report-nowhere", &["images", "check", "mariadb", "--thorough", "--report", "/nowhere/report.md"]),
         ("report-of-what", &["images", "check", "mariadb", "--report", "report.md"]),
         ("timeout", &["up", "--timeout", "10"]),
         ("mirror", &["up", "--registry-mirror", "https://mirror.example/path"]),

@@ -152,6 +152,25 @@ fn where_the_program_that_copies_a_member_is_broken_joining_is_named() {
     assert_eq!(docker.everything(), before);
 }
 
+#[test]
+#[ignore = "needs Docker"]
+fn a_member_that_comes_back_by_a_whole_copy_is_told_from_one_that_comes_back_by_single_changes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mariadb = mariadb(folder.path());
+    // A server that never knows how far its data goes.
+    let forgets = r#"RUN p=$(command -v mariadbd) && mv "$p" "$p.real" && printf '%s\n' '#!/bin/sh' \
+ 'case "$*" in *gcomm://[0-9]*) rm -f /var/lib/mysql/data/grastate.dat;; esac' \
+ 'for a; do shift; case "$a" in --wsrep-start-position=*) ;; *) set -- "$@" "$a";; esac; done' \
+ 'exec mariadbd.real "$@"' > "$p" && chmod 755 "$p"
+"#;
+    let image = Docker::new().build("forgets", &format!("FROM {mariadb}\n{forgets}"));
+    let ended = Check::start(&["--image", &image.name], folder.path()).end();
+    let (stdout, stderr) = (text(&ended.stdout), text(&ended.stderr));
+    assert_eq!(ended.status.code(), Some(1), "{stdout}\n{stderr}");
+    assert!(stdout.contains("the cluster does not hold at step rejoin"), "{stdout}");
+    assert!(stdout.contains("db-1 came back by a whole copy"), "{stdout}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker"]
 async fn who_is_interrupted_tidies_up() {

@@ -155,6 +155,10 @@ impl Images {
 /// The check with a cluster, and its report in a file.
 async fn thoroughly(session: &Session, role: Role, image: Option<&str>, report: Option<PathBuf>) -> Result<Ending> {
     let path = report.unwrap_or_else(|| PathBuf::from(format!("wplab-check-{}.md", role.name())));
+    // Told now, not when everything is done.
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        return Err(Misused(format!("--report: there is no folder {}", folder.display())).into());
+    }
     let checked = session.perform(|run| async move { images::check_thoroughly(&run, role, image).await }).await;
     let checked = match checked {
         Ok(checked) => checked,

@@ -276,4 +276,24 @@ mod tests {
         assert!(host.privileged.is_none() && host.binds.is_none());
         assert!(Sandbox::default().body().is_err(), "nothing to run");
     }
+
+    #[test]
+    fn a_sandbox_on_a_network_has_a_name_there_and_may_write_to_what_it_keeps() {
+        let sandbox = Sandbox {
+            command: vec!["/a".into()],
+            sees: Some("files".into()),
+            keeps: Some("data".into()),
+            env: vec![("POD_NAME".into(), "db-0".into())],
+            network: Some(("closed".into(), "db-0".into())),
+            ..Sandbox::default()
+        };
+        let body = sandbox.body().expect("a body");
+        let host = body.host_config.expect("a host configuration");
+        assert_eq!(host.volumes_from, Some(vec!["files:ro".into(), "data:rw".into()]));
+        assert_eq!((host.network_mode.as_deref(), body.network_disabled), (Some("closed"), None));
+        assert_eq!(body.env, Some(vec!["POD_NAME=db-0".into()]));
+        let endpoints = body.networking_config.and_then(|network| network.endpoints_config).expect("a network");
+        assert_eq!(endpoints["closed"].aliases, Some(vec!["db-0".into()]));
+        assert!(host.port_bindings.is_none(), "nothing is published");
+    }
 }
