@@ -20,9 +20,8 @@ flags="-s -w
 # Of containerd not what needs C libraries, nor what no node of a lab turns on.
 tags=no_btrfs,no_devmapper,no_zfs,no_rdt,no_tracing,nri_no_wasm,grpcnotrace
 
-# A fifth less work: nobody debugs these, so nothing is written for debuggers,
-# and the compiler may use more memory before it looks for what it can give back.
-export GOGC=400 GOFLAGS="${GOFLAGS:-} -gcflags=all=-dwarf=false"
+# The compiler may use more memory before it looks for what it can give back.
+export GOGC=400
 
 # All in one call: what programs have in common is compiled once, and while one
 # is linked, which takes one core, others are compiled.

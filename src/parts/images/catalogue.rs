@@ -325,6 +325,15 @@ tools: {}
     }
 
     #[test]
+    fn by_the_table_everything_is_built_in_under_ten_minutes_on_two_cores() {
+        let catalogue = Catalogue::embedded().expect("parses");
+        let recipes: Vec<&str> = catalogue.recipes.keys().map(String::as_str).collect();
+        let all = catalogue.closure(&recipes).expect("no circle");
+        let (two, four) = (catalogue.build_seconds(&all, 2), catalogue.build_seconds(&all, 4));
+        assert!((300..600).contains(&two) && four < two, "{two} s on two cores, {four} s on four");
+    }
+
+    #[test]
     fn the_disk_of_builds_is_what_stays_and_the_most_that_goes_again() {
         let catalogue = Catalogue::parse(SMALL).expect("parses");
         let all = catalogue.closure(&["node"]).expect("no circle");

@@ -9,8 +9,10 @@ use super::catalogue::Catalogue;
 const MEASURED_ON: f64 = 2.0;
 /// Beyond that a build that uses every core gains little: there is always something that the rest waits for.
 const SPREADS_OVER: f64 = 8.0;
-/// What lasts until the plan is so far tells how fast the machine is; what is over sooner may be chance.
+/// What lasts so long by the plan, in seconds, tells how fast the machine is; what is over sooner may be chance.
 const TELLING: f64 = 20.0;
+/// What is so much faster than the plan was not built: a base came from a registry.
+const NOT_BUILT: f64 = 0.5;
 
 /// When each of some builds begins and ends.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +35,7 @@ impl Plan {
     /// `None` when it is too early to tell.
     pub(super) fn slower(&self, name: &str, after: f64) -> Option<f64> {
         let (_, end) = self.spans.get(name).filter(|(_, end)| *end >= TELLING)?;
-        Some(after / end)
+        Some(after / end).filter(|slower| *slower >= NOT_BUILT)
     }
 }
 
@@ -221,6 +223,7 @@ tools: {}
         let plan = plan(&catalogue, &missing(&catalogue), 2);
         assert_eq!(plan.slower("debian", 60.0), Some(3.0));
         assert_eq!(plan.slower("nothing", 60.0), None);
+        assert_eq!(plan.slower("debian", 2.0), None, "a base that was pulled says nothing");
         assert_eq!(
             told(3.0, 480).as_deref(),
             Some("this machine is about 3.0 times slower than the table of builds: about 24 min in all")
