@@ -4,6 +4,8 @@
 #[path = "support/engine_alone.rs"]
 #[allow(dead_code, reason = "what there is, is asked by other tests")]
 mod engine;
+#[path = "support/ready.rs"]
+mod ready;
 #[path = "support/registry.rs"]
 #[allow(dead_code, reason = "its will to misbehave is for other tests")]
 mod registry;
@@ -78,6 +80,7 @@ fn assert_one(lines: &[String], begins: &str, ends: &str) {
 #[tokio::test]
 #[ignore = "needs Docker"]
 async fn with_a_registry_each_role_comes_the_way_that_the_catalogue_prefers() {
+    ready::machine();
     let registry = Registry::start("choice", Faults::default()).await;
     let (veil, mirror) = (bare(), registry.address.to_string());
     let lines = planned(&veil, &mirror, &[]).await;
@@ -110,6 +113,7 @@ async fn with_a_registry_each_role_comes_the_way_that_the_catalogue_prefers() {
 #[tokio::test]
 #[ignore = "needs Docker"]
 async fn where_nobody_answers_everything_is_built() {
+    ready::machine();
     let veil = bare();
     let lines = planned(&veil, NOBODY, &[]).await;
     assert!(lines.iter().all(|line| line.contains(": build ") || line.starts_with("tool:")), "{lines:#?}");
@@ -191,6 +195,7 @@ impl PublicName {
 #[tokio::test]
 #[ignore = "needs Docker"]
 async fn mariadb_comes_from_packages_though_a_registry_has_it_and_from_the_registry_for_a_lab_that_has_it_from_there() {
+    ready::machine();
     let _ = rustls::crypto::ring::default_provider().install_default();
     let docker = Docker::connect().await.expect("an engine");
     let name = PublicName::of(&docker, PUBLIC).await;
@@ -281,6 +286,7 @@ fn too_old(etcd: &str, base: &str) -> String {
 #[test]
 #[ignore = "needs Docker"]
 fn a_pulled_image_that_breaks_its_contract_is_replaced_or_refused_with_the_line_that_it_breaks() {
+    let _built = ready::images(&["etcd"]);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let _guard = runtime.enter();
     let docker = engine::Docker::new();
@@ -288,18 +294,10 @@ fn a_pulled_image_that_breaks_its_contract_is_replaced_or_refused_with_the_line_
     let catalogue = Catalogue::embedded().expect("parses");
     let tag = |name: &str| catalogue.tag(name, ours.arch()).expect("a tag");
     let public = |role| wplab::host::registry::Reference::parse(&catalogue.role(role).expect("a role").public);
-    // What the tests need is built; nothing is hidden.
-    let (code, _, told) = runtime.block_on(got(&Veil::new(true, |_| false), &["etcd", "nfs", "--images", "packages"]));
-    assert_eq!(code, Some(0), "{told}");
     let stand_in = docker.build("old-etcd", &too_old(&tag("etcd"), &tag("debian-trixie")));
-    let no_files = docker.build("no-nfs", &format!("FROM {}\nRUN rm $(command -v ganesha.nfsd)\n", tag("nfs")));
-    let (etcd, nfs) = (public(Role::Etcd), public(Role::Nfs));
-    let name = |reference: &wplab::host::registry::Reference| {
-        format!("{}:{}", reference.path, reference.tag.as_deref().expect("a tag"))
-    };
-    let served = [(name(&etcd), stand_in.name.clone()), (name(&nfs), no_files.name.clone())];
-    let served: Vec<(&str, &str)> = served.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
-    let registry = runtime.block_on(Registry::serving(&served));
+    let etcd = public(Role::Etcd);
+    let served = format!("{}:{}", etcd.path, etcd.tag.as_deref().expect("a tag"));
+    let registry = runtime.block_on(Registry::serving(&[(&served, &stand_in.name)]));
     let mirror = registry.address.to_string();
 
     // Left open: one sentence that names the line, and the package-built one in its place.
@@ -319,9 +317,7 @@ fn a_pulled_image_that_breaks_its_contract_is_replaced_or_refused_with_the_line_
     assert_eq!(code, Some(4), "{told}");
     assert!(told.contains("error: ") && told.contains("version: 3.5.9 is older than 3.5.11"), "{told}");
 
-    for reference in [&etcd, &nfs] {
-        for image in [reference.tagged(), reference.at(Some(&mirror)).tagged()] {
-            let _ = runtime.block_on(ours.remove_image(&image));
-        }
+    for image in [etcd.tagged(), etcd.at(Some(&mirror)).tagged()] {
+        runtime.block_on(ours.remove_image(&image)).expect("removed");
     }
 }

@@ -3,6 +3,8 @@
 
 #[path = "support/engine_alone.rs"]
 mod engine;
+#[path = "support/ready.rs"]
+mod ready;
 
 use std::process::Command;
 
@@ -30,20 +32,6 @@ fn wplab(args: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_wplab")).args(args).output().expect("it starts");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
-}
-
-/// The images of these roles, built if need be; their names by role.
-fn built(roles: &[&str]) -> Vec<String> {
-    let (code, _, stderr) = wplab(&["doctor", "--fix", "--yes"]);
-    assert!(matches!(code, Some(0 | 3)), "{stderr}");
-    let (code, stdout, stderr) = wplab(&[&["images", "build", "-o", "json"], roles].concat());
-    assert_eq!(code, Some(0), "{stderr}");
-    let rows: Value = serde_json::from_str(&stdout).expect("JSON");
-    let tag = |role: &&str| {
-        let row = rows.as_array().expect("rows").iter().find(|row| row["role"] == **role).expect("a row");
-        row["built-tag"].as_str().expect("a tag").to_owned()
-    };
-    roles.iter().map(tag).collect()
 }
 
 /// What a look at an image found.
@@ -89,7 +77,7 @@ fn in_place_of(program: &str, script: &str) -> String {
 #[ignore = "needs Docker"]
 fn what_is_built_from_packages_keeps_its_contract_and_nothing_is_left_behind() {
     let roles = ["node", "mysql", "mariadb", "etcd", "wordpress", "nfs", "metrics-server"];
-    built(&roles);
+    ready::images(&roles);
     let docker = Docker::new();
     let before = docker.everything();
     let (code, stdout, stderr) = wplab(&[&["images", "check"], &roles[..]].concat());
@@ -103,7 +91,7 @@ fn what_is_built_from_packages_keeps_its_contract_and_nothing_is_left_behind() {
 #[test]
 #[ignore = "needs Docker"]
 fn a_server_without_libnuma_and_with_a_closed_folder_for_files_will_do() {
-    let mysql = &built(&["mysql"])[0];
+    let mysql = &ready::images(&["mysql"])[0];
     // As builds say that do not know an option; what is read before the options proper begins at no line's start.
     let refuses = "for f in /etc/wplab/mysql/*.cnf; do\\nif grep -q ^innodb_numa_interleave $f; then\\necho \"[ERROR] unknown variable innodb_numa_interleave=OFF.\" >&2; exit 7\\nfi; done";
     let docker = Docker::new();
@@ -116,7 +104,7 @@ fn a_server_without_libnuma_and_with_a_closed_folder_for_files_will_do() {
 #[test]
 #[ignore = "needs Docker"]
 fn a_server_that_refuses_an_option_or_lacks_a_plugin_breaks_the_contract() {
-    let mysql = &built(&["mysql"])[0];
+    let mysql = &ready::images(&["mysql"])[0];
     let docker = Docker::new();
     let refuses = "for f in /etc/wplab/mysql/*.cnf; do\\nif grep -q ^sync_binlog $f; then\\necho \"[ERROR] unknown variable sync_binlog=1.\" >&2; exit 7\\nfi; done";
     let image = docker.build(
@@ -137,7 +125,7 @@ fn a_server_that_refuses_an_option_or_lacks_a_plugin_breaks_the_contract() {
 #[test]
 #[ignore = "needs Docker"]
 fn a_site_with_more_themes_plugins_and_a_configuration_of_its_own_will_do() {
-    let wordpress = &built(&["wordpress"])[0];
+    let wordpress = &ready::images(&["wordpress"])[0];
     let more = "RUN cd /usr/src/wordpress && mkdir -p wp-content/themes/another wp-content/plugins/akismet \\\n && touch wp-content/themes/another/style.css wp-content/plugins/akismet/akismet.php \\\n && echo '<?php echo 1;' > wp-config-docker.php && chown -R www-data:www-data .\n";
     let docker = Docker::new();
     let image = docker.build("themes", &format!("FROM {wordpress}\n{more}"));
@@ -147,7 +135,7 @@ fn a_site_with_more_themes_plugins_and_a_configuration_of_its_own_will_do() {
 #[test]
 #[ignore = "needs Docker"]
 fn a_site_without_its_modules_or_with_an_owner_of_its_own_breaks_the_contract() {
-    let wordpress = &built(&["wordpress"])[0];
+    let wordpress = &ready::images(&["wordpress"])[0];
     let docker = Docker::new();
     let image = docker.build("gd", &format!("FROM {wordpress}\nRUN rm /etc/php/*/*/conf.d/*gd.ini\n"));
     Look::at("wordpress", &image.name).breaks("php", "gd not listed");
@@ -160,7 +148,7 @@ fn a_site_without_its_modules_or_with_an_owner_of_its_own_breaks_the_contract() 
 #[test]
 #[ignore = "needs Docker"]
 fn a_file_server_with_other_folders_of_its_own_will_do() {
-    let nfs = &built(&["nfs"])[0];
+    let nfs = &ready::images(&["nfs"])[0];
     let docker = Docker::new();
     // The pid file that this build names by itself is in a folder that is not there.
     let pid = "case \"$*\" in *\" -p \"*) ;; *) set -- \"$@\" -p /usr/local/var/run/ganesha/ganesha.pid ;; esac";
@@ -180,7 +168,7 @@ fn a_file_server_with_other_folders_of_its_own_will_do() {
 #[test]
 #[ignore = "needs Docker"]
 fn a_file_server_without_its_backend_breaks_the_contract() {
-    let nfs = &built(&["nfs"])[0];
+    let nfs = &ready::images(&["nfs"])[0];
     let docker = Docker::new();
     let image = docker.build("vfs", &format!("FROM {nfs}\nRUN rm $(find / -xdev -name 'libfsalvfs.so*')\n"));
     Look::at("nfs", &image.name).breaks("export", "");
@@ -192,7 +180,7 @@ fn a_file_server_without_its_backend_breaks_the_contract() {
 #[test]
 #[ignore = "needs Docker"]
 fn an_image_that_is_something_else_says_what_it_lacks() {
-    let nfs = &built(&["nfs"])[0];
+    let nfs = &ready::images(&["nfs"])[0];
     let look = Look::at("mysql", nfs);
     assert_eq!(look.code, Some(1), "{}", look.stderr);
     let broken = look.lines.as_array().expect("lines").iter().filter(|seen| seen["verdict"] == "breaks").count();

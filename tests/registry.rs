@@ -1,5 +1,8 @@
 //! Pulling from a registry that misbehaves, with the machine's own Docker engine.
 
+#[path = "support/ready.rs"]
+#[allow(dead_code, reason = "no images of a lab are needed here")]
+mod ready;
 #[path = "support/registry.rs"]
 mod registry;
 
@@ -27,6 +30,7 @@ struct Pulled {
 impl Pulled {
     async fn of(reference: &str, mirror: Option<&str>) -> Pulled {
         let _ = rustls::crypto::ring::default_provider().install_default();
+        ready::machine();
         let docker = Docker::connect().await.expect("an engine");
         let (run, events) = Run::new(Some(Duration::from_secs(300)));
         let result = pull(&StepCx::new(&run, StepId::Images), &docker, "tiny", reference, mirror).await;

@@ -3,6 +3,8 @@
 
 #[path = "support/engine_alone.rs"]
 mod engine;
+#[path = "support/ready.rs"]
+mod ready;
 
 use std::{
     fs,
@@ -30,14 +32,8 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// The name of the package-built MariaDB, built if need be; and etcd beside it.
-fn mariadb(folder: &Path) -> String {
-    let fixed = wplab(&["doctor", "--fix", "--yes"], folder).output().expect("it starts");
-    assert!(matches!(fixed.status.code(), Some(0 | 3)), "{}", text(&fixed.stderr));
-    let built = wplab(&["images", "build", "mariadb", "etcd", "-o", "json"], folder).output().expect("it starts");
-    assert!(built.status.success(), "{}", text(&built.stderr));
-    let rows: Value = serde_json::from_slice(&built.stdout).expect("JSON");
-    let row = rows.as_array().expect("rows").iter().find(|row| row["role"] == "mariadb").expect("a row");
-    row["built-tag"].as_str().expect("a tag").to_owned()
+fn mariadb() -> String {
+    ready::images(&["mariadb", "etcd"]).swap_remove(0)
 }
 
 /// A check on its way.
@@ -101,7 +97,7 @@ async fn within(check: &mut Check) -> (Vec<String>, String) {
 #[ignore = "needs Docker"]
 async fn a_cluster_of_two_lives_through_every_step_and_nothing_is_left_or_told() {
     let folder = tempfile::tempdir().expect("a folder");
-    mariadb(folder.path());
+    mariadb();
     let docker = tokio::task::block_in_place(Docker::new);
     let before = tokio::task::block_in_place(|| docker.everything());
     let mut check = Check::start(&["-o", "json"], folder.path());
@@ -135,7 +131,7 @@ async fn a_cluster_of_two_lives_through_every_step_and_nothing_is_left_or_told()
 #[ignore = "needs Docker"]
 fn where_the_program_that_copies_a_member_is_broken_joining_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mariadb = mariadb(folder.path());
+    let mariadb = mariadb();
     let docker = Docker::new();
     let before = docker.everything();
     let broken = "RUN p=$(command -v wsrep_sst_mariabackup) && printf '#!/bin/sh\\nexit 1\\n' > \"$p\"\n";
@@ -156,7 +152,7 @@ fn where_the_program_that_copies_a_member_is_broken_joining_is_named() {
 #[ignore = "needs Docker"]
 fn a_member_that_comes_back_by_a_whole_copy_is_told_from_one_that_comes_back_by_single_changes() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mariadb = mariadb(folder.path());
+    let mariadb = mariadb();
     // A server that never knows how far its data goes.
     let forgets = r#"RUN p=$(command -v mariadbd) && mv "$p" "$p.real" && printf '%s\n' '#!/bin/sh' \
  'case "$*" in *gcomm://[0-9]*) rm -f /var/lib/mysql/data/grastate.dat;; esac' \
@@ -175,7 +171,7 @@ fn a_member_that_comes_back_by_a_whole_copy_is_told_from_one_that_comes_back_by_
 #[ignore = "needs Docker"]
 async fn who_is_interrupted_tidies_up() {
     let folder = tempfile::tempdir().expect("a folder");
-    mariadb(folder.path());
+    mariadb();
     let docker = tokio::task::block_in_place(Docker::new);
     let before = tokio::task::block_in_place(|| docker.everything());
     let mut check = Check::start(&[], folder.path());

@@ -1,5 +1,8 @@
 //! A real etcd for tests: the one of the image that labs use, as a process of this machine.
 
+#[path = "ready.rs"]
+mod ready;
+
 use std::{
     io::ErrorKind,
     net::{SocketAddr, TcpListener},
@@ -14,8 +17,6 @@ use tokio::sync::{Mutex, OnceCell};
 use wplab::{
     etcd::{Etcd, Identity},
     host::docker::Docker,
-    parts::images::Role,
-    run::Run,
     tls::Authority,
     wait::{self, Look},
 };
@@ -26,20 +27,10 @@ pub(crate) const HOST: &str = "etcd-0.etcd";
 /// The image is made, and the program taken out of it, once; however many tests begin together.
 static PROGRAM: OnceCell<Vec<u8>> = OnceCell::const_new();
 
-/// A bare machine gets its engine, by the real executable: it may become part of that engine (`host::runc_shim`).
-fn fix_machine() {
-    let fixed = Command::new(env!("CARGO_BIN_EXE_wplab")).args(["doctor", "--fix", "--yes"]).output().expect("it runs");
-    // What else a lab would miss on this machine (exit code 3) does not matter here.
-    let told = String::from_utf8_lossy(&fixed.stderr);
-    assert!(matches!(fixed.status.code(), Some(0 | 3)), "doctor --fix: {}\n{told}", fixed.status);
-}
-
 async fn program() -> Vec<u8> {
-    fix_machine();
-    let images = wplab::images::build(&Run::silent(), &[Role::Etcd]).await.expect("an image");
+    let images = tokio::task::spawn_blocking(|| ready::images(&["etcd"])).await.expect("an end");
     let docker = Docker::connect().await.expect("an engine");
-    let image = images.reference(Role::Etcd).expect("built").to_owned();
-    docker.file_of_image(&image, "/usr/local/bin/etcd").await.expect("etcd is in its image")
+    docker.file_of_image(&images[0], "/usr/local/bin/etcd").await.expect("etcd is in its image")
 }
 
 /// The etcd of the image that labs use, as a process of this machine, with client certificates as in a lab.
