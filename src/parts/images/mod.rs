@@ -312,11 +312,11 @@ pub async fn check(cx: StepCx, host: &Host, roles: &[Role], image: Option<&str>)
     Ok(Stepped::done(checked, detail))
 }
 
-/// As [`check`], for one role of a Galera flavour; and where the contract holds, a cluster of two lives through what a lab's
+/// As [`check()`], for one role of a Galera flavour; and where the contract holds, a cluster of two lives through what a lab's
 /// members do.
 ///
 /// # Errors
-/// As [`check`]; there is no sound image for etcd, or the containers cannot be made.
+/// As [`check()`]; there is no sound image for etcd, or the containers cannot be made.
 pub async fn check_thoroughly(
     cx: StepCx,
     host: &Host,

@@ -1,5 +1,5 @@
 //! Whether an image of a Galera flavour makes a cluster, shown on a real one: two members and an etcd in plain containers, with
-//! our own supervisor as their PID 1. What happens is listed in [`live`], and how each step is done and seen is in `steps`;
+//! our own supervisor as their PID 1. What happens is listed in `live`, and how each step is done and seen is in `steps`;
 //! what the containers are is in `containers`, what a server's log says of a copy in `traces`, and what somebody can attach
 //! to an issue in `report`.
 
