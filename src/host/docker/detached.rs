@@ -8,7 +8,7 @@ use bollard::{
 };
 use bytes::Bytes;
 
-use super::{Docker, Sandbox, throwaway::ours};
+use super::{Docker, Sandbox, throwaway::throwaway};
 
 impl Docker {
     /// A throw-away network of this name, with no way out of it and none in.
@@ -20,7 +20,7 @@ impl Docker {
             name: name.to_owned(),
             driver: Some("bridge".to_owned()),
             internal: Some(true),
-            labels: Some(ours()),
+            labels: Some(throwaway()),
             ..Default::default()
         };
         let made = self.api.create_network(request).await.map_err(|e| self.failed(&e));

@@ -72,10 +72,9 @@ impl Sandbox {
             entrypoint: Some(vec![program.clone()]),
             cmd: Some(args.to_vec()),
             user: Some(self.user.clone()).filter(|user| !user.is_empty()),
-            labels: Some(ours()),
+            labels: Some(throwaway()),
             volumes: Some(self.volumes.clone()),
             env: Some(self.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
-            network_disabled: network.is_none().then_some(true),
             networking_config: network,
             host_config: Some(HostConfig {
                 network_mode: Some(self.network.as_ref().map_or("none", |(network, _)| network).to_owned()),
@@ -235,9 +234,17 @@ impl Docker {
     }
 }
 
-/// The labels of throw-away containers: whatever is left of them is recognised as ours.
-pub(super) fn ours() -> HashMap<String, String> {
-    [(labels::PART_OF, labels::PART_OF_VALUE), (THROWAWAY, "true")].map(|(k, v)| (k.to_owned(), v.to_owned())).into()
+/// The labels of sandboxes, and of what is theirs. Only who has the machine's lock on them (`parts::images::check`) makes or
+/// removes one.
+pub(super) fn throwaway() -> HashMap<String, String> {
+    let mut labels = ours();
+    labels.insert(THROWAWAY.to_owned(), "true".to_owned());
+    labels
+}
+
+/// The label of other containers that are made for a moment: whatever is left of them is recognised as ours.
+fn ours() -> HashMap<String, String> {
+    HashMap::from([(labels::PART_OF.to_owned(), labels::PART_OF_VALUE.to_owned())])
 }
 
 fn first_file(archive: &[u8]) -> Result<Vec<u8>> {
