@@ -115,7 +115,7 @@ async fn derive_image(docker: &Docker, lab: &LabName, node_image: &str) -> Resul
     let context = Bytes::from(context.into_inner()?);
     let tag = format!("wplab/node-of-{lab}:latest");
     docker
-        .build(context, &tag, &BTreeMap::new(), &labels::of_lab(lab), |_| {})
+        .build(context, &tag, &BTreeMap::new(), &labels::of_lab(lab), false, |_| {})
         .await
         .with_context(|| format!("cannot derive the lab's node image from {node_image}"))?;
     Ok(tag)

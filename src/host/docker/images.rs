@@ -19,6 +19,9 @@ use futures_util::{Stream, StreamExt, TryStreamExt, stream::BoxStream};
 
 use super::{Docker, PLATFORM_SAVE, absent, label_filter};
 
+/// Shares of processor time: the engine's own default, and what hardly counts beside it.
+const ORDINARY: i32 = 1024;
+const LEFT_OVER: i32 = 64;
 /// Lines of a build's log that its error repeats.
 const REPEATED: usize = 15;
 
@@ -103,7 +106,7 @@ impl Docker {
     }
 
     /// Builds with the classic builder on the machine's network; `log` hears each line. Ending the future ends the build;
-    /// the steps that were finished are kept and found again.
+    /// the steps that were finished are kept and found again. `gives_way`: only with the processor time that others leave.
     ///
     /// # Errors
     /// [`BuildFailed`], or the engine does not answer.
@@ -113,9 +116,11 @@ impl Docker {
         tag: &str,
         args: &BTreeMap<String, String>,
         labels: &BTreeMap<String, String>,
+        gives_way: bool,
         mut log: impl FnMut(&str) + Send,
     ) -> Result<()> {
         let options = BuildImageOptionsBuilder::new()
+            .cpushares(if gives_way { LEFT_OVER } else { ORDINARY })
             .dockerfile("Dockerfile")
             .t(tag)
             .rm(true)

@@ -77,8 +77,8 @@ pub(super) async fn build(
     let mut running = FuturesUnordered::new();
     loop {
         while let Some(name) = queue.begin() {
-            let builds = &builds;
-            running.push(async move { builds.one(name).await.map(|()| name) });
+            let (builds, gives_way) = (&builds, queue.is_in_no_hurry(name));
+            running.push(async move { builds.one(name, gives_way).await.map(|()| name) });
         }
         match running.next().await {
             Some(built) => queue.end(builds.heard_of(built?)),
@@ -115,7 +115,7 @@ impl Default for Pace {
 
 impl Builds<'_> {
     /// Builds one recipe, or makes one base; everything that it is built from is there.
-    async fn one(&self, name: &str) -> Result<()> {
+    async fn one(&self, name: &str, gives_way: bool) -> Result<()> {
         let tag = self.catalogue.tag(name, self.docker.arch())?;
         if let Some(base) = self.catalogue.base(name) {
             self.note(name, "bootstrapping Debian");
@@ -136,7 +136,7 @@ impl Builds<'_> {
             }
         };
         self.docker
-            .build(context_tar(name)?, &tag, &args, &labels_of(name), log)
+            .build(context_tar(name)?, &tag, &args, &labels_of(name), gives_way, log)
             .await
             .with_context(|| format!("cannot build image {name}"))?;
         self.cx.task_done(name, "built");

@@ -80,6 +80,13 @@ impl<'a> Queue<'a> {
         Some(next)
     }
 
+    /// Whether the end of everything hangs on something else that waits or is under way: it can do with the cores' spare
+    /// time.
+    pub(super) fn is_in_no_hurry(&self, name: &str) -> bool {
+        let way = |name: &str| self.way.get(name).copied().unwrap_or_default();
+        self.waiting.iter().chain(&self.running).any(|other| way(other) > way(name))
+    }
+
     /// It is built.
     pub(super) fn end(&mut self, name: &str) {
         self.running.remove(name);
@@ -188,6 +195,7 @@ tools: {}
         queue.end("debian");
         // The longer way first, though `site` by itself takes longer than `tools`.
         assert_eq!([queue.begin(), queue.begin(), queue.begin()], [Some("go"), Some("tools"), Some("site")]);
+        assert_eq!(["go", "tools", "site"].map(|name| queue.is_in_no_hurry(name)), [false, true, true]);
         queue.end("go");
         // Beside the compiler, which keeps every core busy, nothing more is begun.
         assert_eq!((queue.begin(), queue.begin()), (Some("compile"), None));
