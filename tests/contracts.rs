@@ -6,9 +6,8 @@ mod engine;
 #[path = "support/ready.rs"]
 mod ready;
 
-use std::process::Command;
-
 use engine::Docker;
+use ready::wplab;
 use serde_json::Value;
 use wplab::agent::inspect;
 
@@ -25,13 +24,6 @@ fn the_readme_has_the_contracts_as_they_are_checked() {
         return std::fs::write(path, text).expect("written");
     }
     assert!(table == wanted, "the README's table is another one; run the test again with GOLDEN=update:\n{wanted}");
-}
-
-/// `wplab ARGS`: its exit code, and what it printed.
-fn wplab(args: &[&str]) -> (Option<i32>, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_wplab")).args(args).output().expect("it starts");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
 /// What a look at an image found.

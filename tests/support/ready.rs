@@ -7,7 +7,8 @@ use serde_json::Value;
 
 static ONCE: Once = Once::new();
 
-fn wplab(args: &[&str]) -> (Option<i32>, String, String) {
+/// `wplab ARGS` to its end: its exit code, and what it printed to standard output and standard error.
+pub(crate) fn wplab(args: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_wplab")).args(args).output().expect("it starts");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
