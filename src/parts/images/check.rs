@@ -6,6 +6,7 @@ use std::{
     fmt,
     fs::{self, File, TryLockError},
     path::{Path, PathBuf},
+    sync::LazyLock,
     time::Duration,
 };
 
@@ -111,7 +112,7 @@ pub(super) struct Candidate {
 /// # Errors
 /// An image cannot be run at all, or the engine does not answer.
 pub(super) async fn check(cx: &StepCx, docker: &Docker, candidates: Vec<Candidate>) -> Result<Vec<Checked>> {
-    let memory = Memory::open()?;
+    let memory = Memory::open();
     let (mut checked, mut open) = (Vec::new(), Vec::new());
     for candidate in candidates.into_iter().filter(|candidate| inspect::contract::of(candidate.role.name()).is_some()) {
         match memory.recall(&candidate) {
@@ -134,7 +135,7 @@ pub(super) async fn check(cx: &StepCx, docker: &Docker, candidates: Vec<Candidat
 
 /// What is remembered of an image, without looking.
 pub(super) fn recall(candidate: &Candidate) -> Option<Checked> {
-    let report = Memory::open().ok()?.recall(candidate)?;
+    let report = Memory::open().recall(candidate)?;
     Some(candidate.clone().with(report))
 }
 
@@ -150,7 +151,7 @@ impl Candidate {
 /// # Errors
 /// Somebody else goes on using them; or the engine does not answer.
 pub(super) async fn alone(cx: &StepCx, docker: &Docker) -> Result<File> {
-    let lock = Memory::open()?.lock(cx).await?;
+    let lock = Memory::open().lock(cx).await?;
     docker.remove_left_behind().await?;
     Ok(lock)
 }
@@ -160,7 +161,7 @@ pub(super) async fn alone(cx: &StepCx, docker: &Docker) -> Result<File> {
 /// # Errors
 /// The engine does not answer, or cannot remove one.
 pub async fn clear(docker: &Docker) -> Result<()> {
-    match Memory::open()?.try_lock()? {
+    match Memory::open().try_lock()? {
         Some(_lock) => docker.remove_left_behind().await,
         None => Ok(()),
     }
@@ -263,20 +264,24 @@ fn writable(pod: &PodSpec, container: &Container) -> Vec<String> {
     mounts.filter(|mount| mount.read_only != Some(true) && empty(&mount.name)).map(|m| m.mount_path.clone()).collect()
 }
 
+/// The hash of all that decides; it is asked for once per role and image.
+static KEY: LazyLock<String> = LazyLock::new(|| {
+    let mut hash = Sha256::new();
+    hash.update(include_str!("check.rs"));
+    hash.update(include_str!("../../host/docker/throwaway.rs"));
+    hash.update(inspect::fingerprint());
+    hash.update(manifests::fingerprint());
+    hex(&hash.finalize())
+});
+
 /// What has been seen, on this machine.
 struct Memory {
     folder: PathBuf,
 }
 
 impl Memory {
-    fn open() -> Result<Memory> {
-        let mut hash = Sha256::new();
-        hash.update(include_str!("check.rs"));
-        hash.update(include_str!("../../host/docker/throwaway.rs"));
-        hash.update(inspect::fingerprint());
-        hash.update(manifests::fingerprint());
-        let key = hex(&hash.finalize());
-        Ok(Memory::at(&process::cache_home().join("contracts"), &key))
+    fn open() -> Memory {
+        Memory::at(&process::cache_home().join("contracts"), &KEY)
     }
 
     fn at(home: &Path, key: &str) -> Memory {
