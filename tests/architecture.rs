@@ -1,140 +1,372 @@
-//! The direction of dependencies: `use crate::` (and `crate::` paths) go down only, and each outside world has one door.
+//! The house's rules, held against every line of every file: arrows between floors go down only, no files lean on each
+//! other in a circle, each outside world has one door, and each folder says who belongs there. [`rules`] breaks each
+//! of them once, to show that it would be seen.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
-/// Floors of the house, top first; a room may use rooms of lower floors, and of its own where the floor says so.
-const FLOORS: &[(&[&str], bool)] = &[
-    (
-        &[
-            "up",
-            "down",
-            "status",
-            "list",
-            "plan",
-            "prepare",
-            "prove",
-            "images",
-            "logs",
-            "credentials",
-            "render",
-            "diagnose",
-            "recover",
-        ],
-        true,
-    ),
-    (&["smoke"], false),
-    (&["parts"], false),
-    (&["agent"], false),
-    (&["cluster", "etcd", "host", "sql", "tls"], false),
-    (&["run"], false),
-    (&["event", "gtid", "labels", "net", "spec", "verdict", "wait"], true),
+/// Floors, top first. A file uses lower floors and its own room; rooms of one floor do not know each other.
+const FLOORS: &[&[&str]] = &[
+    &["main", "cli"],
+    &["lib"],
+    &["actions"],
+    &["parts"],
+    &["inside"],
+    &["cluster", "host"],
+    &["wire"],
+    &["run"],
+    &["labels"],
+    &["spec"],
 ];
 
-fn floor(room: &str) -> Option<usize> {
-    FLOORS.iter().position(|(rooms, _)| rooms.contains(&room))
-}
+/// What is used of the outside, and the only files that may name it.
+const DOORS: &[(&str, &[&str])] = &[
+    ("bollard::", &["host/docker/"]),
+    ("mysql_async::", &["wire/sql.rs"]),
+    ("hickory_resolver::", &["wire/net.rs", "inside/member/replication/peers.rs"]),
+    // Looking for the program and asking it for its version is `machine`'s; only this file lets it act.
+    (r#"Path::new("kind")"#, &["host/nodes/create.rs"]),
+    ("process::exit", &[]),
+    ("ExitCode::from", &["cli/failure.rs"]),
+    ("time::sleep", &["run/wait.rs"]),
+    ("thread::sleep", &[]),
+    ("println!", &[]),
+    ("print!", &[]),
+    // In a pod, standard error is the log; everything else is shown by the renderer.
+    ("io::stderr()", &["cli/render/", "inside/mod.rs", "inside/agent/log.rs"]),
+    ("io::stdout()", &["cli/", "inside/"]),
+    // A database server must outlive dropped futures and be told to stop in its own way.
+    // The other two become another program instead of starting one.
+    ("Command::new(", &["host/process.rs", "inside/member/process.rs", "host/machine/runc_shim.rs", "inside/trial.rs"]),
+    // What the API server says of a Secret that it refuses must not be told, so that has an apply of its own.
+    ("Patch::Apply", &["cluster/apply.rs", "cluster/secrets.rs"]),
+];
+
+/// A source: its path below `src`, and its code without comments, texts of comments, and unit tests.
+type Source = (String, String);
 
 /// Modules that are unit tests as a whole may look, and wait, as they like.
-fn is_test(path: &Path) -> bool {
-    let name = path.file_stem().unwrap_or_default().to_string_lossy();
-    name.ends_with("_tests") || name == "testing" || name == "demo"
+fn is_test(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    name.ends_with("_tests.rs") || name == "testing.rs" || name == "demo.rs"
 }
 
-fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
-    for entry in fs::read_dir(folder).expect("src can be read").flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|e| e == "rs") && !is_test(&path) {
-            let name = path.strip_prefix("src").expect("below src").to_string_lossy().into_owned();
-            found.push((name, fs::read_to_string(&path).expect("a source can be read")));
-        }
-    }
-}
-
-/// The file without its unit tests and comments, which may look anywhere.
-fn code(text: &str) -> String {
-    let text = text.split("#[cfg(test)]").next().unwrap_or_default();
-    text.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
-}
-
-/// Rooms named in `use crate::{a::…, b}` and in `crate::a::…`.
-fn used_rooms(code: &str) -> Vec<String> {
-    let mut rooms = Vec::new();
-    for (at, _) in code.match_indices("crate::") {
-        if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
-            continue;
-        }
-        let rest = &code[at + "crate::".len()..];
-        let word = |s: &str| s.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
-        if let Some(group) = rest.strip_prefix('{') {
-            let mut depth = 1;
-            let mut start = true;
-            for (i, c) in group.char_indices() {
-                match c {
-                    '{' => depth += 1,
-                    '}' => depth -= 1,
-                    ',' if depth == 1 => start = true,
-                    c if start && depth == 1 && c.is_alphabetic() => {
-                        rooms.push(word(&group[i..]));
-                        start = false;
-                    }
-                    _ => {}
-                }
-                if depth == 0 {
-                    break;
+fn house() -> Vec<Source> {
+    fn walk(folder: &Path, found: &mut Vec<Source>) {
+        for entry in fs::read_dir(folder).expect("src can be read").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let name = path.strip_prefix("src").expect("below src").to_string_lossy().into_owned();
+                if !is_test(&name) {
+                    found.push((name, code(&fs::read_to_string(&path).expect("a source can be read"))));
                 }
             }
-        } else {
-            rooms.push(word(rest));
         }
     }
-    rooms
+    let mut found = Vec::new();
+    walk(Path::new("src"), &mut found);
+    found.sort();
+    found
 }
 
-#[test]
-fn arrows_go_down_only() {
-    let mut found = Vec::new();
-    sources(Path::new("src"), &mut found);
+/// A file without its comments and without what is compiled for tests only, wherever in the file that stands.
+fn code(text: &str) -> String {
+    let mut kept = String::new();
+    let mut lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    while let Some(line) = lines.next() {
+        if line.trim_start() != "#[cfg(test)]" {
+            kept.push_str(line);
+            kept.push('\n');
+            continue;
+        }
+        // The item that follows: up to the brace that closes it, or to a semicolon before any brace. rustfmt puts the one
+        // at the indentation of the attribute.
+        let indent = &line[..line.len() - line.trim_start().len()];
+        for item in lines.by_ref() {
+            let ends = item.starts_with(indent) && !item[indent.len()..].starts_with([' ', '#']);
+            if ends && (item.ends_with('}') || item.ends_with(';')) {
+                break;
+            }
+        }
+    }
+    kept
+}
+
+/// Where a file is in the tree of modules: `host::docker::exec`; a folder's `mod.rs` is the folder.
+fn module(file: &str) -> String {
+    file.trim_end_matches(".rs").trim_end_matches("/mod").replace('/', "::")
+}
+
+/// Every path that a file names from the crate's root on, groups taken apart: `crate::{a::b, c}` and `super::d`.
+fn named(file: &str, code: &str) -> BTreeSet<String> {
+    let mut named = BTreeSet::new();
+    for root in ["crate::", "wplab::", "super::", "self::"] {
+        for (at, _) in code.match_indices(root) {
+            let before = code[..at].chars().next_back().unwrap_or(' ');
+            if before.is_alphanumeric() || before == '_' || before == ':' || before == '$' {
+                continue;
+            }
+            let mut base: Vec<&str> = Vec::new();
+            let own = module(file);
+            let mut rest = &code[at..];
+            if let Some(after) = rest.strip_prefix("self::") {
+                (base, rest) = (own.split("::").collect(), after);
+            } else if rest.starts_with("super::") {
+                base = own.split("::").collect();
+                while let Some(after) = rest.strip_prefix("super::") {
+                    base.pop();
+                    rest = after;
+                }
+            } else {
+                rest = &rest[root.len()..];
+            }
+            expand(rest, &base.join("::"), &mut named);
+        }
+    }
+    named
+}
+
+/// Takes `a::{b, c::d}` apart; returns what follows it.
+fn expand<'a>(text: &'a str, base: &str, named: &mut BTreeSet<String>) -> &'a str {
+    let join = |word: &str| if base.is_empty() { word.to_owned() } else { format!("{base}::{word}") };
+    let text = text.trim_start();
+    if let Some(mut rest) = text.strip_prefix('{') {
+        loop {
+            rest = rest.trim_start();
+            if let Some(after) = rest.strip_prefix('}') {
+                return after;
+            }
+            let before = rest;
+            rest = expand(rest, base, named).trim_start();
+            rest = rest.strip_prefix(',').unwrap_or(rest);
+            if rest.len() == before.len() {
+                return rest;
+            }
+        }
+    }
+    let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
+    let (word, rest) = text.split_at(end);
+    if word.is_empty() {
+        return rest;
+    }
+    if word == "self" {
+        named.insert(base.to_owned());
+        return rest;
+    }
+    match rest.strip_prefix("::") {
+        Some(deeper) => expand(deeper, &join(word), named),
+        None => {
+            named.insert(join(word));
+            // `x as y`
+            rest.trim_start().strip_prefix("as ").map_or(rest, |alias| {
+                let alias = alias.trim_start();
+                alias.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_')
+            })
+        }
+    }
+}
+
+fn floor(room: &str) -> Option<usize> {
+    FLOORS.iter().position(|rooms| rooms.contains(&room))
+}
+
+/// Every arrow that does not go down, and every room without a floor.
+fn upward(house: &[Source]) -> Vec<String> {
     let mut wrong = Vec::new();
-    for (file, text) in found.iter().filter(|(f, _)| !f.starts_with("cli") && f != "main.rs" && f != "lib.rs") {
+    for (file, code) in house {
         let room = file.split(['/', '.']).next().unwrap_or_default();
         let Some(mine) = floor(room) else {
             wrong.push(format!("{file}: the room {room} has no floor in tests/architecture.rs"));
             continue;
         };
-        for used in used_rooms(&code(text)) {
-            let Some(theirs) = floor(&used) else { continue };
-            let same = used == room || (theirs == mine && FLOORS[mine].1);
-            if theirs <= mine && !same {
-                wrong.push(format!("{file} uses crate::{used}, which is not below it"));
+        for path in named(file, code) {
+            let used = path.split("::").next().unwrap_or_default();
+            if floor(used).is_some_and(|theirs| theirs <= mine) && used != room {
+                wrong.push(format!("{file} uses {path}, which is not below it"));
             }
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    wrong
 }
 
-#[test]
-fn each_outside_world_has_one_door() {
-    let doors: BTreeMap<&str, &[&str]> = BTreeMap::from([
-        ("bollard::", &["host/docker"][..]),
-        ("Cmd::new(\"kind\")", &["host/kind"][..]),
-        ("std::process::exit", &[][..]),
-        ("tokio::time::sleep", &["wait.rs"][..]),
-        ("println!", &["cli/"][..]),
-        // A database server must outlive dropped futures and be told to stop in its own way.
-        ("tokio::process", &["host/process.rs", "agent/member/mysqld.rs"][..]),
-    ]);
-    let mut found = Vec::new();
-    sources(Path::new("src"), &mut found);
+/// Files that lean on each other in a circle. A folder's `mod.rs` hands its children's names on and its children may use what
+/// it declares, so a parent and its child are none; but children that reach each other only through their parent are.
+fn circles(house: &[Source]) -> Vec<String> {
+    let files: BTreeMap<String, &str> = house.iter().map(|(file, _)| (module(file), file.as_str())).collect();
+    let parent = |a: &str, b: &str| b.starts_with(a) && b[a.len()..].starts_with("::");
+    // The file that a path names: its longest beginning that is a module.
+    let owner = |path: &str| {
+        let mut path = path;
+        loop {
+            if files.contains_key(path) {
+                return Some(path.to_owned());
+            }
+            path = path.rsplit_once("::")?.0;
+        }
+    };
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (file, code) in house {
+        let own = module(file);
+        let others = named(file, code).into_iter().filter_map(|path| owner(&path));
+        let others = others.filter(|other| *other != own && !parent(other, &own) && !parent(&own, other)).collect();
+        uses.insert(own, others);
+    }
+    // What each reaches; a circle is where two reach each other.
+    let reach = |from: &str| {
+        let (mut seen, mut next) = (BTreeSet::new(), vec![from.to_owned()]);
+        while let Some(at) = next.pop() {
+            for to in uses.get(&at).into_iter().flatten() {
+                if seen.insert(to.clone()) {
+                    next.push(to.clone());
+                }
+            }
+        }
+        seen
+    };
+    let reached: BTreeMap<&String, BTreeSet<String>> = uses.keys().map(|file| (file, reach(file))).collect();
+    let mut wrong = BTreeSet::new();
+    for (file, all) in &reached {
+        let with: Vec<&str> =
+            all.iter().filter(|o| reached.get(o).is_some_and(|r| r.contains(*file))).map(String::as_str).collect();
+        if !with.is_empty() {
+            let mut round: BTreeSet<&str> = with.into_iter().collect();
+            round.insert(file);
+            wrong.insert(round.into_iter().collect::<Vec<_>>().join(" <-> "));
+        }
+    }
+    wrong.into_iter().collect()
+}
+
+/// Whoever names an outside world without being its door.
+fn strangers(house: &[Source]) -> Vec<String> {
     let mut wrong = Vec::new();
-    for (file, text) in &found {
-        let code = code(text);
-        for (what, allowed) in &doors {
-            if code.contains(what) && !allowed.iter().any(|door| file.starts_with(door)) {
+    for (file, code) in house {
+        for (what, allowed) in DOORS {
+            let named = code
+                .match_indices(what)
+                .any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'));
+            if named && !allowed.iter().any(|door| file.starts_with(door)) {
                 wrong.push(format!("{file} names {what}"));
             }
         }
     }
+    wrong
+}
+
+/// Folders whose `mod.rs` does not begin by saying who belongs there, and files that do not say what they are for.
+fn silent(sources: &[(String, String)]) -> Vec<String> {
+    let said = |text: &str| text.strip_prefix("//! ").is_some_and(|line| line.split_whitespace().count() > 3);
+    sources
+        .iter()
+        .filter(|(_, text)| !said(text))
+        .map(|(file, _)| format!("{file} does not say what it is for"))
+        .collect()
+}
+
+#[track_caller]
+fn none(wrong: &[String]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn arrows_go_down_only() {
+    none(&upward(&house()));
+}
+
+#[test]
+fn nobody_leans_on_each_other_in_a_circle() {
+    none(&circles(&house()));
+}
+
+#[test]
+fn each_outside_world_has_one_door() {
+    let house = house();
+    none(&strangers(&house));
+    // A door that nobody goes through any more is a rule without force.
+    for (what, allowed) in DOORS {
+        for door in *allowed {
+            let used = house.iter().any(|(file, code)| file.starts_with(door) && code.contains(what));
+            assert!(used, "{door} no longer names {what}");
+        }
+    }
+}
+
+#[test]
+fn every_file_begins_by_saying_what_it_is_for() {
+    let texts: Vec<(String, String)> = house()
+        .into_iter()
+        .map(|(file, _)| {
+            let text = fs::read_to_string(Path::new("src").join(&file)).expect("a source can be read");
+            (file, text)
+        })
+        .collect();
+    none(&silent(&texts));
+}
+
+#[test]
+fn the_house_has_at_most_twelve_doors() {
+    let entries = fs::read_dir("src").expect("src can be read").count();
+    assert!(entries <= 12, "src has {entries} entries");
+}
+
+/// Each rule, broken once.
+mod rules {
+    use super::*;
+
+    fn with(file: &str, text: &str) -> Vec<Source> {
+        let mut house = house();
+        house.retain(|(name, _)| name != file);
+        house.push((file.to_owned(), code(text)));
+        house
+    }
+
+    #[track_caller]
+    fn seen(wrong: &[String], what: &str) {
+        assert!(wrong.iter().any(|line| line.contains(what)), "{what} was not seen: {wrong:?}");
+    }
+
+    #[test]
+    fn an_arrow_up_is_seen_however_it_is_written() {
+        for text in [
+            "use crate::parts::images;",
+            "use crate::{\n    run::Run,\n    parts::{images, storage},\n};",
+            "fn f() { crate::parts::storage::ensure() }",
+            "use super::super::parts;",
+            "#[cfg(test)]\nmod early {\n    fn f() {}\n}\n\nfn late() { crate::parts::x() }",
+            "#[cfg(test)]\nuse std::fs;\nuse crate::parts;",
+        ] {
+            seen(&upward(&with("host/new.rs", text)), "host/new.rs uses parts");
+        }
+        seen(&upward(&with("host/new.rs", "use crate::cluster::Cluster;")), "host/new.rs uses cluster::Cluster");
+        seen(&upward(&with("cellar/mod.rs", "")), "the room cellar has no floor");
+        none(&upward(&with("host/new.rs", "// crate::parts\n#[cfg(test)]\nmod tests {\n    use crate::parts;\n}\n")));
+    }
+
+    #[test]
+    fn a_circle_is_seen_also_through_a_third() {
+        let mut house = with("host/a.rs", "use super::b::B;");
+        house.push(("host/b.rs".into(), "use crate::host::{c, docker};".into()));
+        assert!(circles(&house).is_empty());
+        house.push(("host/c.rs".into(), "use crate::host::a::A;".into()));
+        seen(&circles(&house), "host::a <-> host::b <-> host::c");
+    }
+
+    #[test]
+    fn every_door_is_watched() {
+        for (what, _) in DOORS {
+            seen(&strangers(&with("spec/new.rs", &format!("fn f() {{ {what} }}"))), what);
+        }
+        none(&strangers(&with("spec/new.rs", "/// println! is for others.\nfn f() { eprintln }")));
+    }
+
+    #[test]
+    fn a_file_without_its_sentence_is_seen() {
+        seen(&silent(&[("spec/new.rs".into(), "use std::fs;".into())]), "spec/new.rs");
+        seen(&silent(&[("spec/new.rs".into(), "//! Things.".into())]), "spec/new.rs");
+    }
 }

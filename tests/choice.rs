@@ -24,10 +24,12 @@ use registry::{Faults, Registry};
 use serde_json::Value;
 use veil::Veil;
 use wplab::{
-    event::{Event, StepId},
     host::{Host, HostFacts, docker::Docker},
     parts::images::{self, ImageSet, Kept, Origin, PullError, PullErrorKind, Role, catalogue::Catalogue, forecast},
-    run::{Run, StepCx},
+    run::{
+        Run, StepCx,
+        event::{Event, StepId},
+    },
     spec::LabSpec,
 };
 
@@ -53,7 +55,7 @@ fn bare() -> Veil {
     let public: Vec<String> = Role::ALL
         .into_iter()
         .filter_map(|role| catalogue.role(role))
-        .map(|source| wplab::host::registry::Reference::parse(&source.public).tagged())
+        .map(|source| wplab::host::machine::registry::Reference::parse(&source.public).tagged())
         .collect();
     Veil::new(true, move |name| {
         name.starts_with("wplab/") || public.iter().any(|public| name.starts_with(public.as_str()))
@@ -293,7 +295,7 @@ fn a_pulled_image_that_breaks_its_contract_is_replaced_or_refused_with_the_line_
     let ours = runtime.block_on(Docker::connect()).expect("an engine");
     let catalogue = Catalogue::embedded().expect("parses");
     let tag = |name: &str| catalogue.tag(name, ours.arch()).expect("a tag");
-    let public = |role| wplab::host::registry::Reference::parse(&catalogue.role(role).expect("a role").public);
+    let public = |role| wplab::host::machine::registry::Reference::parse(&catalogue.role(role).expect("a role").public);
     let stand_in = docker.build("old-etcd", &too_old(&tag("etcd"), &tag("debian-trixie")));
     let etcd = public(Role::Etcd);
     let served = format!("{}:{}", etcd.path, etcd.tag.as_deref().expect("a tag"));

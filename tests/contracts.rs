@@ -9,7 +9,7 @@ mod ready;
 use engine::Docker;
 use ready::wplab;
 use serde_json::Value;
-use wplab::agent::inspect;
+use wplab::inside::inspect;
 
 /// The table in the README is the one that is looked at.
 #[test]

@@ -7,13 +7,15 @@ use std::{collections::BTreeSet, time::Duration};
 
 use server::{HOST, Server, soon};
 use wplab::{
-    agent::member::galera::{
+    inside::member::galera::{
         decide::{Decision, Phase, Position, Record, Snapshot, decide},
         registry::{self, Registry, TTL},
     },
-    etcd::{Etcd, Identity, Then, When},
-    tls::Authority,
-    wait::Look,
+    run::wait::Look,
+    wire::{
+        etcd::{Etcd, Identity, Then, When},
+        tls::Authority,
+    },
 };
 
 const NAMES: [&str; 3] = ["db-0", "db-1", "db-2"];

@@ -28,13 +28,13 @@ use kube::{Client, ResourceExt, client::Body, core::DynamicObject};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use wplab::{
+    actions::render,
     cluster::{
         Cluster,
         manifests::{self, name_of, typed},
     },
     labels::{COMPONENT, LAB, PART_OF},
     parts::images::{Image, ImageSet, Origin, Role},
-    render,
     spec::{
         AutoscaleSpec, ClusterSpec, DatabaseSpec, Flavour, ImageSource, LabName, LabSpec, Quantity, Resources,
         StorageSpec, Topology, WordpressSpec,

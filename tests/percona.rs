@@ -22,11 +22,11 @@ use std::{
 use etcd::{Server, soon};
 use pod::Pod;
 use wplab::{
-    agent::member::{
+    inside::member::{
         galera::{decide::Phase, registry},
         status::{MemberStatus, State},
     },
-    wait::Look,
+    run::wait::Look,
 };
 
 /// No test: what `mysqld` of a pod executes, see `pod::furnish`.

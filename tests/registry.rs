@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 use registry::{Faults, Registry};
 use tokio::sync::mpsc::UnboundedReceiver;
 use wplab::{
-    event::{Amount, Event, StepId},
     host::{
         docker::{Docker, LocalImage},
-        registry::answers,
+        machine::registry::answers,
     },
     parts::images::{PullError, PullErrorKind, pull::pull},
-    run::{Run, StepCx},
+    run::{
+        Run, StepCx,
+        event::{Amount, Event, StepId},
+    },
 };
 
 /// A pull, what it told, and the names it left to be removed.

@@ -17,7 +17,7 @@ use std::{
 use engine::Docker;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use wplab::wait::{self, Look};
+use wplab::run::wait::{self, Look};
 
 const MEMBER: &str = "wplab-check-db-0";
 

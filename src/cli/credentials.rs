@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use wplab::credentials;
+use wplab::actions::credentials;
 
 use super::{args::Lab, failure::Ending, render::report, session::Session};
 

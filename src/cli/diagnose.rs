@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use wplab::{diagnose, host::docker::Docker, list::NoSuchLab};
+use wplab::{
+    actions::{diagnose, list::NoSuchLab},
+    host::docker::Docker,
+};
 
 use super::{args::Lab, failure::Ending, session::Session};
 

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use clap::Args;
 use wplab::{
-    host::doctor::{self, Level},
-    prepare::prepare,
+    actions::prepare::prepare,
+    host::machine::{Level, doctor},
 };
 
 use super::{

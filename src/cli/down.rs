@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use wplab::down;
+use wplab::actions::down;
 
 use super::{args::Lab, failure::Ending, render::report, session::Session};
 

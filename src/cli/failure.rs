@@ -5,15 +5,11 @@ use std::{fmt, process::ExitCode};
 
 use anyhow::Error;
 use wplab::{
-    host::{doctor::Missing, kind::NotOurs, process::CommandFailed},
-    list::NoSuchLab,
-    recover,
+    actions::{list::NoSuchLab, recover, up::OtherData},
+    host::{machine::Missing, nodes::NotOurs, process::CommandFailed},
+    run::wait::TimedOut,
     spec::{LabName, load::SpecError},
-    up::OtherData,
-    wait::TimedOut,
 };
-
-use super::session::{Interrupted, WHOLE};
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +45,21 @@ impl Ending {
         if passed { Ending::Done } else { Ending::CheckFailed }
     }
 }
+
+/// What was waited for when the user's timeout ends the work.
+pub(super) const WHOLE: &str = "the whole command";
+
+/// The user pressed Ctrl-C, or somebody asked this process to end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Interrupted(pub(super) &'static str);
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "interrupted by {}", self.0)
+    }
+}
+
+impl std::error::Error for Interrupted {}
 
 /// Flags that do not go together, in a way that only the command itself can tell; what to do is in the sentence.
 #[derive(Debug)]
@@ -177,7 +188,7 @@ mod tests {
     use std::time::Duration;
 
     use anyhow::{Context, Result, anyhow};
-    use wplab::host::doctor::Finding;
+    use wplab::host::machine::Finding;
 
     use super::*;
 

@@ -4,10 +4,7 @@ use std::io::{self, IsTerminal};
 
 use clap::Args;
 use futures_util::future::BoxFuture;
-use wplab::host::{
-    fix::{Action, Consent},
-    outlook::Outlook,
-};
+use wplab::host::machine::{Action, fix::Consent, outlook::Outlook};
 
 use super::render::{Asker, Terminal};
 

@@ -10,10 +10,10 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use wplab::{
-    images,
-    parts::images::{
-        Role,
-        thorough::{self, Thorough},
+    actions::images,
+    parts::{
+        images::Role,
+        trial::{self, Thorough},
     },
     spec::{Flavour, ImageSource},
 };
@@ -115,7 +115,7 @@ impl Images {
                 let [role] = roles.as_slice() else {
                     return Err(Misused("--thorough is for one role at a time: mariadb or percona".to_owned()).into());
                 };
-                if !thorough::can(*role) {
+                if !trial::can(*role) {
                     let why = "--thorough is for the servers of topology galera, mariadb and percona, not for";
                     return Err(Misused(format!("{why} {}", role.name())).into());
                 }

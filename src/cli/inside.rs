@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
-use wplab::agent::{self, member::MemberCommand, trial::Trial};
+use wplab::inside::{self, member::MemberCommand, trial::Trial};
 
 use super::failure::Ending;
 
@@ -17,7 +17,7 @@ pub(super) struct Install {
 
 impl Install {
     pub(super) fn run(self) -> Result<Ending> {
-        agent::install(&self.folder)?;
+        inside::install(&self.folder)?;
         Ok(Ending::Done)
     }
 }
@@ -31,7 +31,7 @@ pub(super) struct NfsReady {
 
 impl NfsReady {
     pub(super) async fn run(self) -> Result<Ending> {
-        agent::nfs_ready::check(self.address, &self.export).await?;
+        inside::nfs_ready::check(self.address, &self.export).await?;
         Ok(Ending::Done)
     }
 }
@@ -44,7 +44,7 @@ pub(super) struct Inspect {
 
 impl Inspect {
     pub(super) async fn run(self) -> Result<Ending> {
-        agent::inspect::main(&self.role).await?;
+        inside::inspect::main(&self.role).await?;
         Ok(Ending::Done)
     }
 }
@@ -70,7 +70,7 @@ enum InTrial {
 
 impl TrialArgs {
     pub(super) async fn run(self) -> Result<Ending> {
-        agent::trial::main(match self.what {
+        inside::trial::main(match self.what {
             InTrial::Open { folders } => Trial::Open(folders),
             InTrial::Member => Trial::Member,
             InTrial::Etcd => Trial::Etcd,
@@ -91,7 +91,7 @@ pub(super) struct Agent {}
 
 impl Agent {
     pub(super) async fn run(self) -> Result<Ending> {
-        agent::control::main().await?;
+        inside::agent::main().await?;
         Ok(Ending::Done)
     }
 }
@@ -113,7 +113,7 @@ enum What {
 
 impl Member {
     pub(super) async fn run(self) -> Result<Ending> {
-        agent::member::main(match self.what {
+        inside::member::main(match self.what {
             What::Mysql => MemberCommand::Mysql,
             What::Promote => MemberCommand::Promote,
             What::Galera => MemberCommand::Galera,

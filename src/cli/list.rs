@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use wplab::list;
+use wplab::actions::list;
 
 use super::{failure::Ending, render::tables, session::Session};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use wplab::{
-    logs::{self, LogOptions},
+    actions::logs::{self, LogOptions},
     spec::LabName,
 };
 

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use wplab::render;
+use wplab::actions::render;
 
 use super::{args::Wanted, failure::Ending, session::Session};
 

@@ -167,7 +167,7 @@ pub(crate) fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     if args.get(1).is_some_and(|arg| arg == "runc-shim") {
         // Its arguments are another program's; clap must not look at them.
-        let error = wplab::host::runc_shim::become_runc(&args[2..]);
+        let error = wplab::host::machine::runc_shim::become_runc(&args[2..]);
         return Terminal::plain().fail(&error, &Plea::Other);
     }
     let cli = match Cli::try_parse_from(args) {

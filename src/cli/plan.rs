@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use wplab::plan;
+use wplab::actions::plan;
 
 use super::{
     args::{self, Wanted},

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use wplab::recover::{self, Choice, Refused};
+use wplab::actions::recover::{self, Choice, Refused};
 
 use super::{
     args::Lab,

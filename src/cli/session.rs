@@ -1,14 +1,17 @@
 //! Runs a command's work beside the renderer: interrupted by a signal or the user's timeout, and never ended before the
 //! last line is shown.
 
-use std::{fmt, future::Future, sync::OnceLock, time::Duration};
+use std::{future::Future, sync::OnceLock, time::Duration};
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
-use wplab::{run::Run, spec::LabName, wait::TimedOut};
+use wplab::{
+    run::{Run, wait::TimedOut},
+    spec::LabName,
+};
 
 use super::{
-    failure::Plea,
+    failure::{Interrupted, Plea, WHOLE},
     render::{self, Terminal},
 };
 
@@ -17,21 +20,6 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// The waits inside the work end with the user's timeout and say what they waited for; this much later the work is cut
 /// off whatever it does.
 const AFTER_TIMEOUT: Duration = Duration::from_secs(5);
-/// What was waited for when the user's timeout ends the work.
-pub(super) const WHOLE: &str = "the whole command";
-
-/// The user pressed Ctrl-C, or somebody asked this process to end.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Interrupted(&'static str);
-
-impl fmt::Display for Interrupted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "interrupted by {}", self.0)
-    }
-}
-
-impl std::error::Error for Interrupted {}
-
 /// One run of the command line.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -121,7 +109,7 @@ mod tests {
     };
 
     use rustix::process::{Signal, getpid, kill_process};
-    use wplab::event::Event;
+    use wplab::run::event::Event;
 
     use super::*;
 

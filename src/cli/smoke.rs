@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use wplab::prove;
+use wplab::actions::prove;
 
 use super::{
     args::Lab,

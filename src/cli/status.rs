@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use wplab::status;
+use wplab::actions::status;
 
 use super::{
     args::Lab,

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use wplab::{
+use wplab::actions::{
     down,
     up::{UpOptions, up},
 };

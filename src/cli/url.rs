@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use wplab::status;
+use wplab::actions::status;
 
 use super::{args::Lab, failure::Ending, session::Session};
 

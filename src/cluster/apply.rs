@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use super::{Cluster, Refused, manifests::name_of, passing};
 use crate::{
     labels::{FIELD_MANAGER, LAB, PART_OF, of_lab},
+    run::wait::{self, Look},
     spec::LabName,
-    wait::{self, Look},
 };
 
 /// How long an apply tries while the API server does not answer: a node container that is just being restarted.

@@ -23,7 +23,7 @@ use kube::{
 };
 
 use super::{Cluster, Refused, manifests::to_yaml, ready};
-use crate::wait::Look;
+use crate::run::wait::Look;
 
 /// The longest that one request may take: a cluster that is being diagnosed is often a cluster that hangs.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);

@@ -28,12 +28,11 @@ use std::collections::BTreeMap;
 
 use crate::{
     labels::{LAB_FILE, NAMESPACE, of_lab},
-    run::StepCx,
+    run::{StepCx, wait::Look},
     spec::{
         LabName, LabSpec,
         load::{self, Overrides},
     },
-    wait::Look,
 };
 
 /// How often a wait looks. Short, because a look is one small request and the lab is on this machine.
@@ -169,7 +168,7 @@ impl Cluster {
     /// An API server that does not answer for a moment is a reason to wait, not an error.
     ///
     /// # Errors
-    /// [`crate::wait::TimedOut`] with the last reason; the API server refuses.
+    /// [`crate::run::wait::TimedOut`] with the last reason; the API server refuses.
     pub async fn until_ready<K: Object>(
         &self,
         cx: &StepCx,

@@ -14,7 +14,7 @@ use k8s_openapi::{
 };
 use kube::ResourceExt;
 
-use crate::wait::Look;
+use crate::run::wait::Look;
 
 fn not_yet<T>(reason: impl Into<String>) -> Look<T> {
     Look::NotYet(reason.into())

@@ -10,7 +10,7 @@ use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::Pod};
 use kube::{ResourceExt, api::DeleteParams};
 
 use super::{Cluster, EVERY, Refused, passing, ready};
-use crate::{run::StepCx, wait::Look};
+use crate::run::{StepCx, wait::Look};
 
 /// How long a pod of an old revision may be unready before it counts as stuck; a rolling update passes sooner.
 const STUCK: Duration = Duration::from_secs(20);
@@ -19,7 +19,7 @@ impl Cluster {
     /// Waits until every member of a StatefulSet is ready and of the newest revision, and replaces those that are stuck.
     ///
     /// # Errors
-    /// [`crate::wait::TimedOut`] with the last reason; the API server refuses.
+    /// [`crate::run::wait::TimedOut`] with the last reason; the API server refuses.
     pub async fn until_members_ready(&self, cx: &StepCx, name: &str, limit: Duration) -> Result<()> {
         let api = self.api::<StatefulSet>();
         cx.until(&format!("StatefulSet {name}"), limit, EVERY, || async {

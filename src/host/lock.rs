@@ -10,7 +10,11 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{host::process, run::StepCx, spec::LabName, wait::Look};
+use crate::{
+    host::folders,
+    run::{StepCx, wait::Look},
+    spec::LabName,
+};
 
 /// How long another command may hold a lab before we give up; an `up` that builds every image stays below.
 const PATIENCE: Duration = Duration::from_mins(60);
@@ -59,7 +63,7 @@ impl LabLock {
 
 /// The lab's own folder on this machine: kubeconfig, lock, diagnostics.
 pub fn folder(lab: &LabName) -> PathBuf {
-    process::data_home().join(lab.as_str())
+    folders::data_home().join(lab.as_str())
 }
 
 /// The locked file, or nothing when somebody else has it.
@@ -83,10 +87,33 @@ fn attempt(folder: &Path) -> Result<Option<File>> {
     Ok((ours.is_some() && ours == std::fs::metadata(&path).map(inode).ok()).then_some(file))
 }
 
+/// Which folder to remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Only {
+    /// Only one that holds nothing but our lock.
+    OurLock,
+    /// With whatever is in it.
+    Whatever,
+}
+
+/// Removes a lab's folder; returns it when there was more in it than our lock.
+pub(crate) fn remove_folder(folder: &Path, only: Only) -> Result<Option<PathBuf>> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.with_context(|| format!("cannot read {}", folder.display()))?,
+    };
+    let full = entries.flatten().any(|entry| entry.file_name() != "lock");
+    if full && only == Only::OurLock {
+        return Ok(None);
+    }
+    std::fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    Ok(full.then(|| folder.to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{event::StepId, run::Run};
+    use crate::run::{Run, event::StepId};
 
     fn lab() -> LabName {
         LabName::new("locktest").expect("a name")
@@ -125,5 +152,20 @@ mod tests {
         // The holder of the old file goes on; whoever comes now locks the new one.
         assert!(attempt(home.path()).expect("opens").is_some());
         drop(held);
+    }
+
+    #[test]
+    fn a_folder_with_nothing_but_our_lock_was_no_lab() {
+        let home = tempfile::tempdir().expect("a folder");
+        let lab = home.path().join("lab");
+        assert_eq!(remove_folder(&lab, Only::Whatever).expect("nothing there"), None);
+        std::fs::create_dir(&lab).expect("made");
+        std::fs::write(lab.join("lock"), "").expect("written");
+        assert_eq!(remove_folder(&lab, Only::OurLock).expect("removed"), None);
+        assert!(!lab.exists());
+        std::fs::create_dir(&lab).expect("made");
+        std::fs::write(lab.join("kubeconfig"), "").expect("written");
+        assert_eq!(remove_folder(&lab, Only::OurLock).expect("left"), None);
+        assert_eq!(remove_folder(&lab, Only::Whatever).expect("removed"), Some(lab));
     }
 }

@@ -1,33 +1,21 @@
 //! The machine's side of a lab: its Docker engine, its `kind`, its folders. Knows nothing of Kubernetes' API; a
 //! kubeconfig leaves this room as a path.
 //!
-//! [`doctor`] looks at the machine, [`fix`] installs what is missing, [`kind`] makes the nodes, [`labs`] lists and
-//! removes what is there.
+//! [`machine`] is looked at and made ready, [`nodes`] are the lab's, [`docker`] is the engine; beside them are leaves.
 
-pub mod cluster_rules;
 pub mod docker;
-pub mod doctor;
-pub mod engine;
-mod findings;
-pub mod fix;
-pub mod guard;
-pub mod kind;
-mod kind_config;
-mod kind_create;
-pub mod labs;
+pub mod folders;
 pub mod lock;
-pub(crate) mod needs;
-mod observe;
-pub mod outlook;
+pub mod machine;
+pub mod nodes;
 pub mod ports;
 pub mod process;
-pub mod registry;
-pub mod runc_shim;
+pub mod programs;
 pub(crate) mod version;
 
-use crate::host::{docker::Docker, kind::Kind};
+use crate::host::{docker::Docker, nodes::Kind};
 
-/// The machine as a lab uses it; made by [`doctor::preflight`], which has looked at everything first.
+/// The machine as a lab uses it; made by [`machine::doctor::preflight`], which has looked at everything first.
 #[derive(Clone, Debug)]
 pub struct Host {
     /// The engine.

@@ -5,8 +5,7 @@ use std::{
     ffi::OsString,
     fmt,
     fs::{File, OpenOptions},
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
+    path::Path,
     process::Stdio,
     time::Duration,
 };
@@ -229,63 +228,9 @@ async fn lines(stream: Option<impl AsyncRead + Unpin>, mut told: impl FnMut(&str
     text
 }
 
-/// Whether a process of this name runs on this machine.
-pub fn running(program: &str) -> bool {
-    let named = |entry: std::fs::DirEntry| {
-        std::fs::read_to_string(entry.path().join("comm")).is_ok_and(|c| c.trim() == program)
-    };
-    std::fs::read_dir("/proc").is_ok_and(|entries| entries.flatten().any(named))
-}
-
-/// Where a program is: in PATH, in our own cache's `bin`, or among the administrator's programs, which a user's PATH
-/// often lacks.
-pub fn find(program: &str) -> Option<PathBuf> {
-    search(program, &std::env::var_os("PATH").unwrap_or_default())
-}
-
-fn search(program: &str, path: &OsString) -> Option<PathBuf> {
-    let executable = |p: &PathBuf| p.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
-    let folders = std::env::split_paths(path).filter(|p| p.is_absolute());
-    folders
-        .chain([bin_home(), PathBuf::from("/usr/local/sbin"), PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")])
-        .map(|folder| folder.join(program))
-        .find(executable)
-}
-
-/// Executables that `--fix` fetched for this user: `bin` in [`cache_home`].
-pub fn bin_home() -> PathBuf {
-    cache_home().join("bin")
-}
-
-/// PATH for a child that looks for programs itself: the user's, then everywhere [`find`] looks.
-pub fn child_path() -> OsString {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let more = [bin_home(), PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")];
-    std::env::join_paths(std::env::split_paths(&path).chain(more)).unwrap_or(path)
-}
-
-/// The folder of one lab on this machine: kubeconfig, lock, diagnostics. `$XDG_DATA_HOME/wplab/NAME`.
-pub fn data_home() -> PathBuf {
-    let home = || std::env::home_dir().unwrap_or_else(std::env::temp_dir).join(".local/share");
-    std::env::var_os("XDG_DATA_HOME").filter(|v| !v.is_empty()).map_or_else(home, PathBuf::from).join("wplab")
-}
-
-/// What may be thrown away and made again: `$XDG_CACHE_HOME/wplab`.
-pub fn cache_home() -> PathBuf {
-    let home = || std::env::home_dir().unwrap_or_else(std::env::temp_dir).join(".cache");
-    std::env::var_os("XDG_CACHE_HOME").filter(|v| !v.is_empty()).map_or_else(home, PathBuf::from).join("wplab")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_running_process_is_seen_by_its_name() {
-        let own = std::fs::read_to_string("/proc/self/comm").expect("a name");
-        assert!(running(own.trim()));
-        assert!(!running("no-such-process"));
-    }
 
     #[test]
     fn a_command_is_shown_so_that_it_can_be_pasted() {
@@ -316,30 +261,22 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let log = folder.path().join("log");
         Cmd::new("sh").args(["-c", "echo up; echo worse >&2"]).detached(&log).await.expect("starts");
-        let written = crate::wait::until(
+        let written = crate::run::wait::until(
             "the log",
             Duration::from_secs(5),
             Duration::from_millis(20),
             |_| {},
             || {
                 let text = std::fs::read_to_string(&log).unwrap_or_default();
-                let look =
-                    if text == "up\nworse\n" { crate::wait::Look::Ready(()) } else { crate::wait::Look::NotYet(text) };
+                let look = if text == "up\nworse\n" {
+                    crate::run::wait::Look::Ready(())
+                } else {
+                    crate::run::wait::Look::NotYet(text)
+                };
                 async move { Ok(look) }
             },
         );
         written.await.expect("both lines");
-    }
-
-    #[test]
-    fn a_program_is_found_when_it_is_an_executable_file() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("wplab-test-program");
-        std::fs::write(&file, "").expect("written");
-        let path = OsString::from(folder.path());
-        assert_eq!(search("wplab-test-program", &path), None);
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).expect("mode set");
-        assert_eq!(search("wplab-test-program", &path), Some(file));
     }
 
     #[tokio::test]
@@ -349,7 +286,7 @@ mod tests {
         let task = tokio::spawn(run.watch(move |line| drop(send.send(line.to_owned()))));
         let pid = tokio::task::spawn_blocking(move || receive.recv()).await.expect("joined").expect("a pid");
         task.abort();
-        let gone = crate::wait::until(
+        let gone = crate::run::wait::until(
             "the child",
             Duration::from_secs(5),
             Duration::from_millis(20),
@@ -358,7 +295,11 @@ mod tests {
                 let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
                 let gone = stat.is_empty() || stat.contains(") Z ");
                 async move {
-                    Ok(if gone { crate::wait::Look::Ready(()) } else { crate::wait::Look::NotYet("alive".into()) })
+                    Ok(if gone {
+                        crate::run::wait::Look::Ready(())
+                    } else {
+                        crate::run::wait::Look::NotYet("alive".into())
+                    })
                 }
             },
         );

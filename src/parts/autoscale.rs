@@ -25,9 +25,8 @@ use crate::{
         ready,
     },
     labels::of_lab,
-    run::{StepCx, Stepped},
+    run::{StepCx, Stepped, wait::Look},
     spec::LabSpec,
-    wait::Look,
 };
 
 /// Where metrics-server lives, as everywhere.

@@ -17,10 +17,10 @@ use crate::{
         pods::{pod_of, set_image},
         ready,
     },
-    etcd::{Etcd, Identity},
     labels::{COMPONENT, Component, NAMESPACE},
+    run::wait::Look,
     spec::{LabSpec, Topology},
-    wait::Look,
+    wire::etcd::{Etcd, Identity},
 };
 
 /// The StatefulSet; its pods are `etcd-0`, `etcd-1`, `etcd-2`.

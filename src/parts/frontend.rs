@@ -33,9 +33,8 @@ use crate::{
         secrets::password,
     },
     labels::Component,
-    run::{StepCx, Stepped},
+    run::{StepCx, Stepped, wait::Look},
     spec::LabSpec,
-    wait::Look,
 };
 
 /// The administrator's name. The password is generated.

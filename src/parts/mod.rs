@@ -1,12 +1,12 @@
 //! What the lab is made of. Each part has an `ensure` that looks before it acts and returns what the next part needs.
 
-pub mod agent;
 pub mod autoscale;
 pub mod database;
 pub mod discovery;
 pub mod frontend;
 pub mod images;
 pub mod storage;
+pub mod trial;
 
 #[cfg(test)]
 mod testing;

@@ -7,8 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use super::overrides::Overrides;
 pub use super::problem::{Place, Problem, SpecError};
-use super::{Flavour, ImageSource, LabName, LabSpec, Topology, tree, validate};
+use super::{LabSpec, tree, validate};
 
 /// The lab file that `wplab` carries: every field with its default, and comments for people.
 pub const DEFAULT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/lab/default.yaml"));
@@ -29,23 +30,6 @@ pub enum Source {
     Stdin,
     /// A file.
     File(PathBuf),
-}
-
-/// What the command line says and the file has to give way to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Overrides {
-    /// The lab's name.
-    pub name: Option<LabName>,
-    /// Worker nodes.
-    pub workers: Option<u8>,
-    /// Port of the frontend.
-    pub port: Option<u16>,
-    /// Where images come from.
-    pub images: Option<ImageSource>,
-    /// How the database keeps its copies.
-    pub topology: Option<Topology>,
-    /// Which server a Galera cluster is made of.
-    pub flavour: Option<Flavour>,
 }
 
 /// Reads the lab, with every rule checked.

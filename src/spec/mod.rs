@@ -4,6 +4,7 @@
 mod defaults;
 mod file;
 pub mod load;
+mod overrides;
 mod problem;
 mod settings;
 mod tree;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive, path::Path};
 
 use super::{
     Flavour, ImageSource, LabName, LabSpec, Quantity, Resources, Topology, defaults,
-    load::Overrides,
+    overrides::Overrides,
     problem::{Place, Problem, meant, quoted},
     settings,
     tree::{Entry, Node, Value},

@@ -12,7 +12,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tempfile::TempDir;
-use wplab::{agent::member::status::MemberStatus, wait::Look};
+use wplab::{inside::member::status::MemberStatus, run::wait::Look};
 
 use crate::{
     etcd::{Server, soon},

@@ -15,10 +15,12 @@ use std::{
 use tempfile::TempDir;
 use tokio::sync::{Mutex, OnceCell};
 use wplab::{
-    etcd::{Etcd, Identity},
     host::docker::Docker,
-    tls::Authority,
-    wait::{self, Look},
+    run::wait::{self, Look},
+    wire::{
+        etcd::{Etcd, Identity},
+        tls::Authority,
+    },
 };
 
 /// The member's name in the cluster; its certificate holds for it, and for `localhost`.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use wplab::event::{Amount, Event, StepId};
+use wplab::run::event::{Amount, Event, StepId};
 
 use super::{
     lines::{self, Volume},

@@ -3,10 +3,10 @@
 use std::{fmt::Write, path::Path};
 
 use wplab::{
-    agent::inspect::{Seen, Verdict},
-    parts::images::{
-        Checked,
-        thorough::{self, Step, Thorough},
+    inside::inspect::{Seen, Verdict},
+    parts::{
+        images::Checked,
+        trial::{self, Step, Thorough},
     },
 };
 
@@ -54,14 +54,14 @@ pub(crate) fn thorough(thorough: &Thorough, report: &Path, paint: Paint) -> Stri
     let wide = thorough.steps.iter().map(|step| step.name.len()).max().unwrap_or(0);
     for Step { name, says, took, verdict } in &thorough.steps {
         let _ = match verdict {
-            thorough::Verdict::Holds(seen) => {
+            trial::Verdict::Holds(seen) => {
                 let _ = writeln!(text, "  {} {name:<wide$} {took:>5.1} s  {says}", paint.good("√"));
                 seen.iter().try_for_each(|seen| writeln!(text, "      {}", paint.dim(&tame(seen))))
             }
-            thorough::Verdict::Breaks(why) => {
+            trial::Verdict::Breaks(why) => {
                 writeln!(text, "  {} {name:<wide$} {took:>5.1} s  {says}\n      {}", paint.bad("×"), tame(why))
             }
-            thorough::Verdict::NotReached => writeln!(text, "  {} {name:<wide$}          {says}", paint.dim("-")),
+            trial::Verdict::NotReached => writeln!(text, "  {} {name:<wide$}          {says}", paint.dim("-")),
         };
     }
     if let Some((step, _)) = thorough.broken() {

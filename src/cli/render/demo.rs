@@ -4,9 +4,11 @@
 use std::time::Duration;
 
 use wplab::{
-    event::{Amount, Event, StepId},
-    run::{Run, StepCx, Stepped},
-    smoke::{CheckResult, Verdict},
+    actions::smoke::{CheckResult, Verdict},
+    run::{
+        Run, StepCx, Stepped,
+        event::{Amount, Event, StepId},
+    },
 };
 
 use super::{Paint, Terminal, Volume, lines::Lines, show};

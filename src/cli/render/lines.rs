@@ -4,8 +4,8 @@
 use std::{collections::HashMap, time::Duration};
 
 use wplab::{
-    event::{Amount, Event, Outcome, StepId},
-    smoke::{CheckResult, Verdict},
+    actions::smoke::{CheckResult, Verdict},
+    run::event::{Amount, Event, Outcome, StepId},
 };
 
 use super::{

@@ -23,7 +23,7 @@ use tokio::sync::{
     mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     oneshot,
 };
-use wplab::event::Event;
+use wplab::run::event::Event;
 
 use self::{
     bars::Bars,

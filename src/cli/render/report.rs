@@ -3,12 +3,14 @@
 use std::fmt::Write;
 
 use wplab::{
-    credentials::Credentials,
-    down::DownReport,
-    parts::{agent::Roles, discovery::EtcdMember},
-    plan::PlanReport,
-    status::{MemberSummary, StatusReport},
-    up::UpReport,
+    actions::{
+        credentials::Credentials,
+        down::DownReport,
+        plan::PlanReport,
+        status::{MemberSummary, StatusReport},
+        up::UpReport,
+    },
+    parts::{database::agent::Roles, discovery::EtcdMember},
 };
 
 use super::{
@@ -165,11 +167,13 @@ pub(crate) fn plan(planned: &PlanReport, paint: Paint) -> String {
 #[cfg(test)]
 mod tests {
     use wplab::{
-        down::Removed,
+        actions::{
+            down::Removed,
+            plan::{PlannedImage, Uses},
+            status::{HpaStatus, NodeStatus, ReplicaStatus, Unknown, VolumeStatus},
+        },
         parts::images::Role,
-        plan::{PlannedImage, Uses},
         spec::LabName,
-        status::{HpaStatus, NodeStatus, ReplicaStatus, Unknown, VolumeStatus},
     };
 
     use super::*;

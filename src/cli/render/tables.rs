@@ -3,12 +3,13 @@
 use std::fmt::Write;
 
 use wplab::{
-    event::Outcome,
-    host::doctor::{Finding, Level},
-    list::LabSummary,
+    actions::{
+        list::LabSummary,
+        smoke::{CheckResult, SmokeReport, Verdict},
+    },
+    host::machine::{Finding, Level},
     parts::images::{ImageRow, Role},
-    run::StepTiming,
-    smoke::{CheckResult, SmokeReport, Verdict},
+    run::{StepTiming, event::Outcome},
 };
 
 use super::paint::{Paint, span, tame};

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::{CREDENTIALS, TLS};
+use super::names::{CREDENTIALS, TLS};
 use crate::{
     cluster::{Cluster, secrets::password},
     labels::{Component, NAMESPACE},
     parts::discovery,
     spec::Topology,
-    tls::Authority,
+    wire::tls::Authority,
 };
 
 /// The Secret with the authority itself, which no pod mounts.

@@ -6,17 +6,17 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde::Serialize;
 
-use super::{CREDENTIALS, TLS, WORDPRESS};
+use super::names::{CREDENTIALS, TLS, WORDPRESS};
 use crate::{
-    agent::member::{
+    cluster::{Cluster, forward::Forward, ready},
+    inside::member::{
         HTTP_PORT,
         status::{MemberStatus, State},
     },
-    cluster::{Cluster, forward::Forward, ready},
     labels::{COMPONENT, Component, READS, ROLE},
+    run::wait::Look,
     spec::LabName,
-    sql::{Session, Way},
-    wait::Look,
+    wire::sql::{Session, Way},
 };
 
 /// MySQL's port.
@@ -128,7 +128,7 @@ pub async fn connect(cluster: &Cluster, pod: &str) -> Result<Connection> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::member::status::ServerFacts;
+    use crate::inside::member::status::ServerFacts;
 
     #[test]
     fn a_member_that_needs_a_decision_is_waited_for_a_while_and_then_no_more() {

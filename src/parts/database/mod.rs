@@ -1,9 +1,11 @@
 //! The database: members, roles, Services, credentials. What is applied is in `objects`, what is generated in
-//! `credentials`; what happens inside a member's pod is [`crate::agent::member`], who gets which role is decided by the agent
-//! ([`crate::agent::control`]), and [`roles`] is how far `up` sees that it has.
+//! `credentials`; what happens inside a member's pod is [`crate::inside::member`], who gets which role is decided by the agent
+//! ([`crate::inside::agent`]), and [`roles`] is how far `up` sees that it has.
 
+pub mod agent;
 mod credentials;
 mod members;
+mod names;
 mod objects;
 pub mod roles;
 
@@ -16,37 +18,24 @@ use anyhow::{Result, bail};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
 
-pub use crate::agent::member::CONTAINER;
+pub use crate::inside::member::CONTAINER;
 pub use credentials::keys;
 pub(super) use credentials::names as certificate_names;
 pub use members::{Connection, Member, connect, members};
+pub use names::{CREDENTIALS, MEMBERS, TLS, WORDPRESS, names};
 pub use objects::objects;
 
 use crate::{
     cluster::{Cluster, ready},
-    parts::{agent, discovery, images::ImageSet},
-    run::{StepCx, Stepped},
+    parts::{discovery, images::ImageSet},
+    run::{StepCx, Stepped, wait::Look},
     spec::{LabSpec, Topology},
-    wait::Look,
 };
 
-/// The StatefulSet; its pods are `db-0`, `db-1`, ….
-pub const MEMBERS: &str = "db";
-/// The Secret with `root-password`, `wordpress-password` and `replication-password`.
-pub const CREDENTIALS: &str = "db-credentials";
-/// The Secret with the members' certificate, its key and the authority's certificate (`tls.crt`, `tls.key`, `ca.crt`).
-pub const TLS: &str = "db-tls";
-/// The site's database, and the account that owns it.
-pub const WORDPRESS: &str = "wordpress";
 /// A first start creates volumes, initialises, copies and restarts on every member, perhaps on one slow disk.
 const LIMIT: Duration = Duration::from_secs(600);
 /// How often the members are asked.
 const EVERY: Duration = Duration::from_secs(1);
-
-/// The names of a lab's members.
-pub fn names(members: u8) -> Vec<String> {
-    (0..members).map(|ordinal| format!("{MEMBERS}-{ordinal}")).collect()
-}
 
 /// A healthy database.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,12 +10,13 @@ use k8s_openapi::{
 use kube::core::DynamicObject;
 use sha2::{Digest, Sha256};
 
-use super::{CONTAINER, MEMBERS};
+use super::names::MEMBERS;
 use crate::{
     cluster::{
         manifests::{edit, file, part},
         pods::{pod_of, set_env, set_image, set_resources},
     },
+    inside::member::CONTAINER,
     parts::images::{ImageSet, Role},
     spec::{Flavour, LabSpec, Topology},
 };

@@ -1,9 +1,9 @@
 //! What `up` makes of one look at the members and at what the agent has written down: a pure function to ready, not yet, or
-//! beyond help. Who gets which role is not decided here but by the agent ([`crate::agent::control::decide`]).
+//! beyond help. Who gets which role is not decided here but by the agent ([`crate::inside::agent::decide`]).
 
-use super::Member;
+use super::members::Member;
 pub use crate::labels::{READER, WRITER};
-use crate::{parts::agent::Roles, wait::Look};
+use crate::{parts::database::agent::Roles, run::wait::Look};
 
 /// The writer, once every wanted member is healthy and has its role; otherwise what is waited for.
 ///
@@ -41,7 +41,7 @@ pub(super) fn settled(members: &[Member], wanted: usize, roles: &Look<Roles>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::member::status::{MemberStatus, ServerFacts, State};
+    use crate::inside::member::status::{MemberStatus, ServerFacts, State};
 
     fn member(number: usize, role: Option<&str>) -> Member {
         let server = Some(ServerFacts { semi_sync: true, ..ServerFacts::default() });

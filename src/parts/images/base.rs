@@ -3,13 +3,12 @@
 use anyhow::{Context, Result, bail};
 
 use super::{
-    build::labels_of,
-    catalogue::Base,
+    catalogue::{Base, labels_of},
     pull,
     stream::{self, Throttle},
 };
 use crate::{
-    host::{docker::Docker, process::Cmd, registry},
+    host::{docker::Docker, machine::registry, process::Cmd},
     run::StepCx,
 };
 

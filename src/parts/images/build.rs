@@ -13,14 +13,14 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 
 use super::{
     base,
-    catalogue::{Catalogue, context_tar, dockerfile},
+    catalogue::{Catalogue, context_tar, dockerfile, labels_of},
     leftover::{self, Stages},
     schedule::{self, Plan, Queue},
 };
-use crate::{event::Amount, host::docker::Docker, labels, run::StepCx};
-
-/// The label that says which recipe an image was built from.
-pub(super) const RECIPE: &str = "wplab.dev/recipe";
+use crate::{
+    host::docker::Docker,
+    run::{StepCx, event::Amount},
+};
 
 /// Where an administrator's own certificate authorities are, on Debian and its relatives.
 const OWN_AUTHORITIES: &str = "/usr/local/share/ca-certificates";
@@ -172,14 +172,6 @@ impl Builds<'_> {
         notes.into_iter().for_each(|(name, note)| self.note(&name, note));
         name
     }
-}
-
-/// The labels of an image of ours.
-pub(super) fn labels_of(recipe: &str) -> BTreeMap<String, String> {
-    BTreeMap::from([
-        (labels::PART_OF.to_owned(), labels::PART_OF_VALUE.to_owned()),
-        (RECIPE.to_owned(), recipe.to_owned()),
-    ])
 }
 
 /// The build argument that carries the image of a base or recipe: `debian-trixie` is in `DEBIAN_TRIXIE`.

@@ -15,7 +15,10 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 
 use super::{Image, ImageSet, Origin, Role, named, stream};
-use crate::{event::Amount, host::docker::Docker, run::StepCx};
+use crate::{
+    host::docker::Docker,
+    run::{StepCx, event::Amount},
+};
 
 /// The name of our entry; `index.json` is taken by OCI.
 const INDEX: &str = "wplab.json";

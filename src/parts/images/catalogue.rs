@@ -8,13 +8,17 @@ use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Role, schedule};
+use super::Role;
+use crate::labels;
 
 /// `lab/images` as it was when the tool was built.
 static FILES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/lab/images");
 
 /// Digits of a hash or image id in a tag: enough that no two are alike by chance.
 pub(super) const SHORT: usize = 12;
+
+/// The label that says which recipe an image was built from.
+pub(super) const RECIPE: &str = "wplab.dev/recipe";
 
 /// The whole of `catalogue.yaml`.
 #[derive(Debug, Deserialize)]
@@ -150,6 +154,12 @@ impl Catalogue {
         self.recipes.get(name).map(|r| r.from.as_slice()).unwrap_or_default()
     }
 
+    /// Every recipe's name.
+    #[cfg(test)]
+    pub(super) fn recipe_names(&self) -> impl Iterator<Item = &str> {
+        self.recipes.keys().map(String::as_str)
+    }
+
     /// What building it takes, with everything that it is built from there.
     pub(super) fn takes(&self, name: &str) -> Takes {
         let of_base = || self.bases.get(name).map(|b| b.takes);
@@ -159,12 +169,6 @@ impl Catalogue {
     /// How long it takes on two cores, with everything that it is built from there.
     pub fn seconds(&self, name: &str) -> u64 {
         self.takes(name).seconds
-    }
-
-    /// How long it takes to build all of these (bases and recipes that are missing, each named once) on so many cores, in
-    /// seconds: not the sum of each one's, for they are built side by side.
-    pub fn build_seconds(&self, missing: &[String], cores: usize) -> u64 {
-        schedule::plan(self, missing, cores).seconds()
     }
 
     /// How much of Docker's disk it takes to build all of these, in bytes: what stays, and what goes again meanwhile.
@@ -275,6 +279,14 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
+/// The labels of an image of ours.
+pub(super) fn labels_of(recipe: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (labels::PART_OF.to_owned(), labels::PART_OF_VALUE.to_owned()),
+        (RECIPE.to_owned(), recipe.to_owned()),
+    ])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -322,15 +334,6 @@ tools: {}
         let without = SMALL.replace("recipe: node, prefer: registry", "prefer: packages");
         let error = Catalogue::parse(&without).expect_err("no way");
         assert_eq!(error.to_string(), "node is to come from packages and has no recipe");
-    }
-
-    #[test]
-    fn by_the_table_everything_is_built_in_under_ten_minutes_on_two_cores() {
-        let catalogue = Catalogue::embedded().expect("parses");
-        let recipes: Vec<&str> = catalogue.recipes.keys().map(String::as_str).collect();
-        let all = catalogue.closure(&recipes).expect("no circle");
-        let (two, four) = (catalogue.build_seconds(&all, 2), catalogue.build_seconds(&all, 4));
-        assert!((300..600).contains(&two) && four < two, "{two} s on two cores, {four} s on four");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Whether images keep their contracts, whatever they are called: each is run once, shut off from everything, with our own
-//! executable as PID 1 that looks around in it (`agent::inspect`). What was seen is remembered by the image's id, under a
+//! executable as PID 1 that looks around in it (`inside::inspect`). What was seen is remembered by the image's id, under a
 //! hash of all that decides, so that a second look costs nothing and a changed contract is looked at anew.
 
 use std::{
@@ -26,14 +26,13 @@ use super::{
     tool,
 };
 use crate::{
-    agent::inspect::{self, Report},
     cluster::manifests::{self, typed},
     host::{
         docker::{Docker, Sandbox},
-        process,
+        folders,
     },
-    run::StepCx,
-    wait::Look,
+    inside::inspect::{self, Report},
+    run::{StepCx, wait::Look},
 };
 
 /// How long one look may take. The inspection ends by itself long before.
@@ -44,7 +43,7 @@ const EVERY: Duration = Duration::from_millis(200);
 /// Looks at once: they wait more than they work.
 const AT_ONCE: usize = 2;
 /// Where the executable is in the containers; the pods have it there too.
-pub(super) const TOOLS: &str = "/tools";
+pub(in crate::parts) const TOOLS: &str = "/tools";
 /// Users of the Galera flavours, where the manifest's is not theirs.
 const PERCONA: i64 = 1001;
 
@@ -98,20 +97,20 @@ impl Checked {
 
 /// An image that is to be looked at.
 #[derive(Clone, Debug)]
-pub(super) struct Candidate {
+pub(in crate::parts) struct Candidate {
     /// The role whose contract it is held against.
-    pub(super) role: Role,
+    pub(in crate::parts) role: Role,
     /// As people call it.
-    pub(super) image: String,
+    pub(in crate::parts) image: String,
     /// Its id in Docker.
-    pub(super) id: String,
+    pub(in crate::parts) id: String,
 }
 
 /// Holds each image against its contract; images of roles without one are passed over. A line that breaks is no error.
 ///
 /// # Errors
 /// An image cannot be run at all, or the engine does not answer.
-pub(super) async fn check(cx: &StepCx, docker: &Docker, candidates: Vec<Candidate>) -> Result<Vec<Checked>> {
+pub(in crate::parts) async fn check(cx: &StepCx, docker: &Docker, candidates: Vec<Candidate>) -> Result<Vec<Checked>> {
     let memory = Memory::open();
     let (mut checked, mut open) = (Vec::new(), Vec::new());
     for candidate in candidates.into_iter().filter(|candidate| inspect::contract::of(candidate.role.name()).is_some()) {
@@ -150,7 +149,7 @@ impl Candidate {
 ///
 /// # Errors
 /// Somebody else goes on using them; or the engine does not answer.
-pub(super) async fn alone(cx: &StepCx, docker: &Docker) -> Result<File> {
+pub(in crate::parts) async fn alone(cx: &StepCx, docker: &Docker) -> Result<File> {
     let lock = Memory::open().lock(cx).await?;
     docker.remove_left_behind().await?;
     Ok(lock)
@@ -187,7 +186,7 @@ async fn one(cx: &StepCx, docker: &Docker, memory: &Memory, lender: &str, candid
 }
 
 /// The container that holds a copy of the executable.
-pub(super) fn lender(tool: &str) -> Sandbox {
+pub(in crate::parts) fn lender(tool: &str) -> Sandbox {
     Sandbox {
         image: tool.to_owned(),
         command: ["/wplab", "install", TOOLS].map(str::to_owned).into(),
@@ -211,7 +210,7 @@ fn place(role: Role) -> Option<(&'static str, &'static str)> {
 
 /// As little as the pod gets, read from its manifest: user, capabilities, and folders to write to. A claim becomes a folder
 /// in memory, but for what is exported, which has to be a real file system.
-pub(super) fn sandbox(role: Role, image: &str) -> Result<Sandbox> {
+pub(in crate::parts) fn sandbox(role: Role, image: &str) -> Result<Sandbox> {
     let mut sandbox = Sandbox {
         image: image.to_owned(),
         command: [&format!("{TOOLS}/wplab"), "inspect", role.name()].map(str::to_owned).into(),
@@ -281,7 +280,7 @@ struct Memory {
 
 impl Memory {
     fn open() -> Memory {
-        Memory::at(&process::cache_home().join("contracts"), &KEY)
+        Memory::at(&folders::cache_home().join("contracts"), &KEY)
     }
 
     fn at(home: &Path, key: &str) -> Memory {
@@ -338,7 +337,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::inspect::{Seen, Verdict};
+    use crate::inside::inspect::{Seen, Verdict};
 
     #[test]
     fn an_image_gets_as_little_as_its_pod() {

@@ -5,47 +5,28 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use futures_util::{StreamExt, TryStreamExt, future::try_join, stream};
-use serde::Serialize;
 
 use super::{
     ImageSet, Origin, PullError, PullErrorKind, Role, build, bundle,
-    catalogue::{Catalogue, Prefer, RoleSource},
-    check::{self, Candidate, ContractBroken},
-    forecast::{self, Forecast},
+    catalogue::{Catalogue, RoleSource},
+    here::{Local, local},
     named,
     needed::{self, Chances},
     pull,
-    rule::{self, Choice, Circumstances, Here},
+    rule::{self, Choice, Circumstances, How, Kept, NoRecipe},
 };
 use crate::{
     host::{
         Host,
         docker::{Docker, LocalImage},
-        registry,
+        machine::registry,
     },
     run::StepCx,
     spec::{ImageSource, LabSpec, Topology},
 };
 
-pub use super::rule::{How, Kept, NoRecipe, NotKept};
-
 /// Pulls at once.
 const PULLS: usize = 3;
-
-/// What Docker has for a role.
-#[derive(Clone, Debug, Default)]
-struct Local {
-    built: Option<LocalImage>,
-    public: Option<LocalImage>,
-    /// What the public image breaks of its contract, if it was looked at and does.
-    breaks: Option<ContractBroken>,
-}
-
-impl Local {
-    fn here(&self) -> Here {
-        Here { built: self.built.is_some(), public: self.public.is_some(), breaks: self.breaks.is_some() }
-    }
-}
 
 /// The roles of a lab; looks for the flavours only when there is a choice.
 pub(super) async fn roles(
@@ -234,12 +215,12 @@ pub(super) async fn way(
 }
 
 /// A role and what was decided for it.
-struct Chosen<'a> {
-    role: Role,
+pub(super) struct Chosen<'a> {
+    pub(super) role: Role,
     source: &'a RoleSource,
     local: Local,
-    how: How,
-    because: String,
+    pub(super) how: How,
+    pub(super) because: String,
     /// Its origin may change when the chosen way turns out to be closed.
     open: bool,
     /// So it may, and this machine can run the public image.
@@ -252,7 +233,7 @@ impl Chosen<'_> {
     }
 }
 
-async fn survey<'a>(
+pub(super) async fn survey<'a>(
     host: &Host,
     catalogue: &'a Catalogue,
     source: &ImageSource,
@@ -280,129 +261,4 @@ async fn survey<'a>(
         Ok(Chosen { role, source, local, how, because, open, may_pull })
     });
     chosen.collect()
-}
-
-async fn local(docker: &Docker, catalogue: &Catalogue, role: Role, source: &RoleSource) -> Result<Local> {
-    let built = match &source.recipe {
-        Some(recipe) => docker.image(&catalogue.tag(recipe, docker.arch())?).await?,
-        None => None,
-    };
-    let public = pull::present(docker, &source.public).await?;
-    let known =
-        |image: &LocalImage| check::recall(&Candidate { role, image: source.public.clone(), id: image.id.clone() });
-    let breaks = public.as_ref().and_then(known).and_then(|checked| checked.broken());
-    Ok(Local { built, public, breaks })
-}
-
-/// What `up` would do for one role.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct RoleEstimate {
-    /// The role.
-    pub role: Role,
-    /// The way to its image.
-    pub how: How,
-    /// Why that way, as a sentence fragment.
-    pub because: String,
-}
-
-/// What `up` would do about images.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Estimate {
-    /// By role.
-    pub roles: Vec<RoleEstimate>,
-    /// Everything that would be built, in that order, each with its seconds on two cores.
-    pub builds: Vec<(String, u64)>,
-    /// What all of it costs on this machine.
-    pub forecast: Forecast,
-}
-
-/// What [`super::ensure`] would do, without doing it.
-///
-/// # Errors
-/// [`NoRecipe`], [`NotKept`], [`super::NotABundle`], or Docker's own.
-pub async fn estimate(host: &Host, spec: &LabSpec, mirror: Option<&str>, kept: &Kept) -> Result<Estimate> {
-    let catalogue = Catalogue::embedded()?;
-    let roles = roles(&host.docker, &catalogue, spec, mirror).await?;
-    let mut estimate = Estimate::default();
-    if let ImageSource::Bundle(path) = &spec.images {
-        bundle::demand(path, host.docker.arch(), &roles)?;
-        let bundled = roles.into_iter().filter(|role| *role != Role::Tool);
-        estimate.roles =
-            bundled.map(|role| RoleEstimate { role, how: How::Bundle, because: "asked for".into() }).collect();
-    } else {
-        let chosen = survey(host, &catalogue, &spec.images, mirror, kept, &roles).await?;
-        let of = |c: Chosen<'_>| RoleEstimate { role: c.role, how: c.how, because: c.because };
-        estimate.roles = chosen.into_iter().map(of).collect();
-    }
-    let recipes: Vec<&str> = estimate
-        .roles
-        .iter()
-        .filter_map(|r| if let How::Build(recipe) = &r.how { Some(recipe.as_str()) } else { None })
-        .collect();
-    let missing = build::missing(&host.docker, &catalogue, &recipes).await?;
-    estimate.forecast = forecast::forecast(&catalogue, &missing, host.facts.cpus);
-    estimate.builds = missing
-        .into_iter()
-        .map(|name| {
-            let seconds = catalogue.seconds(&name);
-            (name, seconds)
-        })
-        .collect();
-    estimate.roles.push(RoleEstimate { role: Role::Tool, how: How::Tool, because: String::new() });
-    Ok(estimate)
-}
-
-/// One line of `wplab images list`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct ImageRow {
-    /// The role.
-    pub role: Role,
-    /// Its public reference, pinned.
-    pub public: String,
-    /// The recipe that builds its like, if there is one.
-    pub recipe: Option<String>,
-    /// The name in Docker of what that recipe builds now; it changes with the recipe.
-    pub built_tag: Option<String>,
-    /// What Docker has, when it has one of the two.
-    pub present: Option<Present>,
-}
-
-/// An image that Docker has for a role.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Present {
-    /// Docker's image id.
-    pub id: String,
-    /// Size in bytes.
-    pub size: u64,
-    /// Where it came from.
-    pub origin: Origin,
-}
-
-/// The catalogue, and what Docker has of it.
-///
-/// # Errors
-/// Docker does not answer.
-pub async fn list(docker: &Docker) -> Result<Vec<ImageRow>> {
-    let catalogue = Catalogue::embedded()?;
-    let mut rows = Vec::new();
-    for role in Role::ALL {
-        let Some(source) = catalogue.role(role) else { continue };
-        let found = local(docker, &catalogue, role, source).await?;
-        let built = found.built.zip(source.recipe.clone().map(Origin::Packages));
-        let public = found.public.map(|image| (image, Origin::Registry(source.public.clone())));
-        let built_first = source.prefer == Prefer::Packages || found.breaks.is_some();
-        let found = if built_first { built.or(public) } else { public.or(built) };
-        rows.push(ImageRow {
-            role,
-            public: source.public.clone(),
-            recipe: source.recipe.clone(),
-            built_tag: source.recipe.as_ref().map(|recipe| catalogue.tag(recipe, docker.arch())).transpose()?,
-            present: found.map(|(image, origin)| Present { id: image.id, size: image.size, origin }),
-        });
-    }
-    Ok(rows)
 }

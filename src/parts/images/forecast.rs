@@ -1,41 +1,18 @@
 //! How long the images of a lab will take on this machine, and how much disk: for who is asked before anything is done.
 
 use anyhow::{Context, Result};
-use serde::Serialize;
 
 use super::{
     Role, build,
     catalogue::Catalogue,
-    choose::{self, How, Kept},
+    estimate::{Forecast, estimate, forecast},
     needed::{self, Chances},
-    rule::{self, Choice, Circumstances, Here},
+    rule::{self, Choice, Circumstances, Here, How, Kept},
 };
 use crate::{
-    host::{
-        Host, HostFacts,
-        docker::Docker,
-        needs::{self, Building},
-        outlook::ImagesAhead,
-    },
+    host::{Host, HostFacts, docker::Docker, machine::outlook::ImagesAhead},
     spec::{ImageSource, LabSpec},
 };
-
-/// What the images of a lab cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Forecast {
-    /// Seconds that the builds take on this machine; how long pulls take is the network's secret.
-    pub seconds: u64,
-    /// Bytes on Docker's disk, with what building takes beside the images.
-    pub disk: u64,
-}
-
-/// What it costs to have an image for every role when these are missing.
-pub(super) fn forecast(catalogue: &Catalogue, builds: &[String], cores: u64) -> Forecast {
-    let cores = usize::try_from(cores).unwrap_or(usize::MAX);
-    let disk = needs::images(Building::Nothing) + catalogue.build_disk(builds);
-    Forecast { seconds: catalogue.build_seconds(builds, cores), disk }
-}
 
 /// What is ahead of a lab on this machine. Without an engine nothing can be seen of what is in it, and everything is
 /// taken to be missing. `kind`: that recipe has to be built, too.
@@ -53,7 +30,7 @@ pub async fn ahead(
     let ways: Vec<How> = match &docker {
         Some(docker) => {
             let host = Host { docker: docker.clone(), kind: None, facts: facts.clone() };
-            choose::estimate(&host, spec, mirror, &Kept::new()).await?.roles.into_iter().map(|role| role.how).collect()
+            estimate(&host, spec, mirror, &Kept::new()).await?.roles.into_iter().map(|role| role.how).collect()
         }
         None => bare(&catalogue, &facts, spec)?,
     };
@@ -138,14 +115,5 @@ mod tests {
         (spec.database.topology, spec.database.flavour) = (Topology::Galera, Flavour::Percona);
         let error = ahead(None, able(), &spec, None, false).await.expect_err("no registry");
         assert!(error.is::<super::super::NoRecipe>(), "{error}");
-    }
-
-    #[test]
-    fn disk_is_for_what_is_compiled_also_when_the_compiler_is_there() {
-        let catalogue = Catalogue::embedded().expect("parses");
-        let disk = |builds: &[&str]| {
-            forecast(&catalogue, &builds.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(), 2).disk
-        };
-        assert!(disk(&[]) < disk(&["mysql"]) && disk(&["mysql"]) < disk(&["programs"]));
     }
 }

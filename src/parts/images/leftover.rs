@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::build::labels_of;
+use super::catalogue::labels_of;
 use crate::host::docker::Docker;
 
 /// The last step of each stage of one build, out of the builder's log.

@@ -16,12 +16,10 @@ use super::{
     transport::{self, DiskFull, Engine, Lab, Target},
 };
 use crate::{
-    event::Amount,
-    host::{Host, docker::Exec, kind},
+    host::{Host, docker::Exec, nodes},
     labels,
-    run::{StepCx, Stepped},
+    run::{StepCx, Stepped, event::Amount, wait::Look},
     spec::LabSpec,
-    wait::Look,
 };
 
 /// How long a node's container and its containerd may take to appear.
@@ -37,7 +35,7 @@ const ROUNDS: usize = 3;
 /// # Errors
 /// [`DiskFull`]; a node does not appear, or its import fails three times.
 pub async fn load(cx: StepCx, host: &Host, spec: &LabSpec, images: &ImageSet) -> Result<Stepped<()>> {
-    let nodes = kind::node_names(&spec.name, spec.cluster.workers);
+    let nodes = nodes::node_names(&spec.name, spec.cluster.workers);
     let lab = Lab { docker: &host.docker, labels: labels::of_lab(&spec.name) };
     into(&cx, &lab, &nodes, &of_nodes(images)).await
 }

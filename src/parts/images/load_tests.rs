@@ -9,7 +9,10 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use super::*;
-use crate::{event::StepId, parts::images::Origin, run::Run};
+use crate::{
+    parts::images::Origin,
+    run::{Run, event::StepId},
+};
 
 /// What a node does with an archive.
 #[derive(Clone, Copy, Default, PartialEq)]

@@ -7,7 +7,9 @@ mod bundle;
 pub mod catalogue;
 pub mod check;
 mod choose;
+mod estimate;
 pub mod forecast;
+mod here;
 mod leftover;
 mod load;
 mod needed;
@@ -16,8 +18,7 @@ mod rule;
 mod schedule;
 mod sound;
 mod stream;
-pub mod thorough;
-mod tool;
+pub(super) mod tool;
 mod transport;
 
 use std::{collections::BTreeMap, fmt, path::Path, str::FromStr};
@@ -29,9 +30,11 @@ use tokio::sync::SetOnce;
 
 pub use bundle::NotABundle;
 pub use check::{Checked, ContractBroken};
-pub use choose::{Estimate, How, ImageRow, Kept, NoRecipe, NotKept, Present, RoleEstimate, estimate, list};
+pub use estimate::{Estimate, Forecast, RoleEstimate, estimate};
+pub use here::{ImageRow, Present, list};
 pub use load::{load, on_nodes};
 pub use pull::{PullError, PullErrorKind};
+pub use rule::{How, Kept, NoRecipe, NotKept};
 pub use transport::DiskFull;
 
 use crate::{
@@ -312,39 +315,15 @@ pub async fn check(cx: StepCx, host: &Host, roles: &[Role], image: Option<&str>)
     Ok(Stepped::done(checked, detail))
 }
 
-/// As [`check()`], for one role of a Galera flavour; and where the contract holds, a cluster of two lives through what a lab's
-/// members do.
-///
-/// # Errors
-/// As [`check()`]; there is no sound image for etcd, or the containers cannot be made.
-pub async fn check_thoroughly(
-    cx: StepCx,
-    host: &Host,
-    role: Role,
-    image: Option<&str>,
-) -> Result<Stepped<thorough::Thorough>> {
-    let mut wanted = candidates(host, &[Role::Etcd], None).await?;
-    wanted.extend(candidates(host, &[role], image).await?);
-    let mut checked = check::check(&cx, &host.docker, wanted).await?;
-    let etcd = checked.iter().position(|checked| checked.role == Role::Etcd).map(|at| checked.remove(at));
-    let (Some(etcd), Some(checked)) = (etcd, checked.pop()) else { bail!("there is no contract for {}", role.name()) };
-    if let Some(broken) = etcd.broken() {
-        return Err(broken.into());
-    }
-    let thorough = thorough::run(&cx, host, checked, &etcd).await?;
-    let detail = if thorough.holds() { "a cluster of two lived through every step" } else { "it does not hold" };
-    Ok(Stepped::done(thorough, detail))
-}
-
 /// The images that are to be looked at.
-async fn candidates(host: &Host, roles: &[Role], image: Option<&str>) -> Result<Vec<Candidate>> {
+pub(super) async fn candidates(host: &Host, roles: &[Role], image: Option<&str>) -> Result<Vec<Candidate>> {
     let mut candidates = Vec::new();
     if let (Some(name), Some(role)) = (image, roles.first()) {
         let found = host.docker.image(name).await?;
         let found = found.with_context(|| format!("Docker has no image {name}; `docker pull {name}` fetches it"))?;
         candidates.push(Candidate { role: *role, image: name.to_owned(), id: found.id });
     } else {
-        for row in choose::list(&host.docker).await? {
+        for row in here::list(&host.docker).await? {
             let wanted = roles.is_empty() || roles.contains(&row.role);
             match row.present.filter(|_| wanted) {
                 Some(Present { id, origin: Origin::Registry(image), .. }) => {
@@ -408,7 +387,7 @@ pub async fn present(docker: &Docker, spec: &LabSpec) -> Result<ImageSet> {
     let catalogue = Catalogue::embedded()?;
     let roles = choose::roles(docker, &catalogue, spec, None).await?;
     let mut images = public_of(&catalogue, &roles);
-    for row in choose::list(docker).await?.into_iter().filter(|row| roles.contains(&row.role)) {
+    for row in here::list(docker).await?.into_iter().filter(|row| roles.contains(&row.role)) {
         if let Some(Present { id, size, origin }) = row.present {
             let reference = format!("docker.io/{}", name(row.role, &id)?);
             images.0.insert(row.role, Image { reference, id, size, origin });

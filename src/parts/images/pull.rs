@@ -10,13 +10,11 @@ use anyhow::{Context, Result};
 
 use super::stream::Throttle;
 use crate::{
-    event::Amount,
     host::{
         docker::{Docker, LocalImage, PullProgress},
-        registry::{self, Answer, Reference},
+        machine::registry::{self, Answer, Reference},
     },
-    run::StepCx,
-    wait::Look,
+    run::{StepCx, event::Amount, wait::Look},
 };
 
 /// How often a pull is begun again after a broken connection. The engine keeps the layers it has.

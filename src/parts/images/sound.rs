@@ -7,7 +7,8 @@ use super::{
     Image, ImageSet, Origin, Role, bundle,
     catalogue::Catalogue,
     check::{self, Candidate, Checked, ContractBroken},
-    choose::{self, How, Kept},
+    choose,
+    rule::{How, Kept},
 };
 use crate::{
     host::Host,

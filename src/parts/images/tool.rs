@@ -8,7 +8,7 @@ use futures_util::{StreamExt, stream as streams};
 use sha2::{Digest, Sha256};
 
 use super::{
-    build::labels_of,
+    catalogue::labels_of,
     catalogue::{SHORT, hex},
     stream,
 };
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Makes sure of the image; says whether it was made now.
-pub(super) async fn ensure(cx: &StepCx, docker: &Docker) -> Result<(LocalImage, bool)> {
+pub(in crate::parts) async fn ensure(cx: &StepCx, docker: &Docker) -> Result<(LocalImage, bool)> {
     let path = executable()?;
     let (hash, size) = tokio::task::spawn_blocking({
         let path = path.clone();

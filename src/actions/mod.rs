@@ -1,0 +1,16 @@
+//! What a lab can do, a file or folder each: whoever is one call of the library that a command of the tool makes.
+
+pub mod credentials;
+pub mod diagnose;
+pub mod down;
+pub mod images;
+pub mod list;
+pub mod logs;
+pub mod plan;
+pub mod prepare;
+pub mod prove;
+pub mod recover;
+pub mod render;
+pub mod smoke;
+pub mod status;
+pub mod up;

@@ -1,0 +1,221 @@
+//! Says what `up` would do, without doing it.
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::{
+    actions::up::standing,
+    host::{
+        machine::{doctor, needs},
+        nodes::{self, labs},
+        ports,
+    },
+    parts::images::{self, Estimate, How, Role, RoleEstimate},
+    run::event::StepId,
+    spec::{DatabaseSpec, LabName, LabSpec, Topology},
+};
+
+/// What `up` would do, and what it would use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PlanReport {
+    /// Which lab.
+    pub name: LabName,
+    /// The steps in their order.
+    pub steps: Vec<PlannedStep>,
+    /// The images.
+    pub images: Vec<PlannedImage>,
+    /// What the lab would take of the machine.
+    pub uses: Uses,
+}
+
+/// One step of `up`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PlannedStep {
+    /// Which.
+    pub step: StepId,
+    /// Whether it would change anything; of a lab that is there already, what is inside it is not looked at.
+    pub changes: bool,
+    /// What it would do, as a sentence fragment.
+    pub what: String,
+}
+
+/// One image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PlannedImage {
+    /// What it is for.
+    pub role: Role,
+    /// `present`, `pull REFERENCE`, `build RECIPE`, `from the bundle`, or `made of this executable`.
+    pub action: String,
+    /// Why that, as a sentence fragment; empty for what is always so.
+    pub because: String,
+}
+
+/// What a lab takes of the machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Uses {
+    /// Memory in bytes, about.
+    pub memory: u64,
+    /// Disk in bytes, about.
+    pub disk: u64,
+    /// Ports of 127.0.0.1.
+    pub ports: Vec<u16>,
+}
+
+/// Looks at the machine and says what `up` would do.
+///
+/// # Errors
+/// [`crate::host::machine::Missing`] when no Docker engine answers; [`nodes::NotOurs`]; [`crate::actions::up::OtherData`]; or an image
+/// cannot be had.
+pub async fn plan(spec: &LabSpec, mirror: Option<&str>) -> Result<PlanReport> {
+    let host = doctor::engine(mirror).await?;
+    let there = nodes::containers(&host.docker, &spec.name).await?;
+    nodes::NotOurs::check(&spec.name, &there)?;
+    let lab = labs::labs(&host.docker).await?.into_iter().find(|lab| lab.name == spec.name.as_str());
+    let standing = standing::foresee(spec).await?;
+    let estimate = images::estimate(&host, &standing.settle(spec), mirror, &standing.kept).await?;
+    let port = match lab.as_ref().and_then(|lab| lab.port) {
+        Some(port) => port,
+        None => ports::next_free(spec.cluster.port, &host.docker.published_ports().await?)?,
+    };
+    let needs = needs::of(spec);
+    let disk = needs.disk + estimate.forecast.disk;
+    Ok(PlanReport {
+        name: spec.name.clone(),
+        steps: steps(spec, &estimate, lab.map(|lab| (lab.running, lab.nodes)), port, host.facts.cpus),
+        images: estimate.roles.into_iter().map(planned).collect(),
+        uses: Uses { memory: needs.memory, disk, ports: vec![port] },
+    })
+}
+
+fn planned(RoleEstimate { role, how, because }: RoleEstimate) -> PlannedImage {
+    let action = match how {
+        How::Present(origin) => format!("present ({origin})"),
+        How::Pull(reference) => format!("pull {reference}"),
+        How::Build(recipe) => format!("build {recipe}"),
+        How::Bundle => "from the bundle".to_owned(),
+        How::Tool => "made of this executable".to_owned(),
+    };
+    PlannedImage { role, action, because }
+}
+
+/// `lab`: how many nodes run, of how many, when there is a lab of that name.
+fn steps(spec: &LabSpec, estimate: &Estimate, lab: Option<(usize, usize)>, port: u16, cores: u64) -> Vec<PlannedStep> {
+    let absent = lab.is_none();
+    let wanted = usize::from(spec.cluster.workers) + 1;
+    let pulls = estimate.roles.iter().filter(|r| matches!(r.how, How::Pull(_))).count();
+    let plural = if cores == 1 { "" } else { "s" };
+    let time = format!("about {} min on {cores} core{plural}", estimate.forecast.seconds.div_ceil(60));
+    let images = match (pulls, estimate.builds.len()) {
+        (0, 0) => "every image is here".to_owned(),
+        (pulls, 0) => format!("pull {pulls}"),
+        (0, builds) => format!("build {builds}, {time}"),
+        (pulls, builds) => format!("pull {pulls}, build {builds}, {time}"),
+    };
+    let cluster = match lab {
+        None => format!("create 1 control plane and {} workers, site on 127.0.0.1:{port}", spec.cluster.workers),
+        Some((running, nodes)) if running == nodes && nodes == wanted => format!("{nodes} nodes run"),
+        Some((running, nodes)) => format!("{running} of {nodes} nodes run, {wanted} are wanted"),
+    };
+    let whole = lab.is_some_and(|(running, nodes)| running == nodes && nodes == wanted);
+    let (database, wordpress, autoscale) = (&spec.database, &spec.wordpress, &spec.autoscale);
+    let inside = |what: String| if absent { what } else { format!("look, and repair if need be: {what}") };
+    StepId::UP
+        .into_iter()
+        .map(|step| {
+            let (changes, what) = match step {
+                StepId::Images => (pulls + estimate.builds.len() > 0, images.clone()),
+                StepId::Cluster => (!whole, cluster.clone()),
+                StepId::Load => (absent, inside(format!("{} images onto {wanted} nodes", estimate.roles.len() - 1))),
+                StepId::Storage => {
+                    (absent, inside(format!("NFS server with {}, claim wp-content", spec.storage.size.as_str())))
+                }
+                StepId::Database => {
+                    let what = format!("{} with {} each", members(database, estimate), database.volume.as_str());
+                    (absent, inside(what))
+                }
+                StepId::Frontend => (absent, inside(format!("{} replicas of WordPress", wordpress.replicas))),
+                StepId::Autoscale => {
+                    let what = format!("{} to {} replicas at {} % CPU", autoscale.min, autoscale.max, autoscale.cpu);
+                    (absent, inside(what))
+                }
+                StepId::Smoke => (false, "every check".to_owned()),
+                _ => (false, "look at this machine".to_owned()),
+            };
+            PlannedStep { step, changes, what }
+        })
+        .collect()
+}
+
+/// The database's members as their number and what they run, and what they find each other through.
+fn members(database: &DatabaseSpec, estimate: &Estimate) -> String {
+    let members = database.members;
+    let server = |role| estimate.roles.iter().any(|r| r.role == role);
+    match database.topology {
+        Topology::Replication => format!("{members} members"),
+        Topology::Galera if server(Role::Percona) => format!("3 members of etcd, {members} of Percona XtraDB Cluster"),
+        Topology::Galera => format!("3 members of etcd, {members} of MariaDB with Galera"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parts::images::{Forecast, Origin};
+
+    fn role(role: Role, how: How) -> RoleEstimate {
+        RoleEstimate { role, how, because: "so".into() }
+    }
+
+    fn estimate(how: How, builds: &[(&str, u64)]) -> Estimate {
+        Estimate {
+            roles: vec![role(Role::Node, how), role(Role::Tool, How::Tool)],
+            builds: builds.iter().map(|(name, seconds)| ((*name).to_owned(), *seconds)).collect(),
+            forecast: Forecast { seconds: builds.iter().map(|(_, seconds)| seconds).sum(), disk: 0 },
+        }
+    }
+
+    #[test]
+    fn a_bare_machine_builds_and_creates() {
+        let steps = steps(&LabSpec::default(), &estimate(How::Build("node".into()), &[("node", 100)]), None, 8081, 2);
+        assert_eq!(steps.len(), StepId::UP.len());
+        let find = |step| steps.iter().find(|s| s.step == step).expect("planned");
+        assert_eq!(find(StepId::Images).what, "build 1, about 2 min on 2 cores");
+        assert_eq!(find(StepId::Cluster).what, "create 1 control plane and 3 workers, site on 127.0.0.1:8081");
+        assert!(find(StepId::Database).changes && !find(StepId::Smoke).changes);
+    }
+
+    #[test]
+    fn a_lab_that_is_there_is_only_looked_at() {
+        let present = How::Present(Origin::Packages("node".into()));
+        let steps = steps(&LabSpec::default(), &estimate(present, &[]), Some((4, 4)), 8080, 2);
+        assert!(steps.iter().all(|s| !s.changes), "{steps:?}");
+        assert_eq!(steps[2].what, "4 nodes run");
+    }
+
+    #[test]
+    fn every_image_is_planned_with_its_reason() {
+        let of = |how| planned(role(Role::Nfs, how));
+        let wanted = |action: &str| PlannedImage { role: Role::Nfs, action: action.into(), because: "so".into() };
+        assert_eq!(of(How::Build("nfs".into())), wanted("build nfs"));
+        assert_eq!(of(How::Pull("x/y:1@sha256:0".into())), wanted("pull x/y:1@sha256:0"));
+        assert_eq!(of(How::Present(Origin::Packages("nfs".into()))), wanted("present (recipe nfs)"));
+    }
+
+    #[test]
+    fn a_galera_lab_names_its_flavour() {
+        let mut spec = LabSpec::default();
+        spec.database.topology = Topology::Galera;
+        let mut estimate = estimate(How::Bundle, &[]);
+        let database = |estimate: &Estimate| {
+            let steps = steps(&spec, estimate, None, 8080, 2);
+            steps.into_iter().find(|s| s.step == StepId::Database).expect("planned").what
+        };
+        assert_eq!(database(&estimate), "3 members of etcd, 3 of MariaDB with Galera with 1Gi each");
+        estimate.roles.push(role(Role::Percona, How::Bundle));
+        assert_eq!(database(&estimate), "3 members of etcd, 3 of Percona XtraDB Cluster with 1Gi each");
+    }
+}

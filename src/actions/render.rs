@@ -1,0 +1,91 @@
+//! What `up` would apply, without a cluster: for `wplab render`, and for those who put it into a repository of their own.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{api::ObjectMeta, core::DynamicObject};
+
+use crate::{
+    cluster::{
+        apply::labelled,
+        manifests::{part, to_yaml, untyped},
+    },
+    host::docker::Docker,
+    labels::{COMPONENT, Component, NAMESPACE},
+    parts::{
+        autoscale,
+        database::{self, agent},
+        discovery, frontend,
+        images::{self, ImageSet},
+        storage,
+    },
+    spec::{LabSpec, Topology},
+};
+
+/// Stands for every value of a Secret; `up` generates the real ones inside the cluster.
+pub const SECRET_PLACEHOLDER: &str = "generated-by-wplab-up";
+
+/// What `up` would apply, with the images that Docker has here; without an engine, with the public ones.
+///
+/// # Errors
+/// As [`objects`].
+pub async fn local(spec: &LabSpec) -> Result<String> {
+    let images = match Docker::connect().await {
+        Ok(docker) => images::present(&docker, spec).await?,
+        Err(_) => images::public_set(spec)?,
+    };
+    render(spec, &images)
+}
+
+/// [`objects`] as YAML documents that `kubectl apply` accepts.
+///
+/// # Errors
+/// As [`objects`].
+pub fn render(spec: &LabSpec, images: &ImageSet) -> Result<String> {
+    to_yaml(&objects(spec, images, spec.cluster.port)?)
+}
+
+/// Every object of a lab, in the order in which `up` applies them. Two things are only known inside a cluster and are
+/// placeholders here: the values of Secrets, and the address of Service `nfs` in the PersistentVolume.
+///
+/// # Errors
+/// `images` lacks one; a manifest and its code do not fit (which the tests rule out).
+pub fn objects(spec: &LabSpec, images: &ImageSet, port: u16) -> Result<Vec<DynamicObject>> {
+    let mut objects = part("namespace")?;
+    objects.extend(secrets(spec.database.topology)?);
+    objects.extend(storage::objects(spec, images, storage::SERVER_PLACEHOLDER)?);
+    objects.extend(agent::objects(spec, images)?);
+    objects.extend(discovery::objects(spec, images)?);
+    objects.extend(database::objects(spec, images)?);
+    objects.extend(frontend::objects(spec, images, "db", "wp-content", port)?);
+    objects.extend(autoscale::objects(spec, images)?);
+    objects.iter().map(|object| labelled(object, &spec.name)).collect()
+}
+
+fn secrets(topology: Topology) -> Result<Vec<DynamicObject>> {
+    const CERTIFICATE: &[&str] = &["ca.crt", "tls.crt", "tls.key"];
+    let passwords = database::keys(topology);
+    let mut all: Vec<(&str, Component, &[&str])> = vec![
+        (database::CREDENTIALS, Component::Database, &passwords),
+        (database::TLS, Component::Database, CERTIFICATE),
+        ("wordpress-credentials", Component::Frontend, &frontend::CREDENTIALS),
+    ];
+    if topology == Topology::Galera {
+        all.push((discovery::TLS, Component::Discovery, CERTIFICATE));
+    }
+    let make = |(name, component, keys): (&str, Component, &[&str])| {
+        let value = |key: &&str| ((*key).to_owned(), SECRET_PLACEHOLDER.to_owned());
+        untyped(&Secret {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                namespace: Some(NAMESPACE.to_owned()),
+                labels: Some(BTreeMap::from([(COMPONENT.to_owned(), component.as_str().to_owned())])),
+                ..Default::default()
+            },
+            string_data: Some(keys.iter().map(value).collect()),
+            ..Default::default()
+        })
+    };
+    all.into_iter().map(make).collect()
+}

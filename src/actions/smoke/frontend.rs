@@ -1,0 +1,137 @@
+//! Checks of the site, through the front door and at every replica. What is done there is in [`super::site`]; this file
+//! knows where the doors are.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, bail, ensure};
+use futures_util::FutureExt;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use kube::ResourceExt;
+use reqwest::Url;
+use tokio::sync::Mutex;
+
+use crate::{
+    actions::smoke::{
+        browser::Door,
+        check::{Check, Hopeless},
+        marker::Marker,
+        site::{Doors, Login, Visit},
+    },
+    cluster::{Cluster, forward::Forward, ready},
+    parts::frontend::Site,
+    run::wait::Look,
+};
+
+/// Where WordPress listens in its pods.
+const PORT: u16 = 8080;
+const SUBJECT: &str = "frontend";
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A visit to the lab's site: its doors are the front door and a port-forward to every replica.
+///
+/// # Errors
+/// The site's URL is none.
+pub(super) fn visit<'a>(cluster: &'a Cluster, site: &'a Site, marker: &Marker) -> Result<Visit<'a>> {
+    let open = Arc::new(Mutex::new(BTreeMap::new()));
+    let doors: Doors<'a> = Box::new(move || doors(cluster, &site.url, open.clone()).boxed());
+    Visit::new(&site.url, &site.title, marker, doors)
+}
+
+/// The checks of a visit, in the order in which a person would make them.
+pub(super) fn checks<'a>(cluster: &'a Cluster, visit: &'a Visit<'_>) -> Vec<Check<'a>> {
+    let logs = format!("wplab logs {} --of frontend", cluster.lab);
+    let login = move || async move { visit.log_in(&login(cluster).await?).await };
+    vec![
+        Check::new(
+            "front-page",
+            SUBJECT,
+            "the front page shows the site's title from every replica",
+            LIMIT,
+            &logs,
+            || visit.front_page(),
+        ),
+        Check::new("login", SUBJECT, "wp-login.php lets the administrator in", LIMIT, &logs, login).needs("front-page"),
+        Check::new("dashboard", SUBJECT, "every replica shows the dashboard to the same cookie", LIMIT, &logs, || {
+            visit.dashboard()
+        })
+        .needs("login"),
+        Check::new("post", SUBJECT, "a published post is read from every replica", LIMIT, &logs, || visit.publish())
+            .needs("login"),
+        Check::new(
+            "upload",
+            SUBJECT,
+            "an uploaded image comes back byte for byte from every replica",
+            LIMIT,
+            &logs,
+            || visit.upload(),
+        )
+        .needs("login"),
+    ]
+}
+
+/// The replicas that serve, by name.
+///
+/// # Errors
+/// Not all of them are ready; says how many are, and what troubles the others.
+pub(super) async fn replicas(cluster: &Cluster) -> Result<Vec<Pod>> {
+    let deployment = cluster.get::<Deployment>("wordpress").await?.context("there is no Deployment wordpress")?;
+    let spec = deployment.spec.context("Deployment wordpress is empty")?;
+    let labels = spec.selector.match_labels.unwrap_or_default();
+    let selector: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let mut pods = cluster.pods(&selector.join(",")).await?;
+    let trouble = ready::trouble(&pods);
+    pods.retain(|pod| ready::pod(Some(pod)) == Look::Ready(()));
+    let wanted = usize::try_from(spec.replicas.unwrap_or(1)).unwrap_or_default();
+    if pods.len() < wanted {
+        let trouble = trouble.map_or_else(String::new, |text| format!("; {text}"));
+        bail!("{} of {wanted} replicas are ready{trouble}", pods.len());
+    }
+    ensure!(!pods.is_empty(), "there are no replicas");
+    Ok(pods)
+}
+
+type Open = Arc<Mutex<BTreeMap<String, Arc<Forward>>>>;
+
+/// The front door, and a forward to every replica; those to pods that are still there stay open from look to look.
+async fn doors(cluster: &Cluster, url: &str, open: Open) -> Result<Vec<Door>> {
+    let mut doors = vec![front_door(url).await?];
+    let pods: Vec<String> = replicas(cluster).await?.iter().map(ResourceExt::name_any).collect();
+    let mut open = open.lock().await;
+    open.retain(|pod, _| pods.contains(pod));
+    for pod in pods {
+        let forward = match open.get(&pod) {
+            Some(forward) => forward.clone(),
+            None => open.entry(pod.clone()).or_insert(Arc::new(cluster.forward(&pod, PORT).await?)).clone(),
+        };
+        doors.push(Door::new(pod, forward.addr).held_by(forward));
+    }
+    Ok(doors)
+}
+
+async fn front_door(url: &str) -> Result<Door> {
+    let parsed = Url::parse(url).with_context(|| format!("{url:?} is no URL"))?;
+    let (host, port) = (parsed.host_str().unwrap_or_default(), parsed.port_or_known_default().unwrap_or(80));
+    let found = tokio::net::lookup_host((host, port)).await.with_context(|| format!("cannot find {host}"))?.next();
+    Ok(Door::new("the front door", found.with_context(|| format!("{host} has no address"))?))
+}
+
+async fn login(cluster: &Cluster) -> Result<Login> {
+    let absent = || Hopeless("there is no Secret wordpress-credentials with admin-user and admin-password".to_owned());
+    let mut values = cluster.secret("wordpress-credentials").await?.ok_or_else(absent)?;
+    let (user, password) =
+        (values.remove("admin-user").ok_or_else(absent)?, values.remove("admin-password").ok_or_else(absent)?);
+    Ok(Login { user, password })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_front_door_is_where_the_url_says() {
+        let at = |url: &'static str| async move { front_door(url).await.map(|door| door.addr.to_string()) };
+        assert_eq!(at("http://127.0.0.1:8080").await.expect("a door"), "127.0.0.1:8080");
+        assert_eq!(at("http://127.0.0.1").await.expect("a door"), "127.0.0.1:80");
+        assert!(at("nowhere").await.is_err());
+    }
+}

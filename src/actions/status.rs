@@ -1,0 +1,492 @@
+//! Describes a lab as it is now, however little of it answers, and says how to reach it.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::{
+    apps::v1::{Deployment, StatefulSet},
+    autoscaling::v2::HorizontalPodAutoscaler,
+    core::v1::{Node, PersistentVolumeClaim, Pod},
+};
+use kube::{ResourceExt, api::ListParams};
+use serde::Serialize;
+
+use crate::{
+    actions::{
+        list,
+        smoke::database::{galera, lag, trouble},
+    },
+    cluster::{Cluster, ready},
+    host::{
+        docker::{Container, Docker},
+        nodes,
+    },
+    labels::{COMPONENT, Component, of_lab},
+    parts::{
+        database::{
+            self, MEMBERS, Member,
+            agent::{self, Roles},
+            members,
+        },
+        discovery::{self, EtcdMember},
+    },
+    run::wait::Look,
+    spec::LabName,
+};
+
+/// How long the cluster may take to answer one question; a broken one must not make the others wait.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// The claim that the replicas share.
+const CLAIM: &str = "wp-content";
+
+/// A lab as it is now.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StatusReport {
+    /// Which lab.
+    pub name: LabName,
+    /// Where the site answers; empty while that is unknown.
+    pub url: String,
+    /// The nodes, control plane first.
+    pub nodes: Vec<NodeStatus>,
+    /// The database members.
+    pub members: Vec<MemberSummary>,
+    /// What the agent has written down about their roles, if it has.
+    pub roles: Option<Roles>,
+    /// etcd's members; none in a topology that needs none.
+    pub etcd: Vec<EtcdMember>,
+    /// WordPress.
+    pub replicas: ReplicaStatus,
+    /// The autoscaler, if it is there.
+    pub hpa: Option<HpaStatus>,
+    /// The shared volume, if it is there.
+    pub volume: Option<VolumeStatus>,
+    /// What could not be looked at.
+    pub unknown: Vec<Unknown>,
+}
+
+/// Something of a lab that could not be looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Unknown {
+    /// What: the name of a field of [`StatusReport`].
+    pub what: &'static str,
+    /// Why.
+    pub why: String,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct NodeStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether Kubernetes calls it ready.
+    pub ready: bool,
+    /// What is wrong, or its kubelet's version.
+    pub detail: String,
+}
+
+/// A database member.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MemberSummary {
+    /// Its pod's name.
+    pub name: String,
+    /// The node that it runs on; empty while there is none.
+    pub node: String,
+    /// `writer`, `reader`, or empty while it has no role.
+    pub role: String,
+    /// Seconds behind the writer; `None` for the writer, and while it is unknown.
+    pub lag: Option<f64>,
+    /// How many members it sees in its Galera cluster; `None` in the other topology, and while it is unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_size: Option<u32>,
+    /// The last change that it has committed in its Galera cluster; `None` as above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seqno: Option<i64>,
+    /// What it is doing, in a few words.
+    pub state: String,
+    /// Whether it serves its role.
+    pub healthy: bool,
+}
+
+/// WordPress replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ReplicaStatus {
+    /// Ready ones.
+    pub ready: u32,
+    /// Wanted ones.
+    pub wanted: u32,
+}
+
+/// The HorizontalPodAutoscaler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct HpaStatus {
+    /// Fewest replicas.
+    pub min: u32,
+    /// Most replicas.
+    pub max: u32,
+    /// Measured CPU use in percent of the request; `None` while no metric has come.
+    pub cpu: Option<u32>,
+    /// Wanted CPU use in percent of the request.
+    pub target: u32,
+}
+
+/// The ReadWriteMany volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct VolumeStatus {
+    /// The claim's name.
+    pub claim: String,
+    /// Its size as a quantity.
+    pub size: String,
+    /// `Bound`, or what it is instead.
+    pub phase: String,
+    /// Nodes that it is mounted on.
+    pub nodes: Vec<String>,
+}
+
+impl StatusReport {
+    /// Whether everything that the lab consists of is there and serves.
+    pub fn healthy(&self) -> bool {
+        let writers = self.members.iter().filter(|member| member.role == "writer").count();
+        self.unknown.is_empty()
+            && self.roles.as_ref().is_some_and(|roles| roles.refused.is_empty())
+            && self.nodes.iter().all(|node| node.ready)
+            && self.members.iter().all(|member| member.healthy)
+            && self.etcd.iter().all(|member| member.healthy)
+            && writers == 1
+            && self.replicas.wanted > 0
+            && self.replicas.ready >= self.replicas.wanted
+            && self.hpa.is_some_and(|hpa| hpa.cpu.is_some())
+            && self.volume.as_ref().is_some_and(|volume| volume.phase == "Bound")
+    }
+}
+
+/// Looks at a lab. What does not answer is in [`StatusReport::unknown`], with the reason.
+///
+/// # Errors
+/// [`crate::actions::list::NoSuchLab`], or the Docker engine does not answer.
+pub async fn status(lab: &LabName) -> Result<StatusReport> {
+    let docker = Docker::connect().await?;
+    let found = list::find(&docker, lab).await?;
+    let containers = docker.containers(&of_lab(lab)).await.context("cannot list the lab's containers")?;
+    let mut unknown = Unknowns::default();
+    let url = found.url.context("the control plane's container does not run");
+    let url = unknown.or("url", url);
+    let Some(cluster) = unknown.take("cluster", list::connect(lab).await) else {
+        return Ok(StatusReport { nodes: nodes(&containers, None), unknown: unknown.0, ..empty(lab, url) });
+    };
+    let (seen, members, roles, etcd, site, hpa, volume) = tokio::join!(
+        within(async { Ok(cluster.all::<Node>().list(&ListParams::default()).await?.items) }),
+        within(member_summaries(&cluster)),
+        within(agent::roles(&cluster)),
+        within(discovery::members(&cluster)),
+        within(async { cluster.get::<Deployment>("wordpress").await?.context("there is no Deployment wordpress") }),
+        within(cluster.get::<HorizontalPodAutoscaler>("wordpress")),
+        within(volume(&cluster)),
+    );
+    let seen = unknown.take("nodes", seen);
+    Ok(StatusReport {
+        name: lab.clone(),
+        url,
+        nodes: nodes(&containers, seen.as_deref()),
+        members: unknown.or("members", members),
+        roles: unknown.take("roles", roles).flatten(),
+        etcd: unknown.or("etcd", etcd),
+        replicas: unknown.take("replicas", site).map_or(NO_REPLICAS, |site| replicas(&site)),
+        hpa: unknown.take("hpa", hpa).flatten().map(|hpa| autoscaler(&hpa)),
+        volume: unknown.take("volume", volume).flatten(),
+        unknown: unknown.0,
+    })
+}
+
+/// Where a lab's site answers.
+///
+/// # Errors
+/// [`crate::actions::list::NoSuchLab`], or its control plane does not run.
+pub async fn url(lab: &LabName) -> Result<String> {
+    let found = list::find(&Docker::connect().await?, lab).await?;
+    found.url.with_context(|| format!("the control plane of lab {lab} does not run; this starts it: wplab up"))
+}
+
+/// A lab's own kubeconfig file.
+///
+/// # Errors
+/// [`crate::actions::list::NoSuchLab`], or the lab has none yet.
+pub async fn kubeconfig(lab: &LabName) -> Result<PathBuf> {
+    list::open(lab).await?;
+    Ok(nodes::kubeconfig_path(lab))
+}
+
+const NO_REPLICAS: ReplicaStatus = ReplicaStatus { ready: 0, wanted: 0 };
+
+fn empty(lab: &LabName, url: String) -> StatusReport {
+    StatusReport {
+        name: lab.clone(),
+        url,
+        nodes: Vec::new(),
+        members: Vec::new(),
+        roles: None,
+        etcd: Vec::new(),
+        replicas: NO_REPLICAS,
+        hpa: None,
+        volume: None,
+        unknown: Vec::new(),
+    }
+}
+
+/// Collects what could not be looked at.
+#[derive(Default)]
+struct Unknowns(Vec<Unknown>);
+
+impl Unknowns {
+    fn take<T>(&mut self, what: &'static str, seen: Result<T>) -> Option<T> {
+        seen.map_err(|error| self.0.push(Unknown { what, why: format!("{error:#}") })).ok()
+    }
+
+    fn or<T: Default>(&mut self, what: &'static str, seen: Result<T>) -> T {
+        self.take(what, seen).unwrap_or_default()
+    }
+}
+
+async fn within<T>(look: impl Future<Output = Result<T>>) -> Result<T> {
+    let answer = tokio::time::timeout(PATIENCE, look).await;
+    answer.with_context(|| format!("the API server did not answer within {} s", PATIENCE.as_secs()))?
+}
+
+/// A node is its container and, as far as the API server answers, what Kubernetes says about it.
+fn nodes(containers: &[Container], seen: Option<&[Node]>) -> Vec<NodeStatus> {
+    let mut nodes: Vec<NodeStatus> = containers.iter().map(|container| node(container, seen)).collect();
+    // The control plane's name ends so; workers come after it, in the order of their numbers.
+    nodes.sort_by_key(|node| (!node.name.ends_with("-control-plane"), node.name.len(), node.name.clone()));
+    nodes
+}
+
+fn node(container: &Container, seen: Option<&[Node]>) -> NodeStatus {
+    let status = |ready, detail: &str| NodeStatus { name: container.name.clone(), ready, detail: detail.to_owned() };
+    if !container.running {
+        return status(false, "its container is stopped");
+    }
+    let Some(seen) = seen else { return status(false, "its container runs; Kubernetes cannot be asked") };
+    let Some(node) = seen.iter().find(|node| node.name_any() == container.name) else {
+        return status(false, "has not joined");
+    };
+    let version =
+        node.status.as_ref().and_then(|s| s.node_info.as_ref()).map_or("", |info| info.kubelet_version.as_str());
+    match ready::node(Some(node)) {
+        Look::Ready(()) => status(true, version),
+        Look::NotYet(reason) => status(false, &reason),
+    }
+}
+
+async fn member_summaries(cluster: &Cluster) -> Result<Vec<MemberSummary>> {
+    let set = cluster.get::<StatefulSet>(MEMBERS).await?.context("there is no StatefulSet db")?;
+    let wanted = set.spec.and_then(|spec| spec.replicas).and_then(|count| u8::try_from(count).ok()).unwrap_or(1);
+    Ok(all_members(members(cluster).await?.iter().map(member).collect(), wanted))
+}
+
+fn member(member: &Member) -> MemberSummary {
+    let trouble = trouble(member);
+    let doing = || member.status.as_ref().map_or("unknown", |status| status.state.name()).to_owned();
+    MemberSummary {
+        name: member.name.clone(),
+        node: member.node.clone().unwrap_or_default(),
+        role: member.role.clone().unwrap_or_default(),
+        // Whole seconds, and few: nothing is lost.
+        lag: lag(member).and_then(|lag| u32::try_from(lag).ok()).map(f64::from),
+        cluster_size: galera(member).map(|facts| facts.size),
+        seqno: galera(member).map(|facts| facts.seqno),
+        healthy: trouble.is_none(),
+        state: trouble.unwrap_or_else(doing),
+    }
+}
+
+/// A member whose pod does not exist is as worth showing as one that is broken.
+fn all_members(mut there: Vec<MemberSummary>, wanted: u8) -> Vec<MemberSummary> {
+    for name in database::names(wanted) {
+        if there.iter().all(|member| member.name != name) {
+            let state = "its pod does not exist".to_owned();
+            there.push(MemberSummary {
+                name,
+                node: String::new(),
+                role: String::new(),
+                lag: None,
+                cluster_size: None,
+                seqno: None,
+                state,
+                healthy: false,
+            });
+        }
+    }
+    there.sort_by(|a, b| a.name.cmp(&b.name));
+    there
+}
+
+fn replicas(site: &Deployment) -> ReplicaStatus {
+    let count = |number: Option<i32>| number.and_then(|n| u32::try_from(n).ok()).unwrap_or_default();
+    let ready = count(site.status.as_ref().and_then(|status| status.ready_replicas));
+    ReplicaStatus { ready, wanted: count(site.spec.as_ref().map(|spec| spec.replicas.unwrap_or(1))) }
+}
+
+fn autoscaler(hpa: &HorizontalPodAutoscaler) -> HpaStatus {
+    let count = |number: i32| u32::try_from(number).unwrap_or_default();
+    let spec = &hpa.spec;
+    let metrics = spec.metrics.iter().flatten();
+    let target = metrics.filter_map(|metric| metric.resource.as_ref()?.target.average_utilization).map(count).next();
+    let cpu = match ready::cpu_value(Some(hpa)) {
+        Look::Ready(percent) => Some(count(percent)),
+        Look::NotYet(_) => None,
+    };
+    HpaStatus {
+        min: spec.min_replicas.map_or(1, count),
+        max: count(spec.max_replicas),
+        cpu,
+        target: target.unwrap_or_default(),
+    }
+}
+
+async fn volume(cluster: &Cluster) -> Result<Option<VolumeStatus>> {
+    let Some(claim) = cluster.get::<PersistentVolumeClaim>(CLAIM).await? else { return Ok(None) };
+    let pods = cluster.pods(&format!("{COMPONENT}={}", Component::Frontend.as_str())).await?;
+    Ok(Some(volume_of(&claim, &pods)))
+}
+
+fn volume_of(claim: &PersistentVolumeClaim, pods: &[Pod]) -> VolumeStatus {
+    let status = claim.status.clone().unwrap_or_default();
+    let asked = || claim.spec.as_ref()?.resources.as_ref()?.requests.clone();
+    let size = status.capacity.or_else(asked).and_then(|sizes| sizes.get("storage").map(|size| size.0.clone()));
+    let mut nodes: Vec<String> =
+        pods.iter().filter(|pod| mounts(pod)).filter_map(|pod| pod.spec.as_ref()?.node_name.clone()).collect();
+    nodes.sort();
+    nodes.dedup();
+    VolumeStatus {
+        claim: claim.name_any(),
+        size: size.unwrap_or_default(),
+        phase: status.phase.unwrap_or_else(|| "Pending".to_owned()),
+        nodes,
+    }
+}
+
+/// Whether a pod runs with the claim among its volumes: then its node has it mounted.
+fn mounts(pod: &Pod) -> bool {
+    let running = pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
+    let mut volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    running
+        && volumes.any(|volume| volume.persistent_volume_claim.as_ref().is_some_and(|claim| claim.claim_name == CLAIM))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::DeserializeOwned;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn from<K: DeserializeOwned>(value: Value) -> K {
+        serde_json::from_value(value).expect("fits its type")
+    }
+
+    fn container(name: &str, running: bool) -> Container {
+        Container { name: name.into(), running, image: String::new(), labels: Default::default(), ports: Vec::new() }
+    }
+
+    fn api_node(name: &str, ready: &str) -> Node {
+        let info = json!({ "kubeletVersion": "v1.36.3", "architecture": "", "bootID": "", "containerRuntimeVersion": "",
+            "kernelVersion": "", "kubeProxyVersion": "", "machineID": "", "operatingSystem": "", "osImage": "", "systemUUID": "" });
+        from(json!({ "metadata": { "name": name }, "status": { "nodeInfo": info,
+            "conditions": [{ "type": "Ready", "status": ready, "message": "kubelet is silent" }] } }))
+    }
+
+    #[test]
+    fn nodes_are_told_from_their_containers_whatever_kubernetes_says() {
+        let there = [
+            container("lab-worker10", true),
+            container("lab-worker2", false),
+            container("lab-control-plane", true),
+            container("lab-worker", true),
+        ];
+        let seen =
+            [api_node("lab-control-plane", "True"), api_node("lab-worker", "False"), api_node("lab-worker2", "True")];
+        let told: Vec<_> = nodes(&there, Some(&seen)).into_iter().map(|n| (n.name, n.ready, n.detail)).collect();
+        let row = |name: &str, ready, detail: &str| (name.to_owned(), ready, detail.to_owned());
+        assert_eq!(
+            told,
+            [
+                row("lab-control-plane", true, "v1.36.3"),
+                row("lab-worker", false, "kubelet is silent"),
+                row("lab-worker2", false, "its container is stopped"),
+                row("lab-worker10", false, "has not joined"),
+            ]
+        );
+        assert!(nodes(&there, None).iter().all(|node| !node.ready));
+    }
+
+    #[test]
+    fn a_member_without_a_pod_is_a_row_too() {
+        let there = MemberSummary {
+            name: "db-1".into(),
+            node: "n".into(),
+            role: "writer".into(),
+            lag: None,
+            cluster_size: None,
+            seqno: None,
+            state: "source".into(),
+            healthy: true,
+        };
+        let all = all_members(vec![there], 3);
+        let told: Vec<_> = all.iter().map(|m| (m.name.as_str(), m.healthy)).collect();
+        assert_eq!(told, [("db-0", false), ("db-1", true), ("db-2", false)]);
+    }
+
+    #[test]
+    fn replicas_autoscaler_and_volume_are_read_from_their_objects() {
+        let site = from(
+            json!({ "spec": { "replicas": 3, "selector": {}, "template": {} }, "status": { "readyReplicas": 2 } }),
+        );
+        assert_eq!(replicas(&site), ReplicaStatus { ready: 2, wanted: 3 });
+        let hpa = from(json!({
+            "spec": { "minReplicas": 2, "maxReplicas": 6, "scaleTargetRef": { "kind": "", "name": "" }, "metrics": [
+                { "type": "Resource", "resource": { "name": "cpu", "target": { "type": "Utilization", "averageUtilization": 60 } } }] },
+            "status": { "desiredReplicas": 3, "currentMetrics": [
+                { "type": "Resource", "resource": { "name": "cpu", "current": { "averageUtilization": 7 } } }] } }));
+        assert_eq!(autoscaler(&hpa), HpaStatus { min: 2, max: 6, cpu: Some(7), target: 60 });
+        let claim = from(
+            json!({ "metadata": { "name": "wp-content" }, "status": { "phase": "Bound", "capacity": { "storage": "2Gi" } } }),
+        );
+        let pod = |node: &str, phase: &str, claim: &str| {
+            from::<Pod>(json!({ "spec": { "nodeName": node, "containers": [], "volumes": [
+                { "name": "c", "persistentVolumeClaim": { "claimName": claim } }] }, "status": { "phase": phase } }))
+        };
+        let pods = [
+            pod("b", "Running", CLAIM),
+            pod("a", "Running", CLAIM),
+            pod("a", "Running", CLAIM),
+            pod("c", "Succeeded", CLAIM),
+            pod("d", "Running", "x"),
+        ];
+        let volume = volume_of(&claim, &pods);
+        assert_eq!(
+            (volume.size.as_str(), volume.phase.as_str(), volume.nodes),
+            ("2Gi", "Bound", vec!["a".to_owned(), "b".to_owned()])
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_told_with_its_reason_and_is_not_healthy() {
+        let mut unknown = Unknowns::default();
+        let error: Result<u8> = Err(anyhow::anyhow!("refused")).context("cannot read Deployment wordpress");
+        assert_eq!(unknown.or("replicas", error), 0);
+        let lab = LabName::default();
+        let report = StatusReport { unknown: unknown.0, ..empty(&lab, "http://127.0.0.1:8080".into()) };
+        assert!(!report.healthy());
+        let told = serde_json::to_value(&report).expect("JSON");
+        assert_eq!(
+            told["unknown"],
+            json!([{ "what": "replicas", "why": "cannot read Deployment wordpress: refused" }])
+        );
+    }
+}

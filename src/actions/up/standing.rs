@@ -1,0 +1,209 @@
+//! A lab that stands: what it keeps, and what it cannot become. Its volumes hold the data of one server, which another
+//! does not read, so `up` refuses before it touches anything inside the cluster.
+
+use std::{borrow::Cow, fmt, time::Duration};
+
+use anyhow::Result;
+
+use crate::{
+    cluster::Cluster,
+    host::nodes,
+    labels,
+    parts::images::{ImageSet, Kept},
+    spec::{Flavour, ImageSource, LabName, LabSpec, Topology, load::SpecError},
+};
+
+/// How long a lab may take to say what it is before anything is done; one that does not is asked again in [`check`].
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What of a lab matters before its images are chosen. Of a lab that does not answer (its nodes are stopped) nothing is
+/// known and nothing is kept: its record is inside it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Standing {
+    /// The flavour of Galera that it runs.
+    flavour: Option<Flavour>,
+    /// Where its images came from.
+    pub(crate) kept: Kept,
+}
+
+impl Standing {
+    /// What is wanted, with the flavour that the lab has where it was left open and every flavour could be had.
+    pub(crate) fn settle<'a>(&self, wanted: &'a LabSpec) -> Cow<'a, LabSpec> {
+        let open = wanted.database.topology == Topology::Galera
+            && wanted.database.flavour == Flavour::Auto
+            && matches!(wanted.images, ImageSource::Auto | ImageSource::Registry);
+        match self.flavour.filter(|_| open) {
+            Some(flavour) => {
+                let mut settled = wanted.clone();
+                settled.database.flavour = flavour;
+                Cow::Owned(settled)
+            }
+            None => Cow::Borrowed(wanted),
+        }
+    }
+}
+
+/// Compares what is wanted with what the lab recorded, if there is one.
+///
+/// # Errors
+/// [`OtherData`]; or the cluster does not answer.
+pub(super) async fn check(cluster: &Cluster, wanted: &LabSpec, images: &ImageSet) -> Result<()> {
+    match recorded(cluster).await? {
+        Some((stands, had)) => Ok(compare(&stands, had.flavour(), wanted, images.flavour())?),
+        None => Ok(()),
+    }
+}
+
+/// The same before images are chosen, if the lab answers at all: what can be refused at once is. Tells what it keeps.
+///
+/// # Errors
+/// [`OtherData`].
+pub(crate) async fn foresee(wanted: &LabSpec) -> Result<Standing, OtherData> {
+    let asked = async {
+        let cluster = Cluster::connect(&nodes::kubeconfig_path(&wanted.name), &wanted.name).await?;
+        recorded(&cluster).await
+    };
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(Some((stands, had)))) => keep(&stands, had, wanted),
+        _ => Ok(Standing::default()),
+    }
+}
+
+fn keep(stands: &LabSpec, had: ImageSet, wanted: &LabSpec) -> Result<Standing, OtherData> {
+    let chosen = Some(wanted.database.flavour).filter(|flavour| *flavour != Flavour::Auto);
+    let flavour = had.flavour();
+    compare(stands, flavour, wanted, chosen)?;
+    Ok(Standing { flavour, kept: had.0.into_iter().map(|(role, image)| (role, image.origin)).collect() })
+}
+
+/// What the lab was made from, and its images.
+async fn recorded(cluster: &Cluster) -> Result<Option<(LabSpec, ImageSet)>> {
+    if !cluster.has_namespace().await? {
+        return Ok(None);
+    }
+    let stands = match cluster.lab_file().await {
+        // Records that another version wrote in another form are about to be written anew.
+        Err(error) if error.is::<SpecError>() => return Ok(None),
+        read => read?,
+    };
+    let images = cluster.record(labels::IMAGES).await?;
+    Ok(Some((stands, serde_json::from_str(&images).unwrap_or_default())))
+}
+
+/// The data of a lab that stands is of another server than the one that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherData {
+    lab: LabName,
+    /// `topology` or `flavour`, as the flag is called.
+    what: &'static str,
+    has: &'static str,
+    wanted: &'static str,
+}
+
+impl fmt::Display for OtherData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OtherData { lab, what, has, wanted } = self;
+        write!(
+            f,
+            "lab {lab} has {what} {has}, and this would make it {wanted}, which does not read the same data; go on with --{what} {has}, remove the lab first (wplab down {lab}), or bring up another under a name of its own"
+        )
+    }
+}
+
+impl std::error::Error for OtherData {}
+
+fn compare(
+    stands: &LabSpec,
+    flavour: Option<Flavour>,
+    wanted: &LabSpec,
+    chosen: Option<Flavour>,
+) -> Result<(), OtherData> {
+    let other = |what, has, asked| OtherData { lab: wanted.name.clone(), what, has, wanted: asked };
+    let (has, asked) = (stands.database.topology, wanted.database.topology);
+    if has != asked {
+        return Err(other("topology", has.name(), asked.name()));
+    }
+    match (flavour, chosen) {
+        (Some(has), Some(chosen)) if has != chosen => Err(other("flavour", has.name(), chosen.name())),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use kube::{Client, client::Body};
+
+    use super::*;
+    use crate::parts::images::{Origin, Role};
+
+    /// A lab with this record of its images.
+    fn lab(stands: &LabSpec, images: &str) -> Cluster {
+        let records = serde_json::json!({ labels::LAB_FILE: stands.to_file(), labels::IMAGES: images });
+        let namespace = serde_json::json!({
+            "apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": labels::NAMESPACE, "labels": labels::of_lab(&stands.name), "annotations": records},
+        });
+        let service = tower::service_fn(move |_: hyper::Request<Body>| {
+            let body = Body::from(namespace.to_string().into_bytes());
+            async move { Ok::<_, Infallible>(hyper::Response::new(body)) }
+        });
+        Cluster { client: Client::new(service, "default"), lab: stands.name.clone() }
+    }
+
+    #[tokio::test]
+    async fn a_lab_keeps_the_origins_that_it_recorded() {
+        let image = |origin: &str| {
+            format!(r#"{{"reference": "docker.io/wplab/x:0", "id": "sha256:0", "size": 1, "origin": {{{origin}}}}}"#)
+        };
+        let (public, built) = (image(r#""registry": "wordpress:7.1""#), image(r#""packages": "mysql""#));
+        let stands = LabSpec::default();
+        // `database` is what older versions called the role.
+        let images = format!(r#"{{"wordpress": {public}, "database": {built}}}"#);
+        let (was, had) = recorded(&lab(&stands, &images)).await.expect("it answers").expect("it stands");
+        let standing = keep(&was, had, &stands).expect("the same lab");
+        let kept = [
+            (Role::Mysql, Origin::Packages("mysql".into())),
+            (Role::Wordpress, Origin::Registry("wordpress:7.1".into())),
+        ];
+        assert_eq!(standing.kept, kept.into());
+        // A record in another form keeps nothing.
+        let (was, had) = recorded(&lab(&stands, "?")).await.expect("it answers").expect("it stands");
+        assert!(keep(&was, had, &stands).expect("the same lab").kept.is_empty());
+    }
+
+    #[test]
+    fn a_flavour_that_was_left_open_is_that_of_the_lab_that_stands() {
+        let settled = |has, topology, asked, images| {
+            let mut wanted = LabSpec { images, ..LabSpec::default() };
+            (wanted.database.topology, wanted.database.flavour) = (topology, asked);
+            let standing = Standing { flavour: has, kept: Kept::new() };
+            standing.settle(&wanted).database.flavour
+        };
+        let (galera, auto, mariadb) = (Topology::Galera, Flavour::Auto, Some(Flavour::Mariadb));
+        assert_eq!(settled(mariadb, galera, auto, ImageSource::Auto), Flavour::Mariadb);
+        assert_eq!(settled(mariadb, galera, auto, ImageSource::Registry), Flavour::Mariadb);
+        assert_eq!(settled(None, galera, auto, ImageSource::Auto), auto);
+        assert_eq!(settled(mariadb, galera, Flavour::Percona, ImageSource::Auto), Flavour::Percona);
+        // What cannot be built and what a bundle lacks is told by who looks for it.
+        assert_eq!(settled(Some(Flavour::Percona), galera, auto, ImageSource::Packages), auto);
+        assert_eq!(settled(mariadb, galera, auto, ImageSource::Bundle("x".into())), auto);
+        assert_eq!(settled(mariadb, Topology::Replication, auto, ImageSource::Auto), auto);
+    }
+
+    #[test]
+    fn a_lab_keeps_its_topology_and_its_flavour() {
+        let replication = LabSpec::default();
+        let mut galera = LabSpec::default();
+        galera.database.topology = Topology::Galera;
+        let (percona, mariadb) = (Some(Flavour::Percona), Some(Flavour::Mariadb));
+        assert!(compare(&replication, None, &replication, None).is_ok());
+        assert!(compare(&galera, mariadb, &galera, mariadb).is_ok());
+        let told = |stands, flavour, wanted, chosen| {
+            compare(stands, flavour, wanted, chosen).expect_err("refused").to_string()
+        };
+        assert!(told(&replication, None, &galera, mariadb).starts_with("lab wplab has topology replication, and this"));
+        assert!(told(&galera, mariadb, &galera, percona).contains("go on with --flavour mariadb, remove"));
+    }
+}

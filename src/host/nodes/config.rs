@@ -1,0 +1,102 @@
+//! The configuration that `kind create cluster` gets: one control plane that lets the frontend's port in, and workers.
+
+use serde::Serialize;
+
+use crate::host::nodes::there::NODE_PORT;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Config {
+    kind: &'static str,
+    api_version: &'static str,
+    networking: Networking,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    kubeadm_config_patches: Vec<&'static str>,
+    nodes: Vec<Node>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Networking {
+    pod_subnet: &'static str,
+    service_subnet: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Node {
+    role: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    extra_port_mappings: Vec<PortMapping>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PortMapping {
+    container_port: u16,
+    host_port: u16,
+    listen_address: &'static str,
+}
+
+/// Addresses of pods; kind's default, spelled out because [`super::rules`] keeps them on this machine.
+pub(crate) const PODS: &str = "10.244.0.0/16";
+/// Addresses of Services; likewise.
+pub(crate) const SERVICES: &str = "10.96.0.0/16";
+
+/// From 1.35 on the kubelet refuses to start on cgroup v1 unless it is told.
+const CGROUP_V1: &str = "kind: KubeletConfiguration\napiVersion: kubelet.config.k8s.io/v1beta1\nfailCgroupV1: false\n";
+
+/// The configuration as YAML.
+///
+/// # Errors
+/// None that is known of; the serializer could have one.
+pub(crate) fn yaml(workers: u8, port: u16, cgroup_version: u8) -> anyhow::Result<String> {
+    let mapping = PortMapping { container_port: NODE_PORT, host_port: port, listen_address: "127.0.0.1" };
+    let control_plane = Node { role: "control-plane", extra_port_mappings: vec![mapping] };
+    let workers = (0..workers).map(|_| Node { role: "worker", extra_port_mappings: Vec::new() });
+    let config = Config {
+        kind: "Cluster",
+        api_version: "kind.x-k8s.io/v1alpha4",
+        networking: Networking { pod_subnet: PODS, service_subnet: SERVICES },
+        kubeadm_config_patches: if cgroup_version == 1 { vec![CGROUP_V1] } else { Vec::new() },
+        nodes: std::iter::once(control_plane).chain(workers).collect(),
+    };
+    Ok(serde_yaml::to_string(&config)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_yaml_on_cgroup_v1() {
+        let want = "\
+kind: Cluster
+apiVersion: kind.x-k8s.io/v1alpha4
+networking:
+  podSubnet: 10.244.0.0/16
+  serviceSubnet: 10.96.0.0/16
+kubeadmConfigPatches:
+- |
+  kind: KubeletConfiguration
+  apiVersion: kubelet.config.k8s.io/v1beta1
+  failCgroupV1: false
+nodes:
+- role: control-plane
+  extraPortMappings:
+  - containerPort: 30080
+    hostPort: 8081
+    listenAddress: \"127.0.0.1\"
+- role: worker
+- role: worker
+";
+        assert_eq!(yaml(2, 8081, 1).expect("YAML"), want);
+    }
+
+    #[test]
+    fn no_patch_on_cgroup_v2() {
+        let text = yaml(1, 8080, 2).expect("YAML");
+        assert!(!text.contains("kubeadmConfigPatches"), "{text}");
+        assert_eq!(text.matches("role: worker").count(), 1);
+    }
+}

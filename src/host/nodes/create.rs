@@ -1,0 +1,216 @@
+//! The only file that starts `kind`: makes the nodes, and says in other words what its errors usually mean. When it is
+//! called is [`super::ensure()`]'s to decide.
+
+use std::{collections::BTreeMap, io::Write, path::Path, time::Duration};
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+
+use crate::{
+    host::{
+        Host,
+        docker::Docker,
+        lock::LabLock,
+        nodes::{
+            config,
+            there::{Nodes, NotOurs, containers, kubeconfig_path, node_names, remove_leftovers},
+        },
+        ports,
+        process::{Cmd, CommandFailed},
+        programs,
+    },
+    labels,
+    run::{StepCx, wait::TimedOut},
+    spec::{LabName, LabSpec},
+};
+
+/// How long `kind` may take for all nodes; on two cores four of them take less than one minute.
+const CREATE_LIMIT: Duration = Duration::from_mins(15);
+
+/// Makes all nodes of a lab of which there are none.
+pub(crate) async fn create(
+    cx: &StepCx,
+    host: &Host,
+    spec: &LabSpec,
+    lock: &LabLock,
+    node_image: &str,
+) -> Result<Nodes> {
+    let (docker, lab) = (&host.docker, &spec.name);
+    let image = derive_image(docker, lab, node_image).await?;
+    docker.ensure_network(&network(lab), &labels::of_lab(lab)).await.context("cannot make the lab's Docker network")?;
+    let published = docker.published_ports().await.context("cannot list the published ports")?;
+    let port = ports::next_free(spec.cluster.port, &published)?;
+    if port != spec.cluster.port {
+        cx.warn(format!("port {} is taken; lab {lab} gets 127.0.0.1:{port}", spec.cluster.port));
+    }
+    let yaml = config::yaml(spec.cluster.workers, port, host.facts.cgroup_version)?;
+    if let Err(error) = run_kind(cx, host, lab, lock, &image, &yaml).await {
+        // A killed run's `docker` children may bring a container up after we have looked.
+        let late = error
+            .downcast_ref::<CommandFailed>()
+            .is_some_and(|failed| failed.said.contains("already exist for a cluster"));
+        if !late {
+            return Err(explained(error));
+        }
+        let left = containers(docker, lab).await?;
+        NotOurs::check(lab, &left)?;
+        remove_leftovers(cx, docker, &left).await?;
+        run_kind(cx, host, lab, lock, &image, &yaml).await.map_err(explained)?;
+    }
+    let kubeconfig = kubeconfig_path(lab);
+    let all = node_names(lab, spec.cluster.workers);
+    Ok(Nodes { kubeconfig, control_plane: all[0].clone(), all, port, created: true })
+}
+
+async fn run_kind(cx: &StepCx, host: &Host, lab: &LabName, lock: &LabLock, image: &str, config: &str) -> Result<()> {
+    let mut file = tempfile::Builder::new()
+        .prefix("wplab-kind-")
+        .suffix(".yaml")
+        .tempfile()
+        .context("cannot make a temporary file")?;
+    file.write_all(config.as_bytes()).context("cannot write kind's configuration")?;
+    let command = kind(host, lab, "create", "cluster")
+        .args(["--image", image, "--retain", "--config"])
+        .arg(file.path())
+        .arg("--kubeconfig")
+        .arg(kubeconfig_path(lab))
+        .stdin(lock.share()?)
+        .ends_with_us();
+    let mut last = String::from("it has not said anything");
+    let told = |line: &str| {
+        if let Some(note) = note(line) {
+            cx.say(note.clone());
+            last = note;
+        }
+    };
+    let limit = cx.run().patience(CREATE_LIMIT);
+    let created = tokio::time::timeout(limit, command.watch(told)).await;
+    created.map_err(|_| TimedOut {
+        what: "kind to make the nodes".into(),
+        after: limit,
+        last: format!("it got as far as: {last}"),
+    })??;
+    Ok(())
+}
+
+/// An error of kind's with what it usually means.
+fn explained(error: anyhow::Error) -> anyhow::Error {
+    let meaning = match error.downcast_ref::<CommandFailed>() {
+        Some(failed) => meaning(&failed.said),
+        None if error.is::<TimedOut>() => Some("a node hangs; `docker logs` of the node containers may say why"),
+        None => None,
+    };
+    error.context(
+        meaning
+            .map_or_else(|| "kind could not make the nodes".into(), |m| format!("kind could not make the nodes: {m}")),
+    )
+}
+
+/// The node image with our labels on top: containers inherit them, and that is how we know our nodes again.
+async fn derive_image(docker: &Docker, lab: &LabName, node_image: &str) -> Result<String> {
+    let dockerfile = format!("FROM {node_image}\n");
+    let mut header = tar::Header::new_gnu();
+    header.set_size(dockerfile.len() as u64);
+    header.set_mode(0o644);
+    let mut context = tar::Builder::new(Vec::new());
+    context.append_data(&mut header, "Dockerfile", dockerfile.as_bytes())?;
+    let context = Bytes::from(context.into_inner()?);
+    let tag = format!("wplab/node-of-{lab}:latest");
+    docker
+        .build(context, &tag, &BTreeMap::new(), &labels::of_lab(lab), false, |_| {})
+        .await
+        .with_context(|| format!("cannot derive the lab's node image from {node_image}"))?;
+    Ok(tag)
+}
+
+/// Writes the kubeconfig of a cluster that has lost it; fails when the control plane was never set up.
+pub(crate) async fn export_kubeconfig(host: &Host, lab: &LabName, path: &Path) -> Result<()> {
+    let out = kind(host, lab, "get", "kubeconfig").run().await?;
+    let temporary = path.with_extension("new");
+    let mut options = std::fs::OpenOptions::new();
+    std::os::unix::fs::OpenOptionsExt::mode(options.create(true).truncate(true).write(true), 0o600);
+    let written = options.open(&temporary).and_then(|mut file| file.write_all(out.stdout.as_bytes()));
+    written.and_then(|()| std::fs::rename(&temporary, path)).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn kind(host: &Host, lab: &LabName, verb: &str, noun: &str) -> Cmd {
+    let kind = host.kind.as_ref().map_or(Path::new("kind"), |kind| kind.path.as_path());
+    Cmd::new(kind)
+        .args([verb, noun, "--name", lab.as_str()])
+        .env("PATH", programs::child_path())
+        .env("DOCKER_HOST", host.docker.host())
+        .env("KIND_EXPERIMENTAL_PROVIDER", "docker")
+        .env("KIND_EXPERIMENTAL_DOCKER_NETWORK", network(lab))
+}
+
+/// Asks an executable for its version.
+pub(crate) fn version_command(path: &Path) -> Cmd {
+    Cmd::new(path).arg("version")
+}
+
+/// The lab's own Docker network.
+pub(crate) fn network(lab: &LabName) -> String {
+    format!("wplab-{lab}")
+}
+
+/// A line of kind's as a progress note: only the beginning of a piece of work, without the bullet.
+fn note(line: &str) -> Option<String> {
+    let text = line.trim().strip_prefix('•')?.trim_end_matches(['.', ' ']);
+    let text: String = text.chars().filter(|c| c.is_ascii()).collect();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    (!words.is_empty()).then(|| words.join(" "))
+}
+
+/// What kind's last words usually mean.
+fn meaning(said: &str) -> Option<&'static str> {
+    let has = |text: &str| said.contains(text);
+    if has("port is already allocated") || has("address already in use") {
+        Some("another program took the port in the meantime; run it again and the next free port is taken")
+    } else if has("no space left on device") {
+        Some("Docker's disk is full; see `wplab doctor`")
+    } else if has("too many open files") || has("inotify") {
+        Some("the machine's inotify limits are too low; see `wplab doctor`")
+    } else if has("could not find a log line that matches") {
+        Some(
+            "a node did not boot; `docker logs` of the node container says why, and the usual reasons are low inotify limits and a node image that does not want this machine's cgroup version",
+        )
+    } else if has("unable to apply caps") || has("operation not permitted") {
+        Some("this engine cannot run privileged containers; see `wplab doctor`")
+    } else if has("failed to init node with kubeadm") {
+        Some(
+            "Kubernetes did not start on the control plane; the usual reasons are a slow or full disk and too little memory",
+        )
+    } else if has("failed to join node with kubeadm") {
+        Some("a worker could not join the control plane; the usual reason is too little memory")
+    } else if has("Cannot connect to the Docker daemon") {
+        Some("the Docker engine went away")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_lines_become_notes() {
+        assert_eq!(
+            note(" • Ensuring node image (wplab/node-of-zoo:latest) 🖼  ..."),
+            Some("Ensuring node image (wplab/node-of-zoo:latest)".into())
+        );
+        assert_eq!(note(" • Starting control-plane 🕹️  ...").as_deref(), Some("Starting control-plane"));
+        assert_eq!(note(" ✓ Starting control-plane 🕹️"), None);
+        assert_eq!(note("Set kubectl context to \"kind-zoo\""), None);
+    }
+
+    #[test]
+    fn last_words_get_their_usual_meaning() {
+        assert!(
+            meaning("Bind for 127.0.0.1:8080 failed: port is already allocated")
+                .is_some_and(|m| m.contains("next free"))
+        );
+        assert!(meaning("write /x: no space left on device").is_some_and(|m| m.contains("full")));
+        assert_eq!(meaning("something new"), None);
+    }
+}

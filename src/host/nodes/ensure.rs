@@ -1,0 +1,251 @@
+//! The nodes: looks at the containers that are there, starts, completes or makes them ([`super::create`]).
+//!
+//! `kind` writes the kubeconfig after everything else, so a cluster without one was never finished and holds nothing.
+//! Whether a finished cluster is whole only Kubernetes can say; the caller looks for us ([`ClusterLook`]).
+
+use std::{collections::BTreeMap, future::Future, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use tokio::sync::Notify;
+
+use crate::{
+    host::{
+        Host,
+        docker::{Container, Docker},
+        lock::{self, LabLock},
+        nodes::{
+            create::{create, export_kubeconfig, network},
+            rules,
+            there::{
+                CLUSTER_LABEL, Nodes, NotOurs, containers, frontend_port, kubeconfig_path, node_names, remove_leftovers,
+            },
+        },
+    },
+    run::{
+        StepCx, Stepped,
+        wait::{Look, TimedOut},
+    },
+    spec::{LabName, LabSpec},
+};
+
+/// How long the API server of a finished cluster may be silent: nodes that were just started need a minute or two.
+const API_PATIENCE: Duration = Duration::from_mins(3);
+/// The same for one that may never have been finished.
+const DOUBTFUL_PATIENCE: Duration = Duration::from_secs(20);
+const EVERY: Duration = Duration::from_secs(1);
+
+/// What one look at a cluster through its API found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClusterLook {
+    /// The API answers, every expected Node object is there, and so is what `kind` installs last.
+    Whole,
+    /// Something of that is missing, and nothing of a lab is in it: it may be thrown away.
+    Unfinished(String),
+    /// Something is missing, but a lab is in it: it must not be thrown away.
+    InUse(String),
+    /// The API does not answer (yet), and what was seen instead.
+    Silent(String),
+}
+
+/// Makes sure that the lab's nodes run: starts those that are stopped, throws away what an interrupted creation left,
+/// makes what is not there. `look` looks at the cluster of a kubeconfig once.
+///
+/// # Errors
+/// [`NotOurs`]; the nodes that are there are not those of the lab file, or are damaged though a lab is in them; `kind`
+/// failed ([`CommandFailed`](crate::host::process::CommandFailed) with what it usually means); the API of nodes that are there stays silent ([`TimedOut`]).
+pub async fn ensure<F>(
+    cx: StepCx,
+    host: &Host,
+    spec: &LabSpec,
+    lock: &LabLock,
+    node_image: &str,
+    settled: &Notify,
+    look: impl Fn(PathBuf) -> F,
+) -> Result<Stepped<Nodes>>
+where
+    F: Future<Output = ClusterLook>,
+{
+    let docker = &host.docker;
+    let there = containers(docker, &spec.name).await?;
+    if let Err(error) = NotOurs::check(&spec.name, &there) {
+        // Taking the lock made a folder for a lab that will never be.
+        let _ = lock::remove_folder(&lock::folder(&spec.name), lock::Only::OurLock);
+        return Err(error.into());
+    }
+    if let Err(error) = rules::ensure().await {
+        cx.say(format!("cluster addresses may leave this machine: {error:#}"));
+    }
+    if !there.is_empty() {
+        let (started, left) = start_stopped(&cx, docker, there).await?;
+        if let Some(nodes) = keep(&cx, host, spec, &left, look).await? {
+            let detail = format!("{} nodes", nodes.all.len());
+            settled.notify_one();
+            return Ok(Stepped::changed(started, nodes, detail));
+        }
+        remove_leftovers(&cx, docker, &left).await?;
+        // Of the cluster that is gone; were it there, the next run would take the new one for finished.
+        let _ = std::fs::remove_file(kubeconfig_path(&spec.name));
+    }
+    settled.notify_one();
+    let nodes = create(&cx, host, spec, lock, node_image).await?;
+    let detail = format!("{} nodes on Docker network {}", nodes.all.len(), network(&spec.name));
+    Ok(Stepped::done(nodes, detail))
+}
+
+/// Starts stopped nodes and lists the containers again: only a running one shows its port.
+async fn start_stopped(cx: &StepCx, docker: &Docker, there: Vec<Container>) -> Result<(bool, Vec<Container>)> {
+    let stopped: Vec<&Container> = there.iter().filter(|c| !c.running).collect();
+    if stopped.is_empty() {
+        return Ok((false, there));
+    }
+    // The control plane first: workers look for it when they boot.
+    let (first, rest): (Vec<&Container>, Vec<&Container>) =
+        stopped.into_iter().partition(|c| c.name.ends_with("-control-plane"));
+    let mut seen = Vec::new();
+    for container in first.into_iter().chain(rest) {
+        cx.say(format!("starting {}, which was stopped", container.name));
+        // A node that died while it was being made may never start again; whether that matters is decided by the rest.
+        if let Err(error) = docker.start(&container.name).await {
+            cx.say(format!("{} does not start: {error:#}", container.name));
+        }
+        seen.push(container.labels.get(CLUSTER_LABEL).cloned().unwrap_or_default());
+    }
+    let label = BTreeMap::from([(CLUSTER_LABEL.to_owned(), seen.swap_remove(0))]);
+    Ok((true, docker.containers(&label).await.context("cannot list the nodes after starting them")?))
+}
+
+/// What to do about containers that are there, before the API is asked.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// All are there and run.
+    Ask,
+    /// Some are missing or do not run; the API is asked what would be lost.
+    Damaged(String),
+    /// They cannot be what the lab file asks for.
+    Differs(String),
+    /// Nothing can be kept.
+    Remove,
+}
+
+fn judge(lab: &LabName, workers: u8, there: &[(&str, bool)], finished: bool) -> Verdict {
+    let wanted = node_names(lab, workers);
+    let running = |name: &str| there.iter().any(|(n, running)| *n == name && *running);
+    if !running(&wanted[0]) {
+        // The cluster's whole state was on the control plane.
+        return if there.iter().any(|(n, _)| *n == wanted[0]) && finished {
+            Verdict::Damaged(format!("its control plane {} does not run", wanted[0]))
+        } else {
+            Verdict::Remove
+        };
+    }
+    let extra = there.iter().filter(|(name, _)| !wanted.iter().any(|w| w == name)).count();
+    if extra > 0 && finished {
+        let there = there.len() - 1;
+        return Verdict::Differs(format!("lab {lab} has {there} workers and the lab file asks for {workers}"));
+    }
+    let missing: Vec<&str> = wanted.iter().map(String::as_str).filter(|name| !running(name)).collect();
+    match (missing.is_empty() && extra == 0, finished) {
+        (true, _) => Verdict::Ask,
+        (false, true) => Verdict::Damaged(format!(
+            "{} missing or stopped (or the lab file asks for more workers than it has)",
+            missing.join(" and ")
+        )),
+        (false, false) => Verdict::Remove,
+    }
+}
+
+/// The nodes, if what is there can be kept; `None` when it has to go.
+async fn keep<F>(
+    cx: &StepCx,
+    host: &Host,
+    spec: &LabSpec,
+    there: &[Container],
+    look: impl Fn(PathBuf) -> F,
+) -> Result<Option<Nodes>>
+where
+    F: Future<Output = ClusterLook>,
+{
+    let lab = &spec.name;
+    let kubeconfig = kubeconfig_path(lab);
+    let finished = kubeconfig.is_file();
+    let seen: Vec<(&str, bool)> = there.iter().map(|c| (c.name.as_str(), c.running)).collect();
+    let damage = match judge(lab, spec.cluster.workers, &seen, finished) {
+        Verdict::Remove => return Ok(None),
+        Verdict::Differs(how) => bail!("{how}; nodes cannot be added to a kind cluster: run `wplab down {lab}` first"),
+        Verdict::Damaged(how) => Some(how),
+        Verdict::Ask => None,
+    };
+    if !finished && let Err(error) = export_kubeconfig(host, lab, &kubeconfig).await {
+        cx.say(format!("the cluster was never finished: {error:#}"));
+        return Ok(None);
+    }
+    let lost = |how: &str| format!("lab {lab} is damaged: {how}; run `wplab down {lab}`, then `wplab up` again");
+    let patience = if finished { API_PATIENCE } else { DOUBTFUL_PATIENCE };
+    let seen = cx
+        .until("the API server", patience, EVERY, || {
+            let seen = look(kubeconfig.clone());
+            async {
+                Ok(match seen.await {
+                    ClusterLook::Silent(why) => Look::NotYet(why),
+                    other => Look::Ready(other),
+                })
+            }
+        })
+        .await;
+    match seen {
+        Ok(ClusterLook::Whole | ClusterLook::Silent(_)) if damage.is_none() => {}
+        Ok(ClusterLook::Unfinished(why)) => {
+            cx.say(format!("the cluster was never finished: {why}"));
+            return Ok(None);
+        }
+        Ok(ClusterLook::InUse(why)) => bail!(lost(damage.as_deref().unwrap_or(&why))),
+        Ok(_) => bail!(lost(damage.as_deref().unwrap_or("its API server does not answer"))),
+        Err(error) if !finished && error.is::<TimedOut>() => {
+            let _ = std::fs::remove_file(&kubeconfig);
+            return Ok(None);
+        }
+        Err(error) => {
+            return Err(error.context(
+                damage.map_or_else(|| "the nodes run, but Kubernetes does not answer".into(), |how| lost(&how)),
+            ));
+        }
+    }
+    let all = node_names(lab, spec.cluster.workers);
+    let Some(port) = there.iter().find_map(frontend_port) else {
+        bail!(lost("its control plane maps no port to the frontend"));
+    };
+    Ok(Some(Nodes { kubeconfig, control_plane: all[0].clone(), all, port, created: false }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lab() -> LabName {
+        LabName::new("zoo").expect("a name")
+    }
+
+    #[test]
+    fn what_is_there_is_kept_asked_about_or_removed() {
+        const CP: (&str, bool) = ("zoo-control-plane", true);
+        const W: (&str, bool) = ("zoo-worker", true);
+        const MISSING: &str = "zoo-worker missing or stopped (or the lab file asks for more workers than it has)";
+        let damaged = |text: &str| Verdict::Damaged(text.into());
+        let differs = Verdict::Differs("lab zoo has 2 workers and the lab file asks for 1".into());
+        type Case<'a> = (&'a [(&'a str, bool)], bool, Verdict);
+        let cases: [Case<'_>; 9] = [
+            (&[CP, W], true, Verdict::Ask),
+            (&[CP, W], false, Verdict::Ask),
+            (&[CP], false, Verdict::Remove),
+            (&[CP], true, damaged(MISSING)),
+            (&[CP, ("zoo-worker", false)], true, damaged(MISSING)),
+            (&[W], true, Verdict::Remove),
+            (&[("zoo-control-plane", false), W], false, Verdict::Remove),
+            (&[("zoo-control-plane", false), W], true, damaged("its control plane zoo-control-plane does not run")),
+            (&[CP, W, ("zoo-worker2", true)], true, differs),
+        ];
+        for (there, finished, want) in cases {
+            assert_eq!(judge(&lab(), 1, there, finished), want, "{there:?} finished: {finished}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What there is of labs on this machine, told by labels alone: listing them, and removing one however little is left.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::{
+    host::{
+        docker::{Container, Docker},
+        lock::{self, LabLock},
+        nodes::{
+            rules,
+            there::{self, NotOurs},
+        },
+    },
+    labels,
+    spec::LabName,
+};
+
+/// A lab on this machine, as far as its node containers tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LabOnHost {
+    /// Its name.
+    pub name: String,
+    /// Node containers that run.
+    pub running: usize,
+    /// Node containers in all.
+    pub nodes: usize,
+    /// The frontend's port on 127.0.0.1; unknown while the control plane is stopped.
+    pub port: Option<u16>,
+}
+
+/// What [`remove`] removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Removed {
+    /// Node containers with their volumes.
+    pub containers: Vec<String>,
+    /// Docker networks.
+    pub networks: Vec<String>,
+    /// Images derived for this lab (not the images that labs share).
+    pub images: Vec<String>,
+    /// The lab's folder, when there was more in it than our own lock.
+    pub folder: Option<PathBuf>,
+    /// The packet filter rules of [`rules`], which go with the last lab.
+    pub rules: bool,
+}
+
+impl Removed {
+    /// Nothing was there.
+    pub fn is_empty(&self) -> bool {
+        let Removed { containers, networks, images, folder, rules: _ } = self;
+        containers.is_empty() && networks.is_empty() && images.is_empty() && folder.is_none()
+    }
+}
+
+/// All labs on this machine, by name.
+///
+/// # Errors
+/// The engine does not answer.
+pub async fn labs(docker: &Docker) -> Result<Vec<LabOnHost>> {
+    let ours = BTreeMap::from([(labels::PART_OF.to_owned(), labels::PART_OF_VALUE.to_owned())]);
+    Ok(by_name(&docker.containers(&ours).await.context("cannot list the labs' containers")?))
+}
+
+fn by_name(containers: &[Container]) -> Vec<LabOnHost> {
+    let mut labs = BTreeMap::new();
+    for container in containers.iter().filter(|c| c.labels.contains_key(there::CLUSTER_LABEL)) {
+        let Some(name) = container.labels.get(labels::LAB) else { continue };
+        let empty = LabOnHost { name: name.clone(), running: 0, nodes: 0, port: None };
+        let lab = labs.entry(name.clone()).or_insert(empty);
+        lab.nodes += 1;
+        lab.running += usize::from(container.running);
+        lab.port = lab.port.or(there::frontend_port(container));
+    }
+    labs.into_values().collect()
+}
+
+/// Removes everything of the locked lab from this machine: containers, network, derived images, folder; and, with the
+/// last lab, the packet filter rules. Needs neither `kind` nor a cluster that answers; what is gone already is no error.
+///
+/// # Errors
+/// [`NotOurs`] when there is nothing of ours but a cluster of that name; or the engine refuses something.
+pub async fn remove(docker: &Docker, lock: &LabLock) -> Result<Removed> {
+    let lab = lock.lab();
+    let mine = labels::of_lab(lab);
+    let mut removed = Removed::default();
+    for container in docker.containers(&mine).await.context("cannot list the lab's containers")? {
+        docker.remove_container(&container.name).await.with_context(|| format!("cannot remove {}", container.name))?;
+        removed.containers.push(container.name);
+    }
+    removed.networks = docker.remove_networks(&mine).await.context("cannot remove the lab's network")?;
+    removed.images = remove_images(docker, lab).await?;
+    removed.folder = lock::remove_folder(&lock::folder(lab), lock::Only::Whatever)?;
+    if removed.is_empty() {
+        NotOurs::check(lab, &there::containers(docker, lab).await?)?;
+    }
+    if labs(docker).await?.is_empty() {
+        // Not being root, or without iptables, there are no rules of ours either.
+        removed.rules = rules::remove().await.unwrap_or(false);
+    }
+    Ok(removed)
+}
+
+/// Removes the images that were derived for this lab.
+pub(crate) async fn remove_images(docker: &Docker, lab: &LabName) -> Result<Vec<String>> {
+    let mut removed = Vec::new();
+    for (id, tags) in docker.images_labelled(&labels::of_lab(lab)).await.context("cannot list the lab's images")? {
+        let names = if tags.is_empty() { vec![id] } else { tags };
+        for name in names {
+            if docker.remove_image(&name).await.with_context(|| format!("cannot remove the image {name}"))? {
+                removed.push(name);
+            }
+        }
+    }
+    Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container(name: &str, lab: &str, running: bool, ports: &[(u16, u16)]) -> Container {
+        let mut marks = labels::of_lab(&LabName::new(lab).expect("a name"));
+        marks.insert(there::CLUSTER_LABEL.to_owned(), lab.to_owned());
+        Container { name: name.to_owned(), running, image: String::new(), labels: marks, ports: ports.to_vec() }
+    }
+
+    #[test]
+    fn labs_are_told_apart_by_their_labels() {
+        let mut passer_by = container("x", "zoo", true, &[]);
+        passer_by.labels.remove(there::CLUSTER_LABEL);
+        let there = [
+            container("b-worker", "b", false, &[]),
+            container("a-control-plane", "a", true, &[(6443, 40001), (there::NODE_PORT, 8080)]),
+            container("a-worker", "a", false, &[]),
+            passer_by,
+        ];
+        let a = LabOnHost { name: "a".into(), running: 1, nodes: 2, port: Some(8080) };
+        let b = LabOnHost { name: "b".into(), running: 0, nodes: 1, port: None };
+        assert_eq!(by_name(&there), [a, b]);
+    }
+}

@@ -1,0 +1,15 @@
+//! The lab's nodes, which are containers: whoever makes, finds, guards or removes them.
+
+mod config;
+mod create;
+mod ensure;
+pub mod guard;
+pub mod labs;
+pub mod rules;
+mod there;
+
+pub(crate) use self::{create::version_command, there::containers};
+pub use self::{
+    ensure::{ClusterLook, ensure},
+    there::{CLUSTER_LABEL, Kind, NODE_PORT, Nodes, NotOurs, frontend_port, kubeconfig_path, node_names},
+};

@@ -1,0 +1,139 @@
+//! What there is of one lab's nodes: their names, their containers, what was left of a creation, and whose they are.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::{
+    host::{
+        docker::{Container, Docker},
+        lock,
+    },
+    labels,
+    run::StepCx,
+    spec::LabName,
+};
+
+/// The port of every node on which the frontend's Service listens; the control plane's is mapped to 127.0.0.1.
+pub const NODE_PORT: u16 = 30080;
+/// kind's own label on node containers; its value is the cluster's name.
+pub const CLUSTER_LABEL: &str = "io.x-k8s.kind.cluster";
+
+/// The `kind` executable.
+#[derive(Clone, Debug, Serialize)]
+pub struct Kind {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its version, as `0.33.0`.
+    pub version: String,
+}
+
+/// A cluster that is there.
+#[derive(Clone, Debug)]
+pub struct Nodes {
+    /// The lab's own kubeconfig file.
+    pub kubeconfig: PathBuf,
+    /// The control plane's container, which is also the Node's name.
+    pub control_plane: String,
+    /// All node containers, control plane first.
+    pub all: Vec<String>,
+    /// The frontend's port on 127.0.0.1.
+    pub port: u16,
+    /// The nodes are new.
+    pub created: bool,
+}
+
+/// A kind cluster of this name exists and carries no labels of ours: it is never touched.
+#[derive(Clone, Debug)]
+pub struct NotOurs {
+    /// The name.
+    pub lab: LabName,
+    /// The containers without our labels.
+    pub containers: Vec<String>,
+}
+
+impl fmt::Display for NotOurs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (lab, containers) = (&self.lab, self.containers.join(", "));
+        write!(
+            f,
+            "the kind cluster {lab} was not made by wplab and is left alone ({containers}); choose another lab name"
+        )
+    }
+}
+
+impl std::error::Error for NotOurs {}
+
+impl NotOurs {
+    /// All of these containers of the cluster `lab` are ours.
+    pub(crate) fn check(lab: &LabName, containers: &[Container]) -> Result<(), NotOurs> {
+        let mine = labels::of_lab(lab);
+        let foreign = |c: &&Container| !mine.iter().all(|(name, value)| c.labels.get(name) == Some(value));
+        let containers: Vec<String> = containers.iter().filter(foreign).map(|c| c.name.clone()).collect();
+        if containers.is_empty() { Ok(()) } else { Err(NotOurs { lab: lab.clone(), containers }) }
+    }
+}
+
+/// The names of a lab's nodes as kind gives them, control plane first.
+pub fn node_names(lab: &LabName, workers: u8) -> Vec<String> {
+    let worker = |i: u8| if i == 1 { format!("{lab}-worker") } else { format!("{lab}-worker{i}") };
+    std::iter::once(format!("{lab}-control-plane")).chain((1..=workers).map(worker)).collect()
+}
+
+/// Where a lab's kubeconfig is.
+pub fn kubeconfig_path(lab: &LabName) -> PathBuf {
+    lock::folder(lab).join("kubeconfig")
+}
+
+/// The port of 127.0.0.1 that a control plane's container maps to the frontend; nothing while it is stopped.
+pub fn frontend_port(container: &Container) -> Option<u16> {
+    container.ports.iter().find(|(inside, _)| *inside == NODE_PORT).map(|(_, outside)| *outside)
+}
+
+/// All containers of the kind cluster with this name, ours or not.
+pub(crate) async fn containers(docker: &Docker, lab: &LabName) -> Result<Vec<Container>> {
+    let label = BTreeMap::from([(CLUSTER_LABEL.to_owned(), lab.to_string())]);
+    docker.containers(&label).await.with_context(|| format!("cannot list the containers of the cluster {lab}"))
+}
+
+/// Removes what an interrupted creation left.
+pub(crate) async fn remove_leftovers(cx: &StepCx, docker: &Docker, left: &[Container]) -> Result<()> {
+    for container in left {
+        cx.say(format!("removing {}, left by an interrupted creation", container.name));
+        docker.remove_container(&container.name).await.with_context(|| format!("cannot remove {}", container.name))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lab() -> LabName {
+        LabName::new("zoo").expect("a name")
+    }
+
+    #[test]
+    fn names_are_those_that_kind_gives() {
+        assert_eq!(node_names(&lab(), 3), ["zoo-control-plane", "zoo-worker", "zoo-worker2", "zoo-worker3"]);
+        assert_eq!(node_names(&lab(), 0), ["zoo-control-plane"]);
+    }
+
+    #[test]
+    fn a_cluster_without_our_labels_is_not_ours() {
+        let container = |labels| Container {
+            name: "zoo-control-plane".into(),
+            running: true,
+            image: String::new(),
+            labels,
+            ports: Vec::new(),
+        };
+        assert!(NotOurs::check(&lab(), &[container(labels::of_lab(&lab()))]).is_ok());
+        let other = LabName::new("ark").expect("a name");
+        for foreign in [BTreeMap::new(), labels::of_lab(&other)] {
+            let error = NotOurs::check(&lab(), &[container(foreign)]).expect_err("not ours");
+            assert_eq!(error.containers, ["zoo-control-plane"]);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Keeps what is known up to date by watches: the members' pods through the API server, and each member's status over a
+//! connection to its supervisor.
+
+use std::collections::BTreeMap;
+
+use futures_util::StreamExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, ResourceExt,
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Event, watcher},
+    },
+};
+use tokio::task::AbortHandle;
+
+use super::{
+    follow,
+    known::{Observations, PodView},
+    log,
+};
+use crate::labels::{COMPONENT, Component};
+
+/// The label selector of the members' pods.
+pub(super) fn selector() -> String {
+    format!("{COMPONENT}={}", Component::Database.as_str())
+}
+
+/// Watches pods and members; never ends.
+pub(super) async fn watch(api: Api<Pod>, observed: Observations) {
+    let config = watcher::Config::default().labels(&selector());
+    let mut events = Box::pin(watcher(api, config).default_backoff());
+    let mut listing = Vec::new();
+    let mut followers = Followers::default();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Init) => listing.clear(),
+            Ok(Event::InitApply(pod)) => listing.push(PodView::of(&pod)),
+            Ok(Event::InitDone) => observed.all(std::mem::take(&mut listing)),
+            Ok(Event::Apply(pod)) => observed.pod(PodView::of(&pod)),
+            Ok(Event::Delete(pod)) => observed.gone(&pod.name_any(), &pod.uid().unwrap_or_default()),
+            Err(error) => {
+                log::warn("the pods cannot be watched", &[("why", error.to_string().into())]);
+            }
+        }
+        followers.keep_up(&observed);
+    }
+}
+
+/// One connection per member; what is left behind is ended.
+#[derive(Default)]
+struct Followers(BTreeMap<String, (String, String, AbortHandle)>);
+
+impl Followers {
+    fn keep_up(&mut self, observed: &Observations) {
+        let pods: BTreeMap<String, PodView> = observed.pods();
+        self.0.retain(|name, (uid, address, task)| {
+            let same = |pod: &PodView| pod.uid == *uid && pod.address.as_ref() == Some(address);
+            let stays = pods.get(name).is_some_and(same);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for (name, pod) in pods {
+            let Some(address) = pod.address.filter(|_| !self.0.contains_key(&name)) else { continue };
+            let task = tokio::spawn(follow::follow(observed.clone(), name.clone(), pod.uid.clone(), address.clone()));
+            self.0.insert(name, (pod.uid, address, task.abort_handle()));
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What differs between the servers that speak Galera, as data. Their option files are `manifests/galera/FLAVOUR-*.cnf`.
+//!
+//! What is relied on, of the public images and of the package-built one alike, is in `lab/images/README.md`. Nothing of an
+//! image's own entrypoint, configuration or shell is used.
+
+use anyhow::Result;
+
+use crate::wire::sql::literal;
+
+/// One flavour.
+#[derive(Debug)]
+pub(super) struct Flavour {
+    /// As in `WPLAB_FLAVOUR`, in the lab file, and in the names of the option files.
+    pub(super) name: &'static str,
+    /// The server's program.
+    pub(super) server: &'static str,
+    /// How a data directory is made.
+    pub(super) install: Install,
+    /// How a whole member is copied.
+    pub(super) sst_method: &'static str,
+    /// What the account for copying may do; `None` where the server makes itself one.
+    pub(super) sst_privileges: Option<&'static str>,
+    /// Whether `wsrep_on` is a start option, off by default.
+    pub(super) wsrep_on: bool,
+    /// Whether the provider must be told of the certificate; the other flavour passes on the server's own.
+    pub(super) provider_tls: bool,
+    /// More for reading the position, so that it is printed.
+    pub(super) recover_args: &'static [&'static str],
+    /// Statements before all others in a new data directory.
+    pub(super) preamble: &'static str,
+    /// The collation of the site's database: the server's own default in its option file.
+    pub(super) collation: &'static str,
+}
+
+/// How a data directory is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Install {
+    /// By this program, which takes `--extra-file`.
+    Script(&'static str),
+    /// By the server itself, with `--initialize-insecure` and `--init-file`.
+    Server,
+}
+
+/// MariaDB 11.8 with Galera 4.
+pub(super) static MARIADB: Flavour = Flavour {
+    name: "mariadb",
+    server: "mariadbd",
+    install: Install::Script("mariadb-install-db"),
+    sst_method: "mariabackup",
+    sst_privileges: Some("RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR, REPLICA MONITOR"),
+    wsrep_on: true,
+    provider_tls: true,
+    recover_args: &[],
+    // The installer leaves the tables of accounts closed, and an account for whoever ran it.
+    preamble: "FLUSH PRIVILEGES;\nDROP USER IF EXISTS mysql@localhost;\n",
+    collation: "utf8mb4_unicode_ci",
+};
+
+/// Percona XtraDB Cluster 8.4.
+pub(super) static PERCONA: Flavour = Flavour {
+    name: "percona",
+    server: "mysqld",
+    install: Install::Server,
+    sst_method: "xtrabackup-v2",
+    sst_privileges: None,
+    wsrep_on: false,
+    provider_tls: false,
+    // The position is a note, and notes are not logged by default.
+    recover_args: &["--log-error-verbosity=3"],
+    preamble: "",
+    collation: "utf8mb4_0900_ai_ci",
+};
+
+impl Flavour {
+    /// The flavour of this name.
+    pub(super) fn named(name: &str) -> Option<&'static Flavour> {
+        [&MARIADB, &PERCONA].into_iter().find(|flavour| flavour.name == name)
+    }
+
+    /// The statements of a new data directory, one per line: three accounts at most, and the site's database. Members that
+    /// join get them with the copy.
+    ///
+    /// # Errors
+    /// A password cannot be read.
+    pub(super) fn init_sql(&self, password: impl Fn(&str) -> Result<String>) -> Result<String> {
+        let mut sql = self.preamble.to_owned();
+        sql += &format!("ALTER USER root@localhost IDENTIFIED BY {};\n", literal(&password("root")?));
+        if let Some(privileges) = self.sst_privileges {
+            sql += &format!("CREATE USER sst@localhost IDENTIFIED BY {};\n", literal(&password("sst")?));
+            sql += &format!("GRANT {privileges} ON *.* TO sst@localhost;\n");
+        }
+        sql += &format!("CREATE DATABASE wordpress CHARACTER SET utf8mb4 COLLATE {};\n", self.collation);
+        sql += &format!("CREATE USER wordpress@'%' IDENTIFIED BY {};\n", literal(&password("wordpress")?));
+        sql += "GRANT ALL ON wordpress.* TO wordpress@'%';\n";
+        Ok(sql)
+    }
+}

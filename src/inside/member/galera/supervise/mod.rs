@@ -1,0 +1,272 @@
+//! The member's loop: look, decide, do. Without a server it waits for the election (`standby`); with one it watches over it.
+//! Nothing is ever given up, so the container does not crash-loop while it waits for others.
+
+mod standby;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tokio::time::Instant;
+
+use super::{
+    config::Config,
+    decide::{Decision, Phase, Position, Record, decide},
+    look,
+    reporter::{Reporter, Wanted},
+    volume::Volume,
+    watch::{ALONE, Course, Place, Verdict},
+};
+use crate::{
+    inside::{
+        log,
+        member::{
+            http,
+            process::Process,
+            status::{Board, GaleraFacts, State},
+            turns::{Turns, pause},
+        },
+        told_to_stop,
+    },
+    wire::sql::Session,
+};
+
+/// How long the server may take to stop; less than the pod's grace period.
+const STOPPING: Duration = Duration::from_secs(45);
+/// The same, when it is started again at once: one whose Galera has failed may never end by itself.
+const RESTARTING: Duration = Duration::from_secs(10);
+
+/// Runs the member until SIGTERM or SIGINT.
+///
+/// # Errors
+/// The pod cannot do its work at all: the port is taken, there is no server, the operating system refuses.
+pub(super) async fn run(config: Config) -> Result<()> {
+    let program = config.flavour.server;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    ensure!(std::env::split_paths(&path).any(|dir| dir.join(program).is_file()), "this image has no {program}");
+    let board = Board::new(&config.name);
+    let (told, turns) = (told_to_stop()?, Turns::begin()?);
+    http::serve(config.status_port, board.clone()).await?;
+    let reporter = Reporter::start(config.registry()?);
+    let mut member = Member::new(config, board, reporter);
+    tokio::select! {
+        () = member.live(turns) => {}
+        () = told => {}
+    }
+    member.stop().await
+}
+
+/// A member at work.
+struct Member {
+    config: Config,
+    volume: Volume,
+    board: Board,
+    reporter: Reporter,
+    /// How far the stopped data goes; `None` when that is not known: a server runs, or has run since it was read.
+    position: Option<Position>,
+    /// Whether etcd has been told of it.
+    reported: bool,
+    server: Option<Process>,
+    session: Option<Session>,
+    /// The way of the running server.
+    course: Course,
+    /// Since when it could have joined but for another one that is joining.
+    polite_since: Option<Instant>,
+    /// Since when a server that joins has had nobody in the cluster to join.
+    hopeless_since: Option<Instant>,
+    /// How often in a row the server ended by itself, and when something may be tried again.
+    falls: u32,
+    not_before: Instant,
+}
+
+impl Member {
+    fn new(config: Config, board: Board, reporter: Reporter) -> Member {
+        let volume = Volume::new(&config.paths.volume, &config.name);
+        let course = Course::begin(true);
+        let not_before = Instant::now();
+        Member {
+            config,
+            volume,
+            board,
+            reporter,
+            position: None,
+            reported: false,
+            server: None,
+            session: None,
+            course,
+            polite_since: None,
+            hopeless_since: None,
+            falls: 0,
+            not_before,
+        }
+    }
+
+    async fn live(&mut self, mut turns: Turns) {
+        loop {
+            turns.next(self.server.as_ref().and_then(Process::pid)).await;
+            let done = self.turn().await;
+            let trouble = done.err().map_or_else(|| self.reporter.trouble(), |error| format!("{error:#}"));
+            self.board.trouble(&trouble);
+        }
+    }
+
+    async fn turn(&mut self) -> Result<()> {
+        self.notice_end()?;
+        if self.server.is_some() {
+            self.watch().await
+        } else if Instant::now() >= self.not_before {
+            self.stand_by().await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Takes note of a server that has ended by itself.
+    fn notice_end(&mut self) -> Result<()> {
+        let Some(ended) = self.server.as_mut().map(Process::ended).transpose()?.flatten() else { return Ok(()) };
+        self.forget_server();
+        let pause = pause(self.falls);
+        self.falls += 1;
+        self.not_before = Instant::now() + pause;
+        let times = match self.falls {
+            1 => "once".to_owned(),
+            times => format!("{times} times in a row"),
+        };
+        let note = format!("the server ended by itself {times} ({ended:?}); its log says why");
+        self.board.enter(State::Starting, &note);
+        Ok(())
+    }
+
+    fn forget_server(&mut self) {
+        (self.server, self.session, self.position) = (None, None, None);
+        self.board.change(|status| status.galera = None);
+    }
+
+    /// With a server: look, report, and restart it where it does not help itself.
+    async fn watch(&mut self) -> Result<()> {
+        if !self.course.was_serving() && self.volume.copying() {
+            self.volume.expect_copy()?;
+        }
+        let facts = self.look().await;
+        let present = facts.as_ref().is_some_and(GaleraFacts::serves);
+        self.board.change(|status| {
+            status.has_data |= present;
+            status.galera.clone_from(&facts);
+        });
+        let Some(facts) = facts else {
+            self.board.enter(self.course.starting(), "the server does not answer yet");
+            return self.leave_hopeless_join().await;
+        };
+        self.hopeless_since = None;
+        let place = self.course.observe(&facts, Instant::now());
+        self.board.enter(place.state(&facts), &place.note(&facts));
+        match place {
+            Place::Serving => self.serve(&facts)?,
+            Place::CutOff | Place::Closed if self.course.was_serving() => {
+                self.want(Phase::NonPrimary, &facts, None);
+            }
+            _ => {}
+        }
+        let verdict = self.course.verdict(Instant::now());
+        match verdict {
+            Verdict::Stay => Ok(()),
+            Verdict::Restart(reason) => self.restart(reason).await,
+            Verdict::StopIfOthersEnded(reason) => {
+                let seen = self.reporter.snapshot().await?;
+                let ended = |name: &String| {
+                    let record = seen.members.get(name).map(|found| &found.record);
+                    record.is_some_and(|record| record.phase == Phase::Waiting)
+                };
+                let mut others = self.config.members.iter().filter(|name| **name != self.config.name);
+                if others.all(ended) { self.restart(reason).await } else { Ok(()) }
+            }
+            Verdict::StopUnlessOthers(reason) => {
+                // While etcd is silent nobody could be elected, so nothing is gained by stopping.
+                let seen = self.reporter.snapshot().await?;
+                match decide(&self.config.name, &self.config.members, &seen) {
+                    Decision::Join { .. } => Ok(()),
+                    _ => self.restart(reason).await,
+                }
+            }
+        }
+    }
+
+    /// A server that joins does not answer, and does not notice for minutes that those it would get its data from have ended:
+    /// then everybody would wait for it.
+    async fn leave_hopeless_join(&mut self) -> Result<()> {
+        if self.course.starting() != State::Joining {
+            return Ok(());
+        }
+        let before = self.hopeless_since.take();
+        let seen = self.reporter.snapshot().await?;
+        if let Decision::Join { .. } = decide(&self.config.name, &self.config.members, &seen) {
+            return Ok(());
+        }
+        let since = before.unwrap_or_else(Instant::now);
+        self.hopeless_since = Some(since);
+        if since.elapsed() < ALONE {
+            return Ok(());
+        }
+        self.hopeless_since = None;
+        self.restart("nobody is in the cluster that this member is joining").await
+    }
+
+    fn serve(&mut self, facts: &GaleraFacts) -> Result<()> {
+        self.falls = 0;
+        if self.course.serves_first() {
+            self.volume.remember([self.config.name.clone()])?;
+            self.volume.copied()?;
+            log(&format!("part of cluster {} with {} members at {}", facts.cluster_uuid, facts.size, facts.seqno));
+            self.course.served(facts);
+        }
+        self.want(Phase::Primary, facts, Some(facts.cluster_uuid.clone()));
+        Ok(())
+    }
+
+    /// Reports without waiting for it. The position is the one at which the member last came into the cluster, so that
+    /// there is not a report for every commit.
+    fn want(&self, phase: Phase, facts: &GaleraFacts, cluster: Option<String>) {
+        let position = Position::At { uuid: facts.cluster_uuid.clone(), seqno: self.course.joined_at() };
+        // What Galera has written of its last stop says nothing of a server that runs, and is not read.
+        let record = Record {
+            phase,
+            position,
+            address: self.config.address.to_string(),
+            safe: false,
+            known: self.volume.known(),
+        };
+        self.reporter.want(Wanted { record, cluster });
+    }
+
+    async fn restart(&mut self, reason: &str) -> Result<()> {
+        log(&format!("restarting the server: {reason}"));
+        self.session = None;
+        if let Some(server) = self.server.as_mut() {
+            server.stop(RESTARTING).await?;
+        }
+        self.forget_server();
+        Ok(())
+    }
+
+    /// Looks at the running server; `None` when it does not answer.
+    async fn look(&mut self) -> Option<GaleraFacts> {
+        let mut session = match self.session.take() {
+            Some(session) => session,
+            None => look::connect(&self.config.paths).await.ok()?,
+        };
+        let facts = look::look(&mut session).await.ok()?;
+        self.session = Some(session);
+        Some(facts)
+    }
+
+    async fn stop(&mut self) -> Result<()> {
+        self.board.enter(State::Stopping, "");
+        self.session = None;
+        let stopped = match self.server.take() {
+            Some(mut server) => server.stop(STOPPING).await,
+            None => Ok(()),
+        };
+        // The record goes last: until then this member counts, and nobody is elected without it.
+        self.reporter.leave().await;
+        stopped.context("while stopping")
+    }
+}

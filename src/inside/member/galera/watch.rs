@@ -1,0 +1,193 @@
+//! The course of one running server, from its start to its end: where it stands in its cluster, for how long, and when it
+//! must be helped. Pure: time is passed in.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::inside::member::status::{GaleraFacts, State};
+
+/// How long Galera may be closed before the server is restarted: it does not open it again by itself. A copy or its last
+/// part that failed leaves it so, while the server lives on.
+const CLOSED: Duration = Duration::from_secs(5);
+/// How long a server may be without the majority before it stops for an election, when every other member has ended: then
+/// there is no majority that it could come back to.
+const LEFT_ALONE: Duration = Duration::from_secs(3);
+/// The same when others may run: their connection may come back by itself.
+pub(super) const ALONE: Duration = Duration::from_secs(20);
+/// How long it may be cut off beside others that have one.
+const CUT_OFF: Duration = Duration::from_secs(60);
+
+/// Where a server stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In the cluster with everything; perhaps giving a copy.
+    Serving,
+    /// In the cluster, but not with everything yet.
+    CatchingUp,
+    /// Without the majority.
+    CutOff,
+    /// Galera does not run in it any more, or not yet.
+    Closed,
+}
+
+/// What is to be done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing.
+    Stay,
+    /// Restart it.
+    Restart(&'static str),
+    /// Restart it if no other member runs a server.
+    StopIfOthersEnded(&'static str),
+    /// Restart it, unless others are in a cluster that it may find its way back to.
+    StopUnlessOthers(&'static str),
+}
+
+/// The course of one server.
+#[derive(Clone, Debug)]
+pub(super) struct Course {
+    bootstraps: bool,
+    place: Option<(Place, Instant)>,
+    joined_at: Option<i64>,
+}
+
+impl Course {
+    /// Of a server that is being started.
+    pub(super) fn begin(bootstraps: bool) -> Course {
+        Course { bootstraps, place: None, joined_at: None }
+    }
+
+    /// The state of a server that does not answer.
+    pub(super) fn starting(&self) -> State {
+        match (self.was_serving(), self.bootstraps) {
+            (true, _) => State::Starting,
+            (false, true) => State::Bootstrapping,
+            (false, false) => State::Joining,
+        }
+    }
+
+    /// Takes note of what the server says.
+    pub(super) fn observe(&mut self, facts: &GaleraFacts, now: Instant) -> Place {
+        let place = match facts.component.as_str() {
+            "Primary" if facts.state == "Synced" || facts.state == "Donor/Desynced" => Place::Serving,
+            "Primary" => Place::CatchingUp,
+            "non-Primary" => Place::CutOff,
+            _ => Place::Closed,
+        };
+        if self.place.is_none_or(|(before, _)| before != place) {
+            self.place = Some((place, now));
+        }
+        place
+    }
+
+    /// What is to be done, now.
+    pub(super) fn verdict(&self, now: Instant) -> Verdict {
+        let Some((place, since)) = self.place else { return Verdict::Stay };
+        let lasted = now.saturating_duration_since(since);
+        match place {
+            Place::Closed if lasted >= CLOSED => Verdict::Restart("Galera has closed, and does not open by itself"),
+            Place::CutOff if lasted >= CUT_OFF => Verdict::Restart("cut off for too long beside a cluster"),
+            Place::CutOff if lasted >= ALONE => {
+                Verdict::StopUnlessOthers("nobody has the majority; taking part in the election")
+            }
+            Place::CutOff if lasted >= LEFT_ALONE => {
+                Verdict::StopIfOthersEnded("every other member has ended; taking part in the election")
+            }
+            _ => Verdict::Stay,
+        }
+    }
+
+    /// Whether it has come into the cluster just now.
+    pub(super) fn serves_first(&self) -> bool {
+        self.joined_at.is_none()
+    }
+
+    /// It is in the cluster.
+    pub(super) fn served(&mut self, facts: &GaleraFacts) {
+        self.joined_at.get_or_insert(facts.seqno);
+    }
+
+    /// Whether it has ever been in the cluster.
+    pub(super) fn was_serving(&self) -> bool {
+        self.joined_at.is_some()
+    }
+
+    /// The last change it had when it came into the cluster; -1 before.
+    pub(super) fn joined_at(&self) -> i64 {
+        self.joined_at.unwrap_or(-1)
+    }
+}
+
+impl Place {
+    /// The member's state.
+    pub(super) fn state(self, facts: &GaleraFacts) -> State {
+        match self {
+            Place::Serving if facts.state == "Synced" => State::Synced,
+            Place::Serving => State::Donor,
+            Place::CatchingUp => State::Joining,
+            Place::CutOff | Place::Closed => State::NonPrimary,
+        }
+    }
+
+    /// What there is to say about it.
+    pub(super) fn note(self, facts: &GaleraFacts) -> String {
+        match self {
+            Place::Serving => String::new(),
+            Place::CatchingUp => format!("the server is {:?}", facts.state),
+            Place::CutOff => "cut off from the majority".to_owned(),
+            Place::Closed => "Galera is closed in this server".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(component: &str, state: &str) -> GaleraFacts {
+        GaleraFacts { component: component.into(), state: state.into(), ..GaleraFacts::default() }
+    }
+
+    #[test]
+    fn a_closed_server_is_restarted_after_five_seconds_and_not_before() {
+        let (mut course, start) = (Course::begin(false), Instant::now());
+        assert_eq!(course.verdict(start), Verdict::Stay, "it has not said anything yet");
+        assert_eq!(course.observe(&facts("Disconnected", "Closed"), start), Place::Closed);
+        assert_eq!(course.verdict(start + Duration::from_secs(4)), Verdict::Stay);
+        assert!(matches!(course.verdict(start + CLOSED), Verdict::Restart(_)));
+        course.observe(&facts("Primary", "Synced"), start + CLOSED);
+        assert_eq!(course.verdict(start + CUT_OFF * 2), Verdict::Stay);
+    }
+
+    #[test]
+    fn a_server_without_majority_looks_for_an_election_and_at_last_just_tries_again() {
+        let (mut course, start) = (Course::begin(false), Instant::now());
+        course.observe(&facts("non-Primary", "Initialized"), start);
+        course.observe(&facts("non-Primary", "Initialized"), start + Duration::from_secs(10));
+        assert_eq!(course.verdict(start + Duration::from_secs(2)), Verdict::Stay);
+        assert!(matches!(course.verdict(start + LEFT_ALONE), Verdict::StopIfOthersEnded(_)));
+        assert!(matches!(course.verdict(start + Duration::from_secs(19)), Verdict::StopIfOthersEnded(_)));
+        assert!(matches!(course.verdict(start + ALONE), Verdict::StopUnlessOthers(_)));
+        assert!(matches!(course.verdict(start + CUT_OFF), Verdict::Restart(_)));
+    }
+
+    #[test]
+    fn a_donor_serves_and_a_joiner_does_not() {
+        let (mut course, now) = (Course::begin(true), Instant::now());
+        for (state, place, shown) in [
+            ("Joiner", Place::CatchingUp, State::Joining),
+            ("Joined", Place::CatchingUp, State::Joining),
+            ("Synced", Place::Serving, State::Synced),
+            ("Donor/Desynced", Place::Serving, State::Donor),
+        ] {
+            let facts = facts("Primary", state);
+            assert_eq!(course.observe(&facts, now), place);
+            assert_eq!(place.state(&facts), shown);
+        }
+        assert_eq!(course.starting(), State::Bootstrapping);
+        assert!(course.serves_first());
+        course.served(&GaleraFacts { seqno: 9, ..facts("Primary", "Synced") });
+        assert_eq!((course.joined_at(), course.was_serving(), course.starting()), (9, true, State::Starting));
+    }
+}

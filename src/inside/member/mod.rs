@@ -1,0 +1,46 @@
+//! `wplab member mysql|galera`, PID 1 of a database pod: whoever initialises, copies, joins, supervises or answers for one
+//! server. A room for each topology, and beside them what both share; [`status`] is what `up` reads.
+
+mod files;
+pub mod galera;
+mod http;
+mod pod;
+mod process;
+pub mod replication;
+pub mod status;
+mod turns;
+
+use anyhow::Result;
+
+pub use pod::HTTP_PORT;
+
+/// The container of a member's pod in which its supervisor runs.
+pub const CONTAINER: &str = "mysql";
+
+/// What to do as, or in, a database pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberCommand {
+    /// PID 1: bring this member up and keep it up until SIGTERM.
+    Mysql,
+    /// Open this member for writes, now and after its restarts; the agent executes it in the source's pod.
+    Promote,
+    /// PID 1 of a member of topology `galera`.
+    Galera,
+    /// Start the cluster from this member; `wplab recover` executes it in the pod that the operator chose.
+    Bootstrap,
+}
+
+/// Runs one of the member's commands.
+///
+/// # Errors
+/// The pod is not set up as the manifests say; for [`MemberCommand::Promote`] also: the member must not or cannot be
+/// opened, with the reason; for [`MemberCommand::Bootstrap`] likewise. [`MemberCommand::Mysql`] and
+/// [`MemberCommand::Galera`] wait inside rather than fail for anything that may pass.
+pub async fn main(command: MemberCommand) -> Result<()> {
+    match command {
+        MemberCommand::Mysql => replication::run().await,
+        MemberCommand::Promote => replication::promote().await,
+        MemberCommand::Galera => galera::run().await,
+        MemberCommand::Bootstrap => galera::force().await,
+    }
+}

@@ -1,0 +1,104 @@
+//! What the pod gives its member: a few environment variables and files at fixed paths (`manifests/database`).
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::inside::member::pod::RUN;
+
+/// The settings of one member. Passwords are read from their files when they are needed.
+#[derive(Clone, Debug)]
+pub(super) struct Config {
+    /// The pod's name, such as `db-0`.
+    pub(super) name: String,
+    /// The number at the end of the pod's name.
+    pub(super) ordinal: u32,
+    /// How many members there are.
+    pub(super) members: u32,
+    /// A member's host name, with `{}` for its ordinal.
+    pattern: String,
+    /// The host name under which replicas find the source: the Service of the writer.
+    pub(super) source: String,
+}
+
+/// The my.cnf that mysqld is started with; the ConfigMap `db-config`.
+pub(super) const MY_CNF: &str = "/etc/wplab/mysql/my.cnf";
+/// The authority's certificate; the Secret `db-tls`.
+pub(super) const CA: &str = "/etc/wplab/tls/ca.crt";
+/// MySQL's port.
+pub(super) const MYSQL_PORT: u16 = 3306;
+/// The account that replicas use, at the source.
+pub(super) const REPLICATION_USER: &str = "replication";
+
+impl Config {
+    /// Reads the environment: `POD_NAME`, `MEMBERS`, and for other name schemes `WPLAB_MEMBERS_PATTERN`, `WPLAB_SOURCE`.
+    ///
+    /// # Errors
+    /// A variable is missing or is not what it should be.
+    pub(super) fn from_env() -> Result<Config> {
+        let var =
+            |name: &str| std::env::var(name).with_context(|| format!("the environment variable {name} is missing"));
+        let members = var("MEMBERS")?.parse().context("MEMBERS is not a number")?;
+        let pattern = var("WPLAB_MEMBERS_PATTERN").unwrap_or_else(|_| "db-{}.db-members".to_owned());
+        Config::new(var("POD_NAME")?, members, pattern, var("WPLAB_SOURCE").unwrap_or_else(|_| "db".to_owned()))
+    }
+
+    fn new(name: String, members: u32, pattern: String, source: String) -> Result<Config> {
+        let ordinal = name.rsplit('-').next().and_then(|digits| digits.parse().ok());
+        let ordinal = ordinal.with_context(|| format!("the pod's name {name:?} does not end in a number"))?;
+        Ok(Config { name, ordinal, members, pattern, source })
+    }
+
+    /// The host name of member `ordinal`.
+    pub(super) fn host(&self, ordinal: u32) -> String {
+        self.pattern.replace("{}", &ordinal.to_string())
+    }
+
+    /// The host names of the other members, by ordinal.
+    pub(super) fn others(&self) -> impl Iterator<Item = String> + '_ {
+        (0..self.members).filter(|ordinal| *ordinal != self.ordinal).map(|ordinal| self.host(ordinal))
+    }
+
+    /// The member that initialises the lab's data when there is none anywhere.
+    pub(super) fn bootstraps(&self) -> bool {
+        self.ordinal == 0
+    }
+
+    /// mysqld's unix socket.
+    pub(super) fn socket() -> PathBuf {
+        Path::new(RUN).join("mysqld.sock")
+    }
+
+    /// Whether `up` has recorded that the lab's data exists (ConfigMap `db-state`); no record counts as no.
+    pub(super) fn lab_initialised() -> bool {
+        std::fs::read_to_string("/etc/wplab/state/initialized").is_ok_and(|text| text.trim() == "true")
+    }
+}
+
+/// A password of the Secret `db-credentials`: `root`, `wordpress` or `replication`.
+///
+/// # Errors
+/// The file is not there.
+pub(super) fn password(of: &str) -> Result<String> {
+    let path = format!("/etc/wplab/credentials/{of}-password");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    Ok(text.trim_end_matches('\n').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_knows_its_number_and_the_others_names() {
+        let config = Config::new("db-1".into(), 3, "db-{}.db-members".into(), "db".into()).expect("valid");
+        assert_eq!((config.ordinal, config.bootstraps()), (1, false));
+        assert_eq!(config.others().collect::<Vec<_>>(), ["db-0.db-members", "db-2.db-members"]);
+    }
+
+    #[test]
+    fn a_name_without_a_number_is_refused() {
+        let error = Config::new("database".into(), 3, String::new(), String::new()).expect_err("no number");
+        assert_eq!(error.to_string(), "the pod's name \"database\" does not end in a number");
+    }
+}

@@ -1,0 +1,187 @@
+//! The member's volume: the data directory and the markers beside it. Every step is one rename or one synced file, so that
+//! being killed at any point leaves a state that [`Volume::data`] tells apart.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::DirBuilderExt,
+    path::PathBuf,
+};
+
+use anyhow::{Context, Result};
+
+use super::decide::Data;
+use crate::{inside::member::files::gone, wire::sql::literal};
+
+/// The volume.
+#[derive(Clone, Debug)]
+pub(super) struct Volume(PathBuf);
+
+impl Volume {
+    pub(super) fn new(root: impl Into<PathBuf>) -> Volume {
+        Volume(root.into())
+    }
+
+    /// mysqld's data directory.
+    pub(super) fn datadir(&self) -> PathBuf {
+        self.0.join("data")
+    }
+
+    /// Where a data directory is initialised; renamed to [`Volume::datadir`] when it is whole.
+    pub(super) fn draft(&self) -> PathBuf {
+        self.0.join("data.new")
+    }
+
+    /// What the volume holds, for a supervisor that has just been started.
+    pub(super) fn data(&self) -> Data {
+        match (self.datadir().is_dir(), self.marker("clone-pending").exists()) {
+            (false, _) => Data::Empty,
+            (true, true) => Data::Interrupted,
+            (true, false) => Data::Present,
+        }
+    }
+
+    /// Removes what a cut-off initialisation or copy left behind, and makes an empty draft directory.
+    ///
+    /// # Errors
+    /// The volume cannot be written; or it holds data that is not marked as worthless, which is never removed.
+    pub(super) fn clear(&self) -> Result<()> {
+        anyhow::ensure!(self.data() != Data::Present, "the volume holds data; it is not going to be removed");
+        for path in [self.draft(), self.datadir()] {
+            gone(fs::remove_dir_all(&path)).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        let draft = self.draft();
+        fs::DirBuilder::new().mode(0o750).create(&draft).with_context(|| format!("cannot make {}", draft.display()))
+    }
+
+    /// Makes the draft the data directory; `copy_follows` marks it as worth nothing until [`Volume::copied`].
+    ///
+    /// # Errors
+    /// The volume cannot be written.
+    pub(super) fn adopt(&self, copy_follows: bool) -> Result<()> {
+        if copy_follows {
+            self.expect_copy()?
+        } else {
+            self.copied()?
+        }
+        fs::rename(self.draft(), self.datadir()).context("cannot rename the new data directory")?;
+        self.sync()
+    }
+
+    /// Marks the data as worth nothing: a copy of another member's is about to replace it.
+    ///
+    /// # Errors
+    /// The volume cannot be written.
+    pub(super) fn expect_copy(&self) -> Result<()> {
+        self.mark("clone-pending")
+    }
+
+    /// The data is a whole copy of another member's.
+    ///
+    /// # Errors
+    /// The volume cannot be written.
+    pub(super) fn copied(&self) -> Result<()> {
+        gone(fs::remove_file(self.marker("clone-pending"))).context("cannot remove the marker of a copy")?;
+        self.sync()
+    }
+
+    /// Whether this member was opened for writes last.
+    pub(super) fn was_writer(&self) -> bool {
+        self.marker("was-writer").exists()
+    }
+
+    /// Remembers that this member is opened for writes; written before it is, so that it is never open unremembered.
+    ///
+    /// # Errors
+    /// The volume cannot be written.
+    pub(super) fn set_writer(&self) -> Result<()> {
+        self.mark("was-writer")
+    }
+
+    fn marker(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn mark(&self, name: &str) -> Result<()> {
+        let file = File::create(self.marker(name)).and_then(|file| file.sync_all());
+        file.with_context(|| format!("cannot write the marker {name}"))?;
+        self.sync()
+    }
+
+    /// Makes renames, creations and removals last through a power failure.
+    fn sync(&self) -> Result<()> {
+        File::open(&self.0).and_then(|folder| folder.sync_all()).context("cannot sync the volume")
+    }
+}
+
+/// The passwords of the three accounts.
+pub(super) struct Passwords {
+    /// `root`, from the member's own pod only.
+    pub(super) root: String,
+    /// `replication`, for replicas.
+    pub(super) replication: String,
+    /// `wordpress`, for the site.
+    pub(super) wordpress: String,
+}
+
+/// The statements of a new data directory: accounts and the site's database, one per line. They run without binary log,
+/// so that they are nobody's transactions; replicas get them with the copy.
+pub(super) fn init_sql(passwords: &Passwords) -> String {
+    let Passwords { root, replication, wordpress } = passwords;
+    let user = super::config::REPLICATION_USER;
+    format!(
+        "ALTER USER root@localhost IDENTIFIED BY {};\n\
+         CREATE USER {user}@'%' IDENTIFIED BY {} REQUIRE SSL;\n\
+         GRANT REPLICATION SLAVE, REPLICATION CLIENT, BACKUP_ADMIN ON *.* TO {user}@'%';\n\
+         CREATE DATABASE wordpress CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_ai_ci;\n\
+         CREATE USER wordpress@'%' IDENTIFIED BY {};\n\
+         GRANT ALL ON wordpress.* TO wordpress@'%';\n",
+        literal(root),
+        literal(replication),
+        literal(wordpress),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_is_told_apart_whenever_the_work_on_it_was_cut_off() {
+        let root = tempfile::tempdir().expect("a folder");
+        let volume = Volume::new(root.path());
+        assert_eq!(volume.data(), Data::Empty);
+        volume.clear().expect("cleared");
+        fs::write(volume.draft().join("ibdata1"), "half").expect("written");
+        assert_eq!(volume.data(), Data::Empty, "a draft is no data");
+        volume.clear().expect("cleared again");
+        assert!(!volume.draft().join("ibdata1").exists());
+        volume.adopt(true).expect("adopted");
+        assert_eq!(volume.data(), Data::Interrupted, "a copy was to follow");
+        volume.clear().expect("worthless data may go");
+        volume.adopt(true).expect("adopted");
+        volume.copied().expect("marked");
+        assert_eq!(volume.data(), Data::Present);
+    }
+
+    #[test]
+    fn data_of_the_lab_is_never_removed() {
+        let root = tempfile::tempdir().expect("a folder");
+        let volume = Volume::new(root.path());
+        volume.clear().expect("cleared");
+        volume.adopt(false).expect("adopted");
+        volume.clear().expect_err("refused");
+        assert_eq!(volume.data(), Data::Present);
+        assert!(!volume.was_writer());
+        volume.set_writer().expect("marked");
+        assert!(volume.was_writer());
+    }
+
+    #[test]
+    fn passwords_cannot_leave_their_quotes() {
+        let passwords = Passwords { root: "a'b".into(), replication: r"c\'; DROP".into(), wordpress: "plain".into() };
+        let sql = init_sql(&passwords);
+        assert!(sql.contains("ALTER USER root@localhost IDENTIFIED BY 'a''b';\n"), "{sql}");
+        assert!(sql.contains(r"IDENTIFIED BY 'c\\''; DROP' REQUIRE SSL;"), "{sql}");
+        assert_eq!(sql.lines().count(), 6, "the server reads one statement per line");
+    }
+}

@@ -1,0 +1,148 @@
+//! The agent that gives the database's members their roles: what is applied, and what it has written down. It belongs to the
+//! database's step; what it does is in [`crate::inside::agent`].
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Pod},
+    rbac::v1::Role as RbacRole,
+};
+use kube::core::DynamicObject;
+
+use super::names::names;
+pub use crate::inside::agent::record::Roles;
+use crate::parts::images::{ImageSet, Role};
+use crate::{
+    cluster::{
+        Cluster,
+        manifests::{edit, part},
+        pods::{pod_of, set_env, set_image},
+        ready,
+    },
+    inside::agent::record::ROLES,
+    run::wait::Look,
+    spec::{LabSpec, Topology},
+};
+
+/// The Deployment.
+pub const AGENT: &str = "agent";
+
+/// Everything that this part puts into the cluster.
+///
+/// # Errors
+/// `images` lacks one; a manifest and this code do not fit (which the tests rule out).
+pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> {
+    let database = &spec.database;
+    let mut objects = part("agent")?;
+    edit(&mut objects, AGENT, |role: &mut RbacRole| {
+        let members = names(database.members);
+        let rules = role.rules.as_mut().context("it has no rules")?;
+        // Galera's members open themselves when they are synced.
+        let executes = |resources: &Option<Vec<String>>| resources.iter().flatten().any(|name| name == "pods/exec");
+        rules.retain(|rule| database.topology == Topology::Replication || !executes(&rule.resources));
+        for names in rules.iter_mut().filter_map(|rule| rule.resource_names.as_mut()) {
+            if names.iter().any(|name| name == "db-0") {
+                *names = members.clone();
+            }
+        }
+        Ok(())
+    })?;
+    edit(&mut objects, AGENT, |deployment: &mut Deployment| {
+        let pod = pod_of(&mut deployment.spec.as_mut().context("it has no spec")?.template)?;
+        set_image(pod, AGENT, images.reference(Role::Tool)?)?;
+        let members = database.members.to_string();
+        let values = [
+            ("MEMBERS", members.as_str()),
+            ("WPLAB_TOPOLOGY", database.topology.name()),
+            ("WPLAB_LAB", spec.name.as_str()),
+        ];
+        set_env(pod, AGENT, &values)
+    })?;
+    Ok(objects)
+}
+
+/// Whether the agents are there, and what the one that leads has written down.
+///
+/// # Errors
+/// The API server does not answer or refuses.
+pub async fn look(cluster: &Cluster) -> Result<Look<Roles>> {
+    let deployment: Option<Deployment> = cluster.get(AGENT).await?;
+    if let Look::NotYet(reason) = ready::deployment(deployment.as_ref()) {
+        return Ok(Look::NotYet(format!("the agent: {reason}")));
+    }
+    let Some(roles) = roles(cluster).await?.filter(|roles| !roles.leader.is_empty()) else {
+        return Ok(Look::NotYet("no agent leads yet".to_owned()));
+    };
+    // What was written by an agent that is gone may be long out of date.
+    let leader: Option<Pod> = cluster.get(&roles.leader).await?;
+    match ready::pod(leader.as_ref()) {
+        Look::Ready(()) => Ok(Look::Ready(roles)),
+        Look::NotYet(reason) => Ok(Look::NotYet(format!("{}, which led last: {reason}", roles.leader))),
+    }
+}
+
+/// What the agent has written down; `None` in a lab that has no such record.
+///
+/// # Errors
+/// The API server does not answer or refuses.
+pub async fn roles(cluster: &Cluster) -> Result<Option<Roles>> {
+    let map: Option<ConfigMap> = cluster.get(ROLES).await?;
+    Ok(map.map(|map| Roles::read(map.data.as_ref())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cluster::manifests::{name_of, typed},
+        parts::testing,
+    };
+
+    fn find<K: serde::de::DeserializeOwned>(objects: &[DynamicObject], name: &str) -> K {
+        typed(objects.iter().find(|o| name_of(o) == name).expect("is there")).expect("typed")
+    }
+
+    #[test]
+    fn the_labs_values_reach_the_agents() {
+        let mut spec = testing::spec();
+        (spec.database.members, spec.database.topology) = (5, Topology::Galera);
+        let objects = objects(&spec, &testing::images()).expect("objects");
+        let deployment: Deployment = find(&objects, "Deployment/agent");
+        let container = &deployment.spec.expect("spec").template.spec.expect("pod").containers[0];
+        let env = |name: &str| {
+            let found = container.env.iter().flatten().find(|var| var.name == name).expect("is there");
+            found.value.clone().expect("a value")
+        };
+        assert_eq!(
+            (env("MEMBERS"), env("WPLAB_TOPOLOGY"), env("WPLAB_LAB")),
+            ("5".into(), "galera".into(), "wplab".into())
+        );
+        assert!(!container.image.as_ref().expect("image").ends_with("unset"));
+    }
+
+    #[test]
+    fn it_may_change_the_members_and_execute_in_them_only_where_it_must() {
+        let rules = |topology, members| {
+            let mut spec = testing::spec();
+            (spec.database.members, spec.database.topology) = (members, topology);
+            let role: RbacRole = find(&objects(&spec, &testing::images()).expect("objects"), "Role/agent");
+            role.rules.expect("rules")
+        };
+        let of = |rules: &[k8s_openapi::api::rbac::v1::PolicyRule], resource: &str, verb: &str| {
+            let fits = |rule: &&k8s_openapi::api::rbac::v1::PolicyRule| {
+                rule.resources.iter().flatten().any(|name| name == resource) && rule.verbs.iter().any(|v| v == verb)
+            };
+            rules.iter().find(fits).map(|rule| rule.resource_names.clone().unwrap_or_default())
+        };
+        let two = rules(Topology::Replication, 2);
+        assert_eq!(of(&two, "pods", "patch"), Some(vec!["db-0".to_owned(), "db-1".to_owned()]));
+        assert_eq!(of(&two, "pods/exec", "create"), Some(vec!["db-0".to_owned(), "db-1".to_owned()]));
+        assert_eq!(of(&rules(Topology::Galera, 3), "pods/exec", "create"), None);
+        assert_eq!(
+            of(&two, "configmaps", "create").or(of(&two, "pods", "delete")).or(of(&two, "secrets", "get")),
+            None
+        );
+        let everything = two.iter().flat_map(|rule| rule.verbs.iter().chain(rule.resources.iter().flatten()));
+        assert!(everything.into_iter().all(|word| word != "*"));
+    }
+}
