@@ -1,6 +1,7 @@
 //! One run of a command: sends events, times the steps, and bounds every wait.
 
 pub mod event;
+pub mod gate;
 pub mod verdict;
 pub mod wait;
 
@@ -68,6 +69,11 @@ impl<T> Stepped<T> {
 }
 
 impl<T> Stepped<T> {
+    /// The same with another value.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Stepped<U> {
+        Stepped { value: change(self.value), outcome: self.outcome, detail: self.detail }
+    }
+
     /// What the step hands to the next one.
     pub fn value(&self) -> &T {
         &self.value

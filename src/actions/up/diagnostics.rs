@@ -3,9 +3,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use crate::run::Run;
-
-use super::world::Real;
+use crate::{host::Host, run::Run, spec::LabName};
 
 /// Part of the error of a failed step: where the diagnostics are, and the likely cause if one was seen.
 #[derive(Clone, Debug)]
@@ -28,10 +26,8 @@ impl fmt::Display for Diagnosed {
 impl std::error::Error for Diagnosed {}
 
 /// Saves diagnostics, if there is a cluster to ask, and puts [`Diagnosed`] around the error.
-pub(super) async fn attach(run: &Run, world: &Real<'_>, error: anyhow::Error) -> anyhow::Error {
-    let Some(host) = world.host() else { return error };
-    let name = &world.options.spec.name;
-    match crate::actions::diagnose::save(&host.docker, name, None).await {
+pub(super) async fn attach(run: &Run, host: &Host, lab: &LabName, error: anyhow::Error) -> anyhow::Error {
+    match crate::actions::diagnose::save(&host.docker, lab, None).await {
         Ok(Some(saved)) => error.context(Diagnosed { folder: saved.folder, cause: saved.cause }),
         Ok(None) => error,
         Err(reason) => {

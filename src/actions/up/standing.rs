@@ -3,11 +3,11 @@
 
 use std::{borrow::Cow, fmt, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::{
     cluster::Cluster,
-    host::nodes,
+    host::nodes::{self, Nodes},
     labels,
     parts::images::{ImageSet, Kept},
     spec::{Flavour, ImageSource, LabName, LabSpec, Topology, load::SpecError},
@@ -47,14 +47,27 @@ impl Standing {
 ///
 /// # Errors
 /// [`OtherData`]; or the cluster does not answer.
-pub(super) async fn check(cluster: &Cluster, wanted: &LabSpec, images: &ImageSet) -> Result<()> {
+async fn check(cluster: &Cluster, wanted: &LabSpec, images: &ImageSet) -> Result<()> {
     match recorded(cluster).await? {
         Some((stands, had)) => Ok(compare(&stands, had.flavour(), wanted, images.flavour())?),
         None => Ok(()),
     }
 }
 
-/// The same before images are chosen, if the lab answers at all: what can be refused at once is. Tells what it keeps.
+/// Connects to a cluster that may hold a lab, and writes into it what the lab is made from, for whoever comes later.
+///
+/// # Errors
+/// As [`check`]; nothing inside the cluster was touched then.
+pub(super) async fn take_over(nodes: &Nodes, spec: &LabSpec, images: &ImageSet) -> Result<Cluster> {
+    let cluster = Cluster::connect(&nodes.kubeconfig, &spec.name).await?;
+    check(&cluster, spec, images).await?;
+    let images = serde_json::to_string(images).context("cannot write down the images")?;
+    let records = [(labels::LAB_FILE.to_owned(), spec.to_file()), (labels::IMAGES.to_owned(), images)];
+    cluster.ensure_namespace(records.into()).await?;
+    Ok(cluster)
+}
+
+/// Compares before images are chosen, if the lab answers at all: what can be refused at once is. Tells what it keeps.
 ///
 /// # Errors
 /// [`OtherData`].

@@ -6,7 +6,6 @@
 use std::{collections::BTreeMap, future::Future, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use tokio::sync::Notify;
 
 use crate::{
     host::{
@@ -23,6 +22,7 @@ use crate::{
     },
     run::{
         StepCx, Stepped,
+        gate::Gate,
         wait::{Look, TimedOut},
     },
     spec::{LabName, LabSpec},
@@ -48,7 +48,8 @@ pub enum ClusterLook {
 }
 
 /// Makes sure that the lab's nodes run: starts those that are stopped, throws away what an interrupted creation left,
-/// makes what is not there. `look` looks at the cluster of a kubeconfig once.
+/// makes what is not there. `look` looks at the cluster of a kubeconfig once; `settled` opens when no container is going to be
+/// thrown away any more, so that images may be loaded into those that appear.
 ///
 /// # Errors
 /// [`NotOurs`]; the nodes that are there are not those of the lab file, or are damaged though a lab is in them; `kind`
@@ -59,7 +60,7 @@ pub async fn ensure<F>(
     spec: &LabSpec,
     lock: &LabLock,
     node_image: &str,
-    settled: &Notify,
+    settled: &Gate<()>,
     look: impl Fn(PathBuf) -> F,
 ) -> Result<Stepped<Nodes>>
 where
@@ -79,14 +80,14 @@ where
         let (started, left) = start_stopped(&cx, docker, there).await?;
         if let Some(nodes) = keep(&cx, host, spec, &left, look).await? {
             let detail = format!("{} nodes", nodes.all.len());
-            settled.notify_one();
+            settled.open(());
             return Ok(Stepped::changed(started, nodes, detail));
         }
         remove_leftovers(&cx, docker, &left).await?;
         // Of the cluster that is gone; were it there, the next run would take the new one for finished.
         let _ = std::fs::remove_file(kubeconfig_path(&spec.name));
     }
-    settled.notify_one();
+    settled.open(());
     let nodes = create(&cx, host, spec, lock, node_image).await?;
     let detail = format!("{} nodes on Docker network {}", nodes.all.len(), network(&spec.name));
     Ok(Stepped::done(nodes, detail))

@@ -26,7 +26,6 @@ use std::{collections::BTreeMap, fmt, path::Path, str::FromStr};
 use anyhow::{Context, Result, bail};
 use futures_util::future::try_join;
 use serde::{Deserialize, Serialize};
-use tokio::sync::SetOnce;
 
 pub use bundle::NotABundle;
 pub use check::{Checked, ContractBroken};
@@ -42,7 +41,7 @@ use crate::{
         Host,
         docker::{Docker, LocalImage},
     },
-    run::{StepCx, Stepped},
+    run::{StepCx, Stepped, gate::Gate},
     spec::{Flavour, ImageSource, LabSpec, Topology},
 };
 use catalogue::{Catalogue, SHORT};
@@ -190,15 +189,14 @@ pub async fn ensure(
     spec: &LabSpec,
     mirror: Option<&str>,
     kept: &Kept,
-    node: &SetOnce<String>,
+    node: &Gate<String>,
 ) -> Result<Stepped<ImageSet>> {
     let catalogue = Catalogue::embedded()?;
     let gathering = Gathering { cx: &cx, host, catalogue: &catalogue, spec, mirror, kept };
     let roles = choose::roles(&host.docker, &catalogue, spec, mirror).await?;
     let hand_on = |images: &ImageSet| {
         let reference = images.reference(Role::Node)?.to_owned();
-        // Only the first is waited for; there is only one.
-        let _ = node.set(reference);
+        node.open(reference);
         anyhow::Ok(())
     };
     let (mut images, mut changed) = if gathering.is_at_hand(Role::Node).await? {

@@ -1,0 +1,30 @@
+//! What is known before anything is made: that the machine can carry the lab, that the name is free or ours, and what a lab
+//! of that name keeps.
+
+use anyhow::Result;
+
+use super::{
+    UpOptions,
+    standing::{self, Standing},
+};
+use crate::{
+    actions::prepare,
+    host::{
+        Host,
+        nodes::{self, NotOurs},
+    },
+    run::{StepCx, Stepped},
+};
+
+/// Looks at the machine, after installing what was agreed to; and at whatever has the lab's name already.
+///
+/// # Errors
+/// [`crate::host::machine::Missing`], an installation that failed, [`NotOurs`], or [`super::OtherData`].
+pub(super) async fn preflight(cx: StepCx, options: &UpOptions) -> Result<Stepped<(Host, Standing)>> {
+    let UpOptions { spec, fix, registry_mirror } = options;
+    let host = prepare::preflight(cx, spec, registry_mirror.as_deref(), fix.as_deref()).await?;
+    // Before anything is built or pulled for a name that belongs to somebody else, or for a lab of another kind.
+    NotOurs::check(&spec.name, &nodes::containers(&host.value().docker, &spec.name).await?)?;
+    let standing = standing::foresee(spec).await?;
+    Ok(host.map(|host| (host, standing)))
+}
