@@ -191,3 +191,36 @@ fn the_version_is_told() {
     let output = run(&["--version"]);
     assert_eq!(stdout(&output), format!("wplab {}\n", env!("CARGO_PKG_VERSION")));
 }
+
+#[test]
+fn events_are_written_as_data_from_the_first_line_to_the_last() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("lab.yaml"), "name: My_Lab\n").expect("a lab file");
+    let args = ["plan", "-f", "lab.yaml", "--events", "events.jsonl"];
+    let output = wplab(&args, folder.path()).output().expect("wplab runs");
+    assert_eq!(output.status.code(), Some(2));
+    let written = fs::read_to_string(folder.path().join("events.jsonl")).expect("events");
+    let lines: Vec<serde_json::Value> =
+        written.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    let (first, last) = (lines.first().expect("a first line"), lines.last().expect("a last line"));
+    assert_eq!((first["event"].as_str(), first["command"][0].as_str()), (Some("began"), Some("plan")));
+    assert_eq!((last["event"].as_str(), last["exit-code"].as_u64()), (Some("ended"), Some(2)));
+    let error = last["error"].as_str().expect("the error");
+    assert!(error.contains("lab.yaml:1:7") && stderr(&output).contains(error), "{error}");
+}
+
+#[test]
+fn standard_output_is_of_the_events_alone_or_of_the_result_alone() {
+    let output = run(&["completions", "bash", "--events", "-"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    for line in stdout(&output).lines() {
+        serde_json::from_str::<serde_json::Value>(line).expect("a line of JSON");
+    }
+    assert!(stderr(&output).contains("complete -F"), "the result is with the talk");
+    let both = run(&["render", "--events", "-", "-o", "json"]);
+    assert_eq!((both.status.code(), stdout(&both).as_str()), (Some(2), ""));
+    assert!(stderr(&both).contains("both want standard output"), "{}", stderr(&both));
+    let nowhere = run(&["render", "--events", "no/such/folder/x"]);
+    assert_eq!(nowhere.status.code(), Some(2));
+    assert!(stderr(&nowhere).contains("cannot write the events to no/such/folder/x"), "{}", stderr(&nowhere));
+}

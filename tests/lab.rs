@@ -31,8 +31,7 @@ fn a_lab_from_up_to_down() {
     let lab = Lab::new("wplab-test");
     let before = Engine::snapshot();
 
-    let up = lab.up(&[]);
-    up.assert_code(0);
+    let up = lab.up_in_order("replication");
     assert!(up.peak < 64 * 1024, "images are streamed, not held: {} KiB", up.peak);
     let report = up.json();
     let url = report["url"].as_str().expect("a URL").to_owned();

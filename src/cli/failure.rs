@@ -29,15 +29,20 @@ pub(super) enum Ending {
 }
 
 impl Ending {
-    pub(super) fn code(self) -> ExitCode {
-        ExitCode::from(match self {
+    /// The exit code.
+    pub(super) fn number(self) -> u8 {
+        match self {
             Ending::Done => 0,
             Ending::CheckFailed => 1,
             Ending::Usage => 2,
             Ending::Missing => 3,
             Ending::StepFailed => 4,
             Ending::Interrupted => 130,
-        })
+        }
+    }
+
+    pub(super) fn code(self) -> ExitCode {
+        ExitCode::from(self.number())
     }
 
     /// Done, or a check failed.

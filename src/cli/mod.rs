@@ -24,7 +24,7 @@ mod status;
 mod up;
 mod url;
 
-use std::{ffi::OsString, process::ExitCode, time::Duration};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
@@ -80,6 +80,9 @@ struct Common {
     /// No colours; NO_COLOR in the environment does the same
     #[arg(long, global = true, help_heading = COMMON)]
     no_color: bool,
+    /// Also write what happens as JSON lines; `-` is standard output
+    #[arg(long, global = true, value_name = "FILE|-", help_heading = COMMON)]
+    events: Option<PathBuf>,
     /// Give up after this long, such as 90s, 10m or 1h
     #[arg(long, global = true, value_name = "TIME", value_parser = args::span, help_heading = COMMON)]
     timeout: Option<Duration>,
@@ -170,7 +173,7 @@ pub(crate) fn main() -> ExitCode {
         let error = wplab::host::machine::runc_shim::become_runc(&args[2..]);
         return Terminal::plain().fail(&error, &Plea::Other);
     }
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => {
             // A closed pipe behind `--help` is nobody's problem.
@@ -178,7 +181,13 @@ pub(crate) fn main() -> ExitCode {
             return if error.use_stderr() { Ending::Usage.code() } else { Ending::Done.code() };
         }
     };
-    let terminal = Terminal::new(&cli.common);
+    let mut terminal = Terminal::new(&cli.common);
+    if let Some(to) = &cli.common.events {
+        let command: Vec<String> = args[1..].iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+        if let Err(misused) = terminal.stream_to(to, &command) {
+            return terminal.fail(&misused.into(), &Plea::Other);
+        }
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return terminal.fail(&error.into(), &Plea::Other),
@@ -186,7 +195,10 @@ pub(crate) fn main() -> ExitCode {
     let session = Session::new(terminal, cli.common.timeout);
     let plea = cli.command.plea();
     let code = match runtime.block_on(cli.command.run(&session)) {
-        Ok(ending) => ending.code(),
+        Ok(ending) => {
+            session.terminal.ended(ending.number(), None);
+            ending.code()
+        }
         Err(error) => session.terminal.fail(&error, &session.plea(plea)),
     };
     // Whatever a blocking thread still does, nobody waits for it any more.

@@ -1,9 +1,11 @@
 //! Everything that can be shown, as data. The library sends [`Event`]s and never writes to the terminal; lines, progress
-//! bars and JSON are readers of this one stream (`cli::render`). A leaf: it knows nothing of Docker or Kubernetes.
+//! bars and JSON lines are readers of this one stream (`cli::render`). A leaf: it knows nothing of Docker or Kubernetes.
 
 use std::time::Duration;
 
 use serde::Serialize;
+
+use super::verdict::{self, seconds};
 
 /// A step of a command, in the words that a user sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -74,6 +76,7 @@ pub enum Amount {
         /// Moved so far.
         done: u64,
         /// In all.
+        #[serde(skip_serializing_if = "Option::is_none")]
         total: Option<u64>,
     },
     /// Things finished, of so many.
@@ -114,10 +117,12 @@ pub enum Event {
         /// Which step.
         step: StepId,
         /// One of several things going on side by side (an image, a node); `None` for the step itself.
+        #[serde(skip_serializing_if = "Option::is_none")]
         task: Option<String>,
         /// What is being done or waited for, as a sentence fragment.
         note: String,
         /// How far it is.
+        #[serde(skip_serializing_if = "Option::is_none")]
         amount: Option<Amount>,
     },
     /// A parallel task of a step ended well.
@@ -139,6 +144,7 @@ pub enum Event {
         /// Which.
         step: StepId,
         /// How long it took.
+        #[serde(serialize_with = "seconds")]
         took: Duration,
         /// Whether there was anything to do.
         outcome: Outcome,
@@ -150,8 +156,9 @@ pub enum Event {
         /// Which.
         step: StepId,
         /// How long it took.
+        #[serde(serialize_with = "seconds")]
         took: Duration,
     },
     /// A smoke check ended.
-    Checked(crate::run::verdict::CheckResult),
+    Checked(verdict::CheckResult),
 }

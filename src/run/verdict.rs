@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// What came of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -39,6 +39,7 @@ pub struct CheckResult {
     #[serde(flatten)]
     pub verdict: Verdict,
     /// How long it took.
+    #[serde(serialize_with = "seconds")]
     pub took: Duration,
 }
 
@@ -47,4 +48,10 @@ impl CheckResult {
     pub fn passed(&self) -> bool {
         matches!(self.verdict, Verdict::Passed { .. })
     }
+}
+
+/// A length of time as programs read it: in seconds, to the millisecond.
+#[expect(clippy::cast_precision_loss, reason = "a command takes less than 2^52 ms")]
+pub(super) fn seconds<S: Serializer>(took: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64(took.as_millis() as f64 / 1000.0)
 }

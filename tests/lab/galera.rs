@@ -28,7 +28,7 @@ const WHOLE: Duration = Duration::from_secs(240);
 fn a_galera_lab_survives_every_loss_but_one_which_a_person_decides() {
     let lab = Lab::new("wplab-galera");
     let before = Engine::snapshot();
-    let up = lab.up(&["--topology", "galera"]).assert_code(0).json();
+    let up = lab.up_in_order("galera").json();
     let other = lab.up(&["--topology", "replication"]);
     other.assert_code(2);
     assert!(other.stderr.contains("has topology galera"), "{}", other.stderr);

@@ -5,6 +5,8 @@
 
 #[path = "engine.rs"]
 mod engine;
+#[path = "order.rs"]
+mod order;
 
 use std::{
     collections::BTreeMap,
@@ -110,6 +112,26 @@ impl Lab {
     /// `wplab up NAME --fix --yes -o json …`.
     pub(crate) fn up(&self, more: &[&str]) -> Ran {
         Running::start(&self.up_args(more), &[]).end()
+    }
+
+    /// `up` that brings a new lab up, with its steps held against the order of the recipe. `GOLDEN=update` keeps them for the
+    /// tests that need no Docker.
+    pub(crate) fn up_in_order(&self, topology: &str) -> Ran {
+        let file = self.files.path().join("events.jsonl");
+        let events = file.to_string_lossy().into_owned();
+        let up = self.up(&["--topology", topology, "--events", &events]);
+        up.assert_code(0);
+        let mut stream = order::parse(&std::fs::read_to_string(file).expect("the events were written"));
+        assert_eq!(order::wrong(&stream), Vec::<String>::new(), "the order of the recipe");
+        if std::env::var_os("GOLDEN").is_some_and(|value| value == "update") {
+            stream.retain(|line| !["progress", "task-done", "warning"].contains(&line["event"].as_str().unwrap_or("")));
+            let lines: String = stream.iter().map(|line| format!("{line}\n")).collect();
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/recipe/{topology}.jsonl"));
+            std::fs::create_dir_all(path.parent().expect("a folder"))
+                .and_then(|()| std::fs::write(path, lines))
+                .expect("kept");
+        }
+        up
     }
 
     /// `up`, which gets `signal` as soon as it says `moment`.

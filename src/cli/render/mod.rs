@@ -8,10 +8,12 @@ mod demo;
 mod lines;
 mod paint;
 pub(super) mod report;
+mod stream;
 pub(super) mod tables;
 
 use std::{
     io::{self, BufRead, IsTerminal, Write},
+    path::Path,
     process::ExitCode,
     time::Instant,
 };
@@ -29,10 +31,11 @@ use self::{
     bars::Bars,
     lines::{Lines, Volume},
     paint::tame,
+    stream::Stream,
 };
 use super::{
     Common, Format,
-    failure::{Plea, tell},
+    failure::{Misused, Plea, Told, tell},
 };
 
 pub(super) use self::paint::Paint;
@@ -52,6 +55,11 @@ pub(super) struct Terminal {
     live: bool,
     out: Paint,
     err: Paint,
+    /// Where everything that happens is also written as data (`--events`).
+    stream: Option<Stream>,
+    /// Standard output is the stream's.
+    taken: bool,
+    start: Instant,
     ask: UnboundedSender<Question>,
     asked: Mutex<UnboundedReceiver<Question>>,
 }
@@ -84,7 +92,51 @@ impl Terminal {
     pub(super) fn plain() -> Terminal {
         let (ask, asked) = unbounded_channel();
         let (out, err) = (Paint::off(), Paint::off());
-        Terminal { format: Format::Table, volume: Volume::Normal, live: false, out, err, ask, asked: Mutex::new(asked) }
+        Terminal {
+            format: Format::Table,
+            volume: Volume::Normal,
+            live: false,
+            out,
+            err,
+            stream: None,
+            taken: false,
+            start: Instant::now(),
+            ask,
+            asked: Mutex::new(asked),
+        }
+    }
+
+    /// From now on everything that happens is also written as data, to a file or to standard output (`-`).
+    ///
+    /// # Errors
+    /// [`Misused`]: the file cannot be made, or standard output is promised to a result.
+    pub(super) fn stream_to(&mut self, to: &Path, command: &[String]) -> Result<(), Misused> {
+        self.taken = to == Path::new("-");
+        if self.taken && self.format == Format::Json {
+            return Err(Misused(
+                "--output json and --events - both want standard output; give --events a file".to_owned(),
+            ));
+        }
+        let stream = Stream::open(to)
+            .map_err(|error| Misused(format!("cannot write the events to {}: {error}", to.display())))?;
+        self.lost(stream.began(command));
+        self.stream = Some(stream);
+        Ok(())
+    }
+
+    /// The last line of the stream.
+    pub(super) fn ended(&self, exit_code: u8, told: Option<&Told>) {
+        self.lost(self.stream.as_ref().and_then(|stream| stream.ended(self.start.elapsed(), exit_code, told)));
+    }
+
+    fn happened(&self, event: &Event) {
+        self.lost(self.stream.as_ref().and_then(|stream| stream.event(self.start.elapsed(), event)));
+    }
+
+    fn lost(&self, why: Option<io::Error>) {
+        if let Some(why) = why.filter(|why| why.kind() != io::ErrorKind::BrokenPipe) {
+            talk(&lines::warning(self.err, &format!("the events cannot be written any more: {why}")));
+        }
     }
 
     pub(super) fn verbose(&self) -> bool {
@@ -113,6 +165,9 @@ impl Terminal {
 
     /// Text for standard output, as it is.
     pub(super) fn data(&self, text: &str) {
+        if self.taken {
+            return talk(text.trim_end_matches('\n'));
+        }
         // Whoever closed the pipe (`| head`) has seen enough.
         let mut out = io::stdout().lock();
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -151,6 +206,7 @@ impl Terminal {
         for hint in &told.hints {
             talk(&format!("{} {hint}", self.err.bold("hint:")));
         }
+        self.ended(told.ending.number(), Some(&told));
         told.ending.code()
     }
 
@@ -183,18 +239,17 @@ impl Asker {
 
 /// Shows events until there are no more; to be awaited beside the work, or the last lines are lost.
 pub(super) async fn show(terminal: &Terminal, mut events: UnboundedReceiver<Event>) {
-    let start = Instant::now();
     let mut lines = Lines::new(terminal.err, terminal.volume);
     let mut bars = terminal.live.then(|| Bars::new(terminal.err, terminal.volume));
     let mut tick = tokio::time::interval(bars::EVERY);
     let mut asked = terminal.asked.lock().await;
     loop {
         tokio::select! {
-            event = events.recv() => match (event, &mut bars) {
+            event = events.recv() => match (event.inspect(|event| terminal.happened(event)), &mut bars) {
                 (None, _) => break,
                 (Some(event), Some(bars)) => bars.show(&event),
                 (Some(event), None) => {
-                    if let Some(line) = lines.line(start.elapsed(), &event) {
+                    if let Some(line) = lines.line(terminal.start.elapsed(), &event) {
                         talk(&line);
                     }
                 }
