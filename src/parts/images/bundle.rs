@@ -14,7 +14,7 @@ use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 
-use super::{Image, ImageSet, Origin, Role, named, stream};
+use super::{Image, ImageSet, Origin, Role, set::named, stream};
 use crate::{
     host::docker::Docker,
     run::{StepCx, event::Amount},

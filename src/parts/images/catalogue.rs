@@ -8,14 +8,11 @@ use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Role;
+use super::set::{Role, SHORT};
 use crate::labels;
 
 /// `lab/images` as it was when the tool was built.
 static FILES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/lab/images");
-
-/// Digits of a hash or image id in a tag: enough that no two are alike by chance.
-pub(super) const SHORT: usize = 12;
 
 /// The label that says which recipe an image was built from.
 pub(super) const RECIPE: &str = "wplab.dev/recipe";

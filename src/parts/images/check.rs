@@ -20,11 +20,7 @@ use kube::core::DynamicObject;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{
-    Role,
-    catalogue::{SHORT, hex},
-    tool,
-};
+use super::{Role, catalogue::hex, set::SHORT, tool};
 use crate::{
     cluster::manifests::{self, typed},
     host::{

@@ -10,10 +10,10 @@ use super::{
     ImageSet, Origin, PullError, PullErrorKind, Role, build, bundle,
     catalogue::{Catalogue, RoleSource},
     here::{Local, local},
-    named,
     needed::{self, Chances},
     pull,
     rule::{self, Choice, Circumstances, How, Kept, NoRecipe},
+    set::named,
 };
 use crate::{
     host::{

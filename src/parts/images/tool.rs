@@ -7,11 +7,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream as streams};
 use sha2::{Digest, Sha256};
 
-use super::{
-    catalogue::labels_of,
-    catalogue::{SHORT, hex},
-    stream,
-};
+use super::{catalogue::hex, catalogue::labels_of, set::SHORT, stream};
 use crate::{
     host::docker::{Docker, LocalImage},
     run::StepCx,
