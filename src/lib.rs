@@ -11,6 +11,22 @@
 //! | [`wire`] | what several rooms speak or sign: etcd, SQL, TLS, names, GTID |
 //! | [`run`] | one run of a command: its steps, what can be shown of it, the one waiting loop |
 //! | [`spec`], [`labels`] | what was asked for: the lab file and every rule; and the names that everything carries |
+//!
+//! A few words have one meaning everywhere:
+//!
+//! | word | what it means |
+//! |---|---|
+//! | lab | one cluster with everything in it, by its name; the containers and objects that carry its labels are its only record |
+//! | part | a piece of a lab (storage, database, …) with an `ensure` that looks before it acts |
+//! | step | a piece of a command that users see begin and end ([`run::event::StepId`]) |
+//! | role | of an image: what it is for ([`parts::images::Role`]); of a member: `writer` or `reader`, as its label says |
+//! | member | a pod of the database, and the process in it that supervises one server ([`inside::member`]) |
+//! | agent | the pods of which one leads and gives the members their roles ([`inside::agent`]) |
+//! | topology, flavour | how the database keeps its copies; which server a Galera cluster is made of ([`spec::Topology`], [`spec::Flavour`]) |
+//! | contract | what the lab relies on of an image, line by line ([`inside::inspect`]) |
+//! | check | a sentence that is true of a lab that works, and how to look ([`actions::smoke`]) |
+//! | recipe | of an image: the folder that builds it (`lab/images`); of a lab: the order of the steps of [`actions::up`] |
+//! | gate | something that is there before the step that makes it ends ([`run::gate`]) |
 
 pub mod actions;
 pub mod cluster;
