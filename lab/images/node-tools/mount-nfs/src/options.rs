@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn what_the_kubelet_asks_for() {
-        let o = parsed("10.96.0.200:/export/wp /mnt -o nfsvers=4.1,hard,noatime,timeo=600").unwrap();
+        let o = parsed("10.96.0.200:/export/wp /mnt -o nfsvers=4.1,hard,noatime,timeo=600").expect("options");
         assert_eq!(
             (o.host.as_str(), o.path.as_str(), o.target.as_str()),
             ("10.96.0.200", "export/wp", "/mnt")
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_soft_mount_gives_up() {
-        let o = parsed("[fd00::1]:/ /mnt -o soft,timeo=50,retrans=1,retry=0").unwrap();
+        let o = parsed("[fd00::1]:/ /mnt -o soft,timeo=50,retrans=1,retry=0").expect("options");
         assert_eq!(o.host, "fd00::1");
         assert_eq!((o.limit(), o.retry), (Some(Duration::from_secs(10)), Duration::from_secs(1)));
     }

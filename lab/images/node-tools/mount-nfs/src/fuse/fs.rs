@@ -69,7 +69,7 @@ impl Filesystem for Fs {
             if ino.0 != ROOT {
                 return s.client.getattr(&s.cred(req), &node.fh, at::ALL);
             }
-            let mut last = s.root_attr.lock().unwrap();
+            let mut last = s.root_attr.lock();
             match s.client.getattr_soon(&s.cred(req), &node.fh, at::ALL) {
                 Err(libc::ETIMEDOUT) => (),
                 x => *last = x?,
@@ -110,7 +110,7 @@ impl Filesystem for Fs {
             };
             let cred = h.map_or_else(|| s.cred(req), |h| h.cred.clone());
             // What is replayed later must not undo a truncation.
-            let mut p = node.pending.lock().unwrap();
+            let mut p = node.pending.lock();
             if size.is_some() {
                 s.commit(&cred, &node, &mut p)?;
             }
@@ -241,7 +241,7 @@ impl Filesystem for Fs {
         match r {
             Ok((a, n)) => {
                 let change = a.get(at::CHANGE);
-                let same = std::mem::replace(&mut n.state.lock().unwrap().change, change) == change;
+                let same = std::mem::replace(&mut n.state.lock().change, change) == change;
                 if let (false, Some(k)) = (same, s.notifier.get()) {
                     let _ = k.inval_inode(ino, -1, 0);
                 }
@@ -396,10 +396,10 @@ impl Filesystem for Fs {
         if let Some(o) = owner {
             s.release_locks(fh, o.0); // flock
         }
-        if let Some(h) = s.handles.lock().unwrap().remove(&fh.0) {
+        if let Some(h) = s.handles.lock().remove(&fh.0) {
             s.open_files.fetch_sub(1, Relaxed);
             let silly = {
-                let mut state = h.node.state.lock().unwrap();
+                let mut state = h.node.state.lock();
                 state.opens = state.opens.saturating_sub(1);
                 if state.opens == 0 { state.silly.take() } else { None }
             };
@@ -420,7 +420,7 @@ impl Filesystem for Fs {
     fn readdir(&self, _: &Request, ino: INodeNo, fh: FileHandle, off: u64, mut reply: ReplyDirectory) {
         let s = &self.0;
         let r = s.handle(fh).and_then(|h| {
-            let mut list = h.dir.lock().unwrap();
+            let mut list = h.dir.lock();
             if off == 0 {
                 *list = [b".".to_vec(), b"..".to_vec()].map(|n| (ino.0, 2, n)).to_vec();
                 list.extend(s.client.readdir(&h.cred, &h.node.fh)?);
@@ -439,7 +439,7 @@ impl Filesystem for Fs {
     }
 
     fn releasedir(&self, _: &Request, _: INodeNo, fh: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
-        self.0.handles.lock().unwrap().remove(&fh.0);
+        self.0.handles.lock().remove(&fh.0);
         reply.ok()
     }
 

@@ -24,7 +24,7 @@ pub(super) struct Locks {
 impl Shared {
     /// One try at a lock or unlock. The server's state is taken anew when a restart lost it.
     pub(super) fn set_lock(&self, h: &OpenFile, owner: u64, r: Range) -> Res<()> {
-        let mut l = h.node.locks.lock().unwrap();
+        let mut l = h.node.locks.lock();
         if r.typ == libc::F_UNLCK && !l.owners.contains_key(&owner) {
             return Ok(());
         }
@@ -87,10 +87,10 @@ impl Shared {
 
     /// Whether locks are held; after a server restart, takes them again.
     pub fn keep_locks(&self) -> bool {
-        let nodes: Vec<_> = self.nodes.lock().unwrap().values().cloned().collect();
+        let nodes: Vec<_> = self.nodes.lock().values().cloned().collect();
         let mut held = false;
         for n in nodes {
-            let mut l = n.locks.lock().unwrap();
+            let mut l = n.locks.lock();
             if !l.owners.is_empty() {
                 held = true;
                 let _ = self.relock(&n, &mut l);

@@ -5,10 +5,11 @@ use crate::nfs::{
     Attr, Client, Cred, Entry, FILE_SYNC, Handle as NfsHandle, MAX_IO, Res, UNSTABLE, Verifier, at,
 };
 use fuser::{FileAttr, FileHandle, FileType, Generation, INodeNo, Notifier, Request, TimeOrNow};
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Unstable bytes of one file after which they are committed.
@@ -141,14 +142,14 @@ impl Shared {
     /// The node of a handle the kernel is about to learn, with one more lookup on it.
     pub(super) fn learn(&self, fh: NfsHandle, a: &Attr) -> Arc<Node> {
         let ino = self.ino(&fh, a);
-        let mut nodes = self.nodes.lock().unwrap();
+        let mut nodes = self.nodes.lock();
         let before = match nodes.get(&ino) {
             Some(n) if n.fh == fh => {
-                n.state.lock().unwrap().nlookup += 1;
+                n.state.lock().nlookup += 1;
                 return n.clone();
             }
             // The file id now names another file; the kernel tells them by generation.
-            Some(n) => n.state.lock().unwrap().nlookup,
+            Some(n) => n.state.lock().nlookup,
             None => 0,
         };
         let mut h = DefaultHasher::new();
@@ -168,17 +169,17 @@ impl Shared {
     }
 
     pub(super) fn node(&self, ino: INodeNo) -> Res<Arc<Node>> {
-        self.nodes.lock().unwrap().get(&ino.0).cloned().ok_or(libc::ESTALE)
+        self.nodes.lock().get(&ino.0).cloned().ok_or(libc::ESTALE)
     }
 
     pub(super) fn handle(&self, fh: FileHandle) -> Res<Arc<OpenFile>> {
-        self.handles.lock().unwrap().get(&fh.0).cloned().ok_or(libc::EBADF)
+        self.handles.lock().get(&fh.0).cloned().ok_or(libc::EBADF)
     }
 
     /// The caller, with the supplementary groups that FUSE does not pass on.
     pub(super) fn cred(&self, r: &Request) -> Arc<Cred> {
         let key = (r.pid(), r.uid(), r.gid());
-        let mut creds = self.creds.lock().unwrap();
+        let mut creds = self.creds.lock();
         if let Some((_, c)) = creds.get(&key).filter(|c| c.0.elapsed() < Duration::from_secs(1)) {
             return c.clone();
         }
@@ -199,12 +200,12 @@ impl Shared {
 
     pub(super) fn open_handle(&self, node: Arc<Node>, cred: Arc<Cred>, dir: Vec<Entry>) -> FileHandle {
         let id = self.client.unique();
-        self.handles.lock().unwrap().insert(id, Arc::new(OpenFile { node, cred, dir: dir.into() }));
+        self.handles.lock().insert(id, Arc::new(OpenFile { node, cred, dir: dir.into() }));
         FileHandle(id)
     }
 
     pub(super) fn opened(&self, node: &Node) {
-        node.state.lock().unwrap().opens += 1;
+        node.state.lock().opens += 1;
         self.open_files.fetch_add(1, Relaxed);
     }
 
@@ -230,7 +231,7 @@ impl Shared {
     }
 
     pub(super) fn write(&self, h: &OpenFile, off: u64, data: &[u8]) -> Res<()> {
-        let mut p = h.node.pending.lock().unwrap();
+        let mut p = h.node.pending.lock();
         let (unstable, verf) = self.client.write(&h.cred, &h.node.fh, off, data, UNSTABLE)?;
         if unstable {
             let restarted = !p.list.is_empty() && p.verf != verf;
@@ -248,7 +249,7 @@ impl Shared {
 
     pub(super) fn sync(&self, fh: FileHandle) -> Res<()> {
         let h = self.handle(fh)?;
-        self.commit(&h.cred, &h.node, &mut h.node.pending.lock().unwrap())
+        self.commit(&h.cred, &h.node, &mut h.node.pending.lock())
     }
 
     /// Whether `name` was an open file, and is now only its open handles'.
@@ -257,23 +258,23 @@ impl Shared {
             return Ok(false);
         }
         let (fh, a) = self.client.lookup(c, dir, name)?;
-        let Some(node) = self.nodes.lock().unwrap().get(&self.ino(&fh, &a)).cloned() else {
+        let Some(node) = self.nodes.lock().get(&self.ino(&fh, &a)).cloned() else {
             return Ok(false);
         };
-        if node.fh != fh || a.get(at::NLINK) > 1 || node.state.lock().unwrap().opens == 0 {
+        if node.fh != fh || a.get(at::NLINK) > 1 || node.state.lock().opens == 0 {
             return Ok(false);
         }
         let new = format!(".nfs{:016x}{:08x}", node.ino, self.client.unique()).into_bytes();
         self.client.rename(c, dir, name, dir, &new)?;
-        node.state.lock().unwrap().silly = Some((dir.to_vec(), new));
+        node.state.lock().silly = Some((dir.to_vec(), new));
         Ok(true)
     }
 
     pub(super) fn forget_one(&self, ino: u64, n: u64) {
-        let mut nodes = self.nodes.lock().unwrap();
+        let mut nodes = self.nodes.lock();
         let Some(node) = nodes.get(&ino) else { return };
         let left = {
-            let mut state = node.state.lock().unwrap();
+            let mut state = node.state.lock();
             state.nlookup = state.nlookup.saturating_sub(n);
             state.nlookup
         };

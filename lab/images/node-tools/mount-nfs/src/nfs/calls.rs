@@ -38,8 +38,8 @@ impl Client {
             d.op(op::LOOKUP)?;
         }
         let root = handle_and_attr(&mut d)?;
-        let slots = self.session.lock().unwrap().slots;
-        self.pool.lock().unwrap().retain(|s| s.idx < slots);
+        let slots = self.session.lock().slots;
+        self.pool.lock().retain(|s| s.idx < slots);
         let l = d.op(op::GETATTR)?.attr()?;
         self.lease.store(l.get(at::LEASE).clamp(3, 3600), Relaxed);
         for (max, a) in [(&self.max_read, at::MAXREAD), (&self.max_write, at::MAXWRITE)] {

@@ -3,10 +3,10 @@
 use super::compound::Ops;
 use super::proto::*;
 use super::xdr::{Dec, Enc};
+use parking_lot::{Condvar, Mutex};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Requests under way at the same time, each on a connection of its own.
@@ -91,7 +91,7 @@ impl Client {
 
     /// How long one call may take from now on; for ever if `None`.
     pub fn set_limit(&self, limit: Option<Duration>) {
-        *self.limit.lock().unwrap() = limit;
+        *self.limit.lock() = limit;
     }
 
     /// A number that this client has not used before.
@@ -206,7 +206,7 @@ impl Client {
     fn session(&self, deadline: Option<Instant>) -> Res<Session> {
         loop {
             {
-                let mut s = self.session.lock().unwrap();
+                let mut s = self.session.lock();
                 if s.live {
                     return Ok(*s);
                 }
@@ -233,11 +233,11 @@ impl Client {
 
     /// A number that changes whenever the server's state for this client was lost.
     pub fn epoch(&self) -> u64 {
-        self.session.lock().unwrap().serial
+        self.session.lock().serial
     }
 
     fn drop_session(&self, serial: u64) {
-        let mut s = self.session.lock().unwrap();
+        let mut s = self.session.lock();
         if s.serial == serial {
             s.live = false;
         }
@@ -245,26 +245,26 @@ impl Client {
 
     /// Runs a COMPOUND to its end: reconnects, renews the session and waits out a busy server.
     pub fn call(&self, cred: &Cred, ops: Ops) -> Res<Reply> {
-        let limit = *self.limit.lock().unwrap();
+        let limit = *self.limit.lock();
         self.call_within(cred, ops, limit)
     }
 
     pub(super) fn call_within(&self, cred: &Cred, ops: Ops, limit: Option<Duration>) -> Res<Reply> {
         let deadline = limit.and_then(|l| Instant::now().checked_add(l));
         let mut slot = {
-            let mut pool = self.pool.lock().unwrap();
+            let mut pool = self.pool.lock();
             loop {
                 if let Some(slot) = pool.pop() {
                     break slot;
                 }
-                pool = self.freed.wait_timeout(pool, Duration::from_millis(500)).unwrap().0;
+                self.freed.wait_for(&mut pool, Duration::from_millis(500));
                 if self.closing.load(Relaxed) || deadline.is_some_and(|d| Instant::now() >= d) {
                     return Err(libc::ETIMEDOUT);
                 }
             }
         };
         let r = self.call_on(&mut slot, cred, &ops, deadline);
-        self.pool.lock().unwrap().push(slot);
+        self.pool.lock().push(slot);
         self.freed.notify_one();
         r
     }
@@ -326,7 +326,7 @@ impl Client {
 
     /// Ends the session, without insisting.
     pub fn goodbye(&self) {
-        let s = *self.session.lock().unwrap();
+        let s = *self.session.lock();
         if let (true, Ok(mut c)) = (s.live, self.connect()) {
             let _ = c.set_read_timeout(Some(Duration::from_secs(2)));
             for ops in [
