@@ -22,7 +22,7 @@ impl Fs {
         match r {
             Ok((fh, a)) => {
                 let n = self.0.learn(fh, &a);
-                reply.entry(&self.0.ttl, &self.0.file_attr(n.ino, &a), n.generation)
+                reply.entry(&self.0.ttl, &self.0.file_attr(&n, &a), n.generation)
             }
             Err(e) => reply.error(Errno::from_i32(e)),
         }
@@ -67,17 +67,18 @@ impl Filesystem for Fs {
                 None => s.node(ino)?,
             };
             if ino.0 != ROOT {
-                return s.client.getattr(&s.cred(req), &node.fh, at::ALL);
+                let a = s.client.getattr(&s.cred(req), &node.fh, at::ALL)?;
+                return Ok(s.file_attr(&node, &a));
             }
             let mut last = s.root_attr.lock();
             match s.client.getattr_soon(&s.cred(req), &node.fh, at::ALL) {
                 Err(libc::ETIMEDOUT) => (),
                 x => *last = x?,
             }
-            Ok(*last)
+            Ok(s.file_attr(&node, &last))
         })();
         match r {
-            Ok(a) => reply.attr(&s.ttl, &s.file_attr(ino.0, &a)),
+            Ok(a) => reply.attr(&s.ttl, &a),
             Err(e) => reply.error(Errno::from_i32(e)),
         }
     }
@@ -114,10 +115,11 @@ impl Filesystem for Fs {
             if size.is_some() {
                 s.commit(&cred, &node, &mut p)?;
             }
-            s.client.setattr(&cred, &node.fh, &set)
+            let a = s.client.setattr(&cred, &node.fh, &set)?;
+            Ok(s.file_attr(&node, &a))
         })();
         match r {
-            Ok(a) => reply.attr(&s.ttl, &s.file_attr(ino.0, &a)),
+            Ok(a) => reply.attr(&s.ttl, &a),
             Err(e) => reply.error(Errno::from_i32(e)),
         }
     }
@@ -191,9 +193,12 @@ impl Filesystem for Fs {
         let (s, cred, name) = (&self.0, self.0.cred(req), name.as_bytes());
         done(
             reply,
-            s.node(parent).and_then(|p| match s.silly_rename(&cred, &p.fh, name)? {
-                true => Ok(()),
-                false => s.client.remove(&cred, &p.fh, name),
+            s.node(parent).and_then(|p| match s.hide_open(&cred, &p.fh, name)? {
+                Some(node) => {
+                    s.let_go(&cred, &node);
+                    Ok(())
+                }
+                None => s.client.remove(&cred, &p.fh, name),
             }),
         )
     }
@@ -218,6 +223,7 @@ impl Filesystem for Fs {
             reply,
             (|| {
                 let (p, to) = (s.node(parent)?, s.node(to)?);
+                let mut hidden = None;
                 if flags == RenameFlags::RENAME_NOREPLACE {
                     if s.client.lookup(&cred, &to.fh, new).is_ok() {
                         return Err(libc::EEXIST);
@@ -225,12 +231,20 @@ impl Filesystem for Fs {
                 } else if !flags.is_empty() {
                     return Err(libc::EINVAL);
                 } else {
-                    match s.silly_rename(&cred, &to.fh, new) {
-                        Ok(_) | Err(libc::ENOENT) => (),
+                    match s.hide_open(&cred, &to.fh, new) {
+                        Ok(node) => hidden = node,
+                        Err(libc::ENOENT) => (),
                         Err(e) => return Err(e),
                     }
                 }
-                s.client.rename(&cred, &p.fh, name.as_bytes(), &to.fh, new)
+                let r = s.client.rename(&cred, &p.fh, name.as_bytes(), &to.fh, new);
+                if let Some(node) = hidden {
+                    if r.is_err() {
+                        s.show_again(&cred, &node, &to.fh, new);
+                    }
+                    s.let_go(&cred, &node);
+                }
+                r
             })(),
         )
     }
@@ -272,7 +286,7 @@ impl Filesystem for Fs {
                 let n = s.learn(fh, &a);
                 s.opened(&n);
                 let h = s.open_handle(n.clone(), cred, vec![]);
-                reply.created(&s.ttl, &s.file_attr(n.ino, &a), n.generation, h, FopenFlags::empty())
+                reply.created(&s.ttl, &s.file_attr(&n, &a), n.generation, h, FopenFlags::empty())
             }
             Err(e) => reply.error(Errno::from_i32(e)),
         }
@@ -398,14 +412,7 @@ impl Filesystem for Fs {
         }
         if let Some(h) = s.handles.lock().remove(&fh.0) {
             s.open_files.fetch_sub(1, Relaxed);
-            let silly = {
-                let mut state = h.node.state.lock();
-                state.opens = state.opens.saturating_sub(1);
-                if state.opens == 0 { state.silly.take() } else { None }
-            };
-            if let Some((dir, name)) = silly {
-                let _ = s.client.remove(&h.cred, &dir, &name);
-            }
+            s.let_go(&h.cred, &h.node);
         }
         done(reply, r)
     }

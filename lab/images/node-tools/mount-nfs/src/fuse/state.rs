@@ -27,6 +27,9 @@ pub struct Node {
     pub(super) pending: Mutex<Pending>,
     pub(super) locks: Mutex<Locks>,
 }
+/// A folder, and a name in it.
+type Place = (NfsHandle, Vec<u8>);
+
 #[derive(Default)]
 pub(super) struct NodeState {
     pub(super) nlookup: u64,
@@ -34,7 +37,7 @@ pub(super) struct NodeState {
     /// The change attribute at the last open: the kernel's pages are good while it stands.
     pub(super) change: u64,
     /// Where an unlinked open file lives until its last close.
-    pub(super) silly: Option<(NfsHandle, Vec<u8>)>,
+    pub(super) silly: Option<Place>,
 }
 #[derive(Default)]
 pub(super) struct Pending {
@@ -50,6 +53,23 @@ pub(super) struct OpenFile {
 }
 
 type Creds = HashMap<(u32, u32, u32), (Instant, Arc<Cred>)>;
+
+impl Node {
+    /// Counts one more open handle if there is one already.
+    fn hold_if_open(&self) -> bool {
+        let mut state = self.state.lock();
+        let open = state.opens > 0;
+        state.opens += u32::from(open);
+        open
+    }
+
+    /// Counts one open handle less; with the last one, where the file is hidden.
+    fn let_go(&self) -> Option<Place> {
+        let mut state = self.state.lock();
+        state.opens = state.opens.saturating_sub(1);
+        if state.opens == 0 { state.silly.take() } else { None }
+    }
+}
 
 /// The state of a mount.
 pub struct Shared {
@@ -119,9 +139,11 @@ impl Shared {
         }
     }
 
-    pub(super) fn file_attr(&self, ino: u64, a: &Attr) -> FileAttr {
+    /// What the kernel is told of a file. The name under which a removed file lives on until its last close is no link.
+    pub(super) fn file_attr(&self, node: &Node, a: &Attr) -> FileAttr {
+        let hidden = u32::from(node.state.lock().silly.is_some());
         FileAttr {
-            ino: INodeNo(ino),
+            ino: INodeNo(node.ino),
             size: a.get(at::SIZE),
             blocks: a.get(at::USED).div_ceil(512),
             atime: time(a.0[at::ATIME]),
@@ -130,7 +152,7 @@ impl Shared {
             crtime: UNIX_EPOCH,
             kind: kind(a.get(at::TYPE)),
             perm: a.get(at::MODE) as u16 & 0o7777,
-            nlink: a.get(at::NLINK) as u32,
+            nlink: (a.get(at::NLINK) as u32).saturating_sub(hidden),
             uid: a.get(at::OWNER) as u32,
             gid: a.get(at::GROUP) as u32,
             rdev: a.get(at::RAWDEV) as u32,
@@ -252,22 +274,42 @@ impl Shared {
         self.commit(&h.cred, &h.node, &mut h.node.pending.lock())
     }
 
-    /// Whether `name` was an open file, and is now only its open handles'.
-    pub(super) fn silly_rename(&self, c: &Cred, dir: &[u8], name: &[u8]) -> Res<bool> {
+    /// Hides `name` if it is an open file: from now on it is only its open handles'. The file, if it was hidden; it
+    /// counts as open until the caller lets it go.
+    pub(super) fn hide_open(&self, c: &Cred, dir: &[u8], name: &[u8]) -> Res<Option<Arc<Node>>> {
         if self.open_files.load(Relaxed) == 0 {
-            return Ok(false);
+            return Ok(None);
         }
         let (fh, a) = self.client.lookup(c, dir, name)?;
         let Some(node) = self.nodes.lock().get(&self.ino(&fh, &a)).cloned() else {
-            return Ok(false);
+            return Ok(None);
         };
-        if node.fh != fh || a.get(at::NLINK) > 1 || node.state.lock().opens == 0 {
-            return Ok(false);
+        if node.fh != fh || a.get(at::NLINK) > 1 || !node.hold_if_open() {
+            return Ok(None);
         }
         let new = format!(".nfs{:016x}{:08x}", node.ino, self.client.unique()).into_bytes();
-        self.client.rename(c, dir, name, dir, &new)?;
+        if let Err(e) = self.client.rename(c, dir, name, dir, &new) {
+            self.let_go(c, &node);
+            return Err(e);
+        }
         node.state.lock().silly = Some((dir.to_vec(), new));
-        Ok(true)
+        Ok(Some(node))
+    }
+
+    /// Gives a hidden file its name back, because nothing took its place. No lock is held while the server is asked.
+    pub(super) fn show_again(&self, c: &Cred, node: &Node, dir: &[u8], name: &[u8]) {
+        let Some((_, hidden)) = node.state.lock().silly.take() else { return };
+        if let Err(e) = self.client.rename(c, dir, &hidden, dir, name) {
+            eprintln!("file {} keeps its hidden name: errno {e}", node.ino);
+            node.state.lock().silly = Some((dir.to_vec(), hidden));
+        }
+    }
+
+    /// One open handle less; with the last one a hidden file goes.
+    pub(super) fn let_go(&self, c: &Cred, node: &Node) {
+        if let Some((dir, name)) = node.let_go() {
+            let _ = self.client.remove(c, &dir, &name);
+        }
     }
 
     pub(super) fn forget_one(&self, ino: u64, n: u64) {
