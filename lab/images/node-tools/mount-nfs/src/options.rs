@@ -142,4 +142,42 @@ mod tests {
         assert!(parsed("host:/e").is_err());
         assert!(parsed("host /mnt").is_err());
     }
+
+    #[test]
+    fn flags_reach_the_kernel_however_they_are_given() {
+        for line in ["-r h:/e /m", "h:/e /m -o ro", "-oro h:/e /m", "h:/e /m -s -v -t nfs4 -o rw,ro"] {
+            assert!(parsed(line).expect(line).flags.contains(&MountOption::RO), "{line}");
+        }
+        let plain = parsed("h:/e /m").expect("options").flags;
+        assert!(plain.contains(&MountOption::DefaultPermissions), "the kernel checks modes");
+        assert!(plain.contains(&MountOption::Dev) && plain.contains(&MountOption::Suid));
+        let safe = parsed("h:/e /m -o nodev,nosuid,noexec").expect("options").flags;
+        assert!(safe.contains(&MountOption::NoDev) && !safe.contains(&MountOption::Dev));
+        assert!(safe.contains(&MountOption::NoSuid) && !safe.contains(&MountOption::Suid));
+        assert!(safe.contains(&MountOption::NoExec));
+    }
+
+    #[test]
+    fn times_have_sensible_bounds() {
+        let timeo = |n: &str| parsed(&format!("h:/e /m -o timeo={n}")).expect("options").timeo;
+        assert_eq!(timeo("1"), Duration::from_secs(5), "tenths of a second");
+        assert_eq!(timeo("99999999999999999999"), Duration::from_secs(5), "no number");
+        assert_eq!(timeo("18446744073709551615"), Duration::from_secs(600));
+        assert_eq!(
+            parsed("h:/e /m -o soft,timeo=600,retrans=99999999999").expect("options").retrans,
+            u32::MAX
+        );
+        for (option, ttl) in [("noac", 0), ("actimeo=0", 0), ("actimeo=60", 1), ("rw", 1)] {
+            let o = parsed(&format!("h:/e /m -o {option}")).expect("options");
+            assert_eq!(o.ttl, Duration::from_secs(ttl), "{option}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_apply_is_passed_over() {
+        let o =
+            parsed("h:/ /m -o rsize=1048576,nolock,vers=4,sec=sys,minorversion=1,,port=0").expect("options");
+        assert_eq!((o.path.as_str(), o.port, o.soft), ("", 2049, false));
+        assert_eq!(parsed("h:/e /m -o port=12049").expect("options").port, 12049);
+    }
 }

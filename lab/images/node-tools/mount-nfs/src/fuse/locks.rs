@@ -154,4 +154,41 @@ mod tests {
         let held = [range(0, EOF, libc::F_WRLCK)];
         assert!(after(&held, range(0, EOF, libc::F_UNLCK)).is_empty());
     }
+
+    #[test]
+    fn locks_that_only_touch_stay_as_they_are() {
+        let held = [range(10, 19, libc::F_RDLCK)];
+        for change in [range(0, 9, libc::F_WRLCK), range(20, EOF, libc::F_WRLCK)] {
+            assert_eq!(spans(&after(&held, change)), [spans(&held)[0], spans(&[change])[0]]);
+        }
+    }
+
+    /// Against a picture of the first bytes, one letter each, through every order of three changes.
+    #[test]
+    fn whatever_is_locked_and_unlocked_each_byte_is_held_as_it_was_changed_last() {
+        const BYTES: u64 = 4;
+        let mut changes = vec![];
+        for start in 0..BYTES {
+            for end in start..BYTES {
+                changes
+                    .extend([libc::F_RDLCK, libc::F_WRLCK, libc::F_UNLCK].map(|typ| range(start, end, typ)));
+            }
+        }
+        for a in &changes {
+            for b in &changes {
+                for c in &changes {
+                    let (mut held, mut picture) = (vec![], [libc::F_UNLCK; BYTES as usize]);
+                    for change in [a, b, c] {
+                        held = after(&held, *change);
+                        picture[change.start as usize..=change.end as usize].fill(change.typ);
+                    }
+                    for (byte, typ) in (0..BYTES).zip(picture) {
+                        let over: Vec<_> = held.iter().filter(|r| r.start <= byte && byte <= r.end).collect();
+                        assert!(over.len() <= 1, "byte {byte} is held twice: {:?}", spans(&held));
+                        assert_eq!(over.first().map_or(libc::F_UNLCK, |r| r.typ), typ, "{:?}", spans(&held));
+                    }
+                }
+            }
+        }
+    }
 }

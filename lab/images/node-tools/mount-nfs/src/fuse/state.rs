@@ -109,7 +109,11 @@ pub(super) fn nfs_time(t: TimeOrNow) -> Option<(i64, u32)> {
         TimeOrNow::Now => None,
         TimeOrNow::SpecificTime(t) => Some(match t.duration_since(UNIX_EPOCH) {
             Ok(d) => (d.as_secs() as i64, d.subsec_nanos()),
-            Err(e) => (-(e.duration().as_secs() as i64), 0),
+            // Before 1970 the fraction still counts forwards, from the second before.
+            Err(e) => match (e.duration().as_secs() as i64, e.duration().subsec_nanos()) {
+                (s, 0) => (-s, 0),
+                (s, ns) => (-s - 1, 1_000_000_000 - ns),
+            },
         }),
     }
 }
@@ -323,5 +327,90 @@ impl Shared {
         if left == 0 && ino != ROOT {
             nodes.remove(&ino);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A mount of a server that is never asked.
+    fn shared() -> Shared {
+        let client = Client::new("192.0.2.1", 2049, Duration::from_secs(1));
+        Shared::new(client.into(), b"root".to_vec(), attr(100, 2), Duration::from_secs(1))
+    }
+
+    fn attr(id: u64, links: u64) -> Attr {
+        let mut a = Attr::NONE;
+        a.0[at::FILEID] = (id, 0);
+        a.0[at::NLINK] = (links, 0);
+        a.0[at::MODE] = (0o100_6751, 0);
+        a.0[at::USED] = (513, 0);
+        a
+    }
+
+    #[test]
+    fn times_go_there_and_back_also_before_1970() {
+        for (s, ns) in [(0, 0), (1, 999_999_999), (-1, 0), (-1, 500_000_000), (-7, 1), (1 << 40, 3)] {
+            let there = time((s as u64, ns));
+            assert_eq!(nfs_time(TimeOrNow::SpecificTime(there)), Some((s, ns)), "{s} s {ns} ns");
+        }
+        assert_eq!(nfs_time(TimeOrNow::Now), None, "the server's clock");
+    }
+
+    #[test]
+    fn the_root_is_inode_1_and_no_other_file_is() {
+        let s = shared();
+        assert_eq!(s.ino(b"root", &attr(100, 2)), ROOT);
+        assert_ne!(s.ino(b"f", &attr(ROOT, 1)), ROOT);
+        assert_eq!(s.ino(b"f", &attr(100, 1)), 100);
+    }
+
+    #[test]
+    fn a_file_is_forgotten_with_its_last_lookup_and_the_root_never() {
+        let s = shared();
+        let first = s.learn(b"f".to_vec(), &attr(5, 1));
+        assert!(Arc::ptr_eq(&first, &s.learn(b"f".to_vec(), &attr(5, 1))));
+        s.forget_one(5, 1);
+        assert!(s.node(INodeNo(5)).is_ok());
+        s.forget_one(5, 1);
+        assert_eq!(s.node(INodeNo(5)).err(), Some(libc::ESTALE));
+        s.forget_one(ROOT, 99);
+        assert!(s.node(INodeNo(ROOT)).is_ok());
+    }
+
+    #[test]
+    fn a_file_id_that_names_another_file_is_told_by_its_generation() {
+        let s = shared();
+        let old = s.learn(b"old".to_vec(), &attr(5, 1));
+        let new = s.learn(b"new".to_vec(), &attr(5, 1));
+        assert_ne!(old.generation, new.generation);
+        // The kernel forgets both with one number.
+        s.forget_one(5, 2);
+        assert!(s.node(INodeNo(5)).is_err());
+    }
+
+    #[test]
+    fn a_hidden_file_has_no_link_and_goes_with_its_last_handle() {
+        let s = shared();
+        let node = s.learn(b"f".to_vec(), &attr(5, 1));
+        assert!(!node.hold_if_open(), "nobody has it open");
+        assert_eq!((s.file_attr(&node, &attr(5, 1)).nlink, node.let_go()), (1, None));
+        s.opened(&node);
+        assert!(node.hold_if_open());
+        let place: Place = (b"root".to_vec(), b".nfs1".to_vec());
+        node.state.lock().silly = Some(place.clone());
+        assert_eq!(s.file_attr(&node, &attr(5, 1)).nlink, 0);
+        assert_eq!(node.let_go(), None, "one handle is left");
+        assert_eq!(node.let_go(), Some(place));
+        assert_eq!(node.let_go(), None, "once");
+    }
+
+    #[test]
+    fn the_kernel_sees_modes_without_the_type_and_whole_blocks() {
+        let s = shared();
+        let node = s.learn(b"f".to_vec(), &attr(5, 1));
+        let seen = s.file_attr(&node, &attr(5, 1));
+        assert_eq!((seen.perm, seen.blocks, seen.kind), (0o6751, 2, FileType::RegularFile));
     }
 }

@@ -197,3 +197,78 @@ pub fn errno(status: u32) -> i32 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nfs::xdr::Dec;
+
+    #[test]
+    fn what_is_set_is_sent_in_the_order_of_its_numbers() {
+        let set = Sattr {
+            size: Some(5),
+            mode: Some(0o100_4755),
+            uid: Some(33),
+            gid: Some(44),
+            atime: Some(None),
+            mtime: Some(Some((-1, 500))),
+        };
+        let mut e = Enc::default();
+        set.encode(&mut e);
+        let mut d = Dec::new(e.0);
+        assert_eq!(d.u32(), Ok(2));
+        let words = [d.u32().expect("a word"), d.u32().expect("a word")];
+        let wanted = [at::SIZE, at::MODE, at::OWNER, at::GROUP, at::ATIME_SET, at::MTIME_SET];
+        assert!(wanted.is_sorted());
+        for a in 0..64 {
+            assert_eq!(words[a / 32] >> (a % 32) & 1 == 1, wanted.contains(&a), "attribute {a}");
+        }
+        let mut v = Dec::new(d.opaque().expect("values"));
+        assert_eq!((v.u64(), v.u32()), (Ok(5), Ok(0o4755)), "a mode has no file type");
+        assert_eq!((v.opaque(), v.opaque()), (Ok(b"33".to_vec()), Ok(b"44".to_vec())));
+        assert_eq!(v.u32(), Ok(0), "the server's clock");
+        assert_eq!((v.u32(), v.u64(), v.u32()), (Ok(1), Ok(u64::MAX), Ok(500)), "a time before 1970");
+        assert_eq!(v.u32(), Err(libc::EIO), "nothing else");
+    }
+
+    #[test]
+    fn a_lock_to_the_end_has_no_length() {
+        let range = |start, end| Range { start, end, typ: libc::F_WRLCK };
+        assert_eq!((range(0, 0).len(), range(10, 19).len()), (1, 10));
+        assert_eq!(
+            (range(0, EOF).len(), range(7, EOF).len(), range(7, u64::MAX).len()),
+            (u64::MAX, u64::MAX, u64::MAX)
+        );
+    }
+
+    #[test]
+    fn reading_shares_and_everything_else_excludes() {
+        let kind = |typ| Range { start: 0, end: 0, typ }.kind();
+        assert_eq!((kind(libc::F_RDLCK), kind(libc::F_WRLCK)), (1, 2));
+    }
+
+    #[test]
+    fn statuses_become_the_errno_that_says_the_same() {
+        for (status, wanted) in [
+            (1, libc::EPERM),
+            (2, libc::ENOENT),
+            (13, libc::EACCES),
+            (17, libc::EEXIST),
+            (20, libc::ENOTDIR),
+            (21, libc::EISDIR),
+            (28, libc::ENOSPC),
+            (30, libc::EROFS),
+            (63, libc::ENAMETOOLONG),
+            (66, libc::ENOTEMPTY),
+            (69, libc::EDQUOT),
+            (70, libc::ESTALE),
+            (10010, libc::EAGAIN),
+            (10023, libc::EBADF),
+            (10025, libc::EBADF),
+            (10045, libc::EDEADLK),
+            (99999, libc::EIO),
+        ] {
+            assert_eq!(errno(status), wanted, "status {status}");
+        }
+    }
+}
