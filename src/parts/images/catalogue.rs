@@ -237,12 +237,19 @@ impl Catalogue {
     }
 }
 
+/// Whether a file of a recipe is there for tests of its programs: no image is built with it, nor anew because of it.
+fn only_tests(path: &str) -> bool {
+    path.ends_with("_test.go") || path.ends_with("/test.sh")
+}
+
 /// A recipe's files by path, in order.
 fn files(recipe: &str) -> Result<BTreeMap<String, &'static [u8]>> {
     fn collect(dir: &'static Dir<'static>, below: &str, found: &mut BTreeMap<String, &'static [u8]>) {
         for file in dir.files() {
-            let path = file.path().strip_prefix(below).unwrap_or(file.path());
-            found.insert(path.to_string_lossy().into_owned(), file.contents());
+            let path = file.path().strip_prefix(below).unwrap_or(file.path()).to_string_lossy();
+            if !only_tests(&path) {
+                found.insert(path.into_owned(), file.contents());
+            }
         }
         dir.dirs().for_each(|dir| collect(dir, below, found));
     }
@@ -317,6 +324,13 @@ tools: {}
                 assert!(text.contains(&format!("ARG {arg}")), "{name} does not use {arg}");
             }
         }
+    }
+
+    #[test]
+    fn what_only_tests_need_is_no_part_of_a_recipe() {
+        let (tools, programs) = (files("node-tools").expect("files"), files("programs").expect("files"));
+        assert!(tools.contains_key("mount-nfs/src/main.rs") && !tools.contains_key("mount-nfs/test.sh"));
+        assert!(programs.contains_key("podnet/network.go") && !programs.contains_key("podnet/network_test.go"));
     }
 
     #[test]
