@@ -109,11 +109,8 @@ pub(super) fn nfs_time(t: TimeOrNow) -> Option<(i64, u32)> {
         TimeOrNow::Now => None,
         TimeOrNow::SpecificTime(t) => Some(match t.duration_since(UNIX_EPOCH) {
             Ok(d) => (d.as_secs() as i64, d.subsec_nanos()),
-            // Before 1970 the fraction still counts forwards, from the second before.
-            Err(e) => match (e.duration().as_secs() as i64, e.duration().subsec_nanos()) {
-                (s, 0) => (-s, 0),
-                (s, ns) => (-s - 1, 1_000_000_000 - ns),
-            },
+            // fuser takes the kernel's seconds and nanoseconds apart as if both counted backwards before 1970.
+            Err(e) => (-(e.duration().as_secs() as i64), e.duration().subsec_nanos()),
         }),
     }
 }
@@ -350,10 +347,14 @@ mod tests {
     }
 
     #[test]
-    fn times_go_there_and_back_also_before_1970() {
-        for (s, ns) in [(0, 0), (1, 999_999_999), (-1, 0), (-1, 500_000_000), (-7, 1), (1 << 40, 3)] {
-            let there = time((s as u64, ns));
-            assert_eq!(nfs_time(TimeOrNow::SpecificTime(there)), Some((s, ns)), "{s} s {ns} ns");
+    fn times_before_1970_are_times_as_well() {
+        let back = Duration::from_millis(1250);
+        assert_eq!(time((-2_i64 as u64, 750_000_000)), UNIX_EPOCH - back);
+        for (s, ns) in [(0_i64, 0), (1, 999_999_999), (-1, 0), (-1, 500_000_000), (-7, 1), (1 << 40, 3)] {
+            // what fuser makes of them
+            let d = Duration::new(s.unsigned_abs(), ns);
+            let given = if s < 0 { UNIX_EPOCH - d } else { UNIX_EPOCH + d };
+            assert_eq!(nfs_time(TimeOrNow::SpecificTime(given)), Some((s, ns)), "{s} s {ns} ns");
         }
         assert_eq!(nfs_time(TimeOrNow::Now), None, "the server's clock");
     }
