@@ -17,6 +17,18 @@ lint:
     cargo clippy --all-targets -- -D warnings
     RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
 
+# the node's NFS client: formatting, lints, and its own tests, without Docker
+mount-nfs:
+    .ci/mount-nfs
+
+# the shared folder as a node mounts it: two nodes and a dying server, and the POSIX suite
+storage:
+    cargo test --test storage -- --include-ignored --test-threads=1 --nocapture
+
+# the pod network: vet and its tests, in the image that has Go
+podnet:
+    cargo test --test podnet -- --ignored --nocapture
+
 # write the golden files anew; look at the difference before committing it
 golden:
     GOLDEN=update cargo test --test cli

@@ -179,7 +179,8 @@ impl Drop for Stand {
 /// One call of `docker` that succeeds.
 pub(crate) fn docker(args: &[&str]) -> Output {
     let output = Command::new("docker").args(args).output().expect("docker starts");
-    assert!(output.status.success(), "docker {args:?}: {}", text(&output.stderr));
+    let told = || format!("{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "docker {args:?}: {}", told());
     output
 }
 
