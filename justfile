@@ -1,21 +1,29 @@
-# What a person runs; CI runs .ci/run, which uses the same cargo commands.
+# What a person runs. What CI runs too is a stage of .ci/run and written there only; here it builds into target/.
+
+export CARGO_TARGET_DIR := env("CARGO_TARGET_DIR", justfile_directory() / "target")
 
 default:
     @just --list
 
+# everything that must hold before a change lands, or these stages of it
+ci *STAGES:
+    .ci/run {{STAGES}}
+
 # everything that needs no Docker
 test:
-    cargo test
+    .ci/run test
 
 # real labs on a real Docker engine
 test-lab:
-    cargo test-lab
+    .ci/run test-lab
 
 # formatting, lints, documentation
 lint:
-    cargo fmt --check
-    cargo clippy --all-targets -- -D warnings
-    RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
+    .ci/run formatting clippy documentation
+
+# licences, banned crates, sources
+deny:
+    .ci/run deny
 
 # the node's NFS client: formatting, lints, and its own tests, without Docker
 mount-nfs:
