@@ -58,7 +58,7 @@ mod tests {
     fn a_run_removes_its_own_and_what_is_stale_but_not_a_neighbours() {
         let mine = Marker { name: "wplab-smoke-10000-0000abcd".into(), made: 10_000 };
         assert!(mine.may_remove("wplab-smoke-10000-0000abcd"));
-        assert!(mine.may_remove("wplab-smoke-10000-0000abcd-2.png"));
+        assert!(mine.may_remove("wplab-smoke-10000-0000abcd-2.gif"));
         assert!(mine.may_remove("wplab-smoke-9000-ffff0000"));
         assert!(!mine.may_remove("wplab-smoke-9900-ffff0000"));
         assert!(!mine.may_remove("wplab-smoke-report"));

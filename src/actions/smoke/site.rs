@@ -217,13 +217,13 @@ impl<'a> Visit<'a> {
     async fn create_upload(&self) -> Result<Upload> {
         let door = self.front_door().await?;
         let nonce = self.nonce(&door).await?;
-        let bytes = Bytes::from(picture::png(self.marker.as_str()));
-        let name = format!("attachment; filename=\"{}.png\"", self.marker.as_str());
+        let bytes = Bytes::from(picture::gif(self.marker.as_str()));
+        let name = format!("attachment; filename=\"{}.gif\"", self.marker.as_str());
         let body = bytes.clone();
         let path = rest_path("media");
         let page = self.editor.send(&door, Method::POST, &path, |request| {
             let request =
-                request.header("X-WP-Nonce", nonce).header(CONTENT_TYPE, "image/png").header(CONTENT_DISPOSITION, name);
+                request.header("X-WP-Nonce", nonce).header(CONTENT_TYPE, "image/gif").header(CONTENT_DISPOSITION, name);
             request.body(body)
         });
         let made = understood(&page.await?)?;
