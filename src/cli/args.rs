@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::Args;
+use jiff::SignedDuration;
 use wplab::spec::{
     Flavour, ImageSource, LabName, LabSpec, Topology,
     load::{Overrides, Source, SpecError, load},
@@ -89,18 +90,14 @@ fn images(text: &str) -> Result<ImageSource, String> {
     ImageSource::new(text, Path::new(""))
 }
 
-/// A span of time: a number and `s`, `m` or `h`.
+/// The longest span of time that is not taken for a slip of the hand.
+const A_WEEK: Duration = Duration::from_hours(7 * 24);
+
+/// A span of time, as people write it.
 pub(super) fn span(text: &str) -> Result<Duration, String> {
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    let factor = match unit {
-        "s" => Some(1),
-        "m" => Some(60),
-        "h" => Some(3600),
-        _ => None,
-    };
-    let seconds = factor.and_then(|factor| number.parse::<u64>().ok()?.checked_mul(factor));
-    let seconds = seconds.filter(|seconds| (1..=7 * 24 * 3600).contains(seconds));
-    seconds.map(Duration::from_secs).ok_or_else(|| "write a number and a unit, such as 90s, 10m or 1h".to_owned())
+    let span = text.parse::<SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
+    span.filter(|span| (Duration::from_secs(1)..=A_WEEK).contains(span))
+        .ok_or_else(|| "write a time from a second to a week, with units, such as 90s, 10m or 1h30m".to_owned())
 }
 
 /// A registry's host, as it stands before the first slash of a reference.
@@ -120,7 +117,9 @@ mod tests {
     #[test]
     fn spans_have_a_unit() {
         assert_eq!(span("10m"), Ok(Duration::from_mins(10)));
-        for wrong in ["10", "0s", "", "m", "1.5h", "-1s", "99999999999999999999h", "1000h"] {
+        assert_eq!(span("1h30m"), Ok(Duration::from_mins(90)));
+        assert_eq!(span("168h"), Ok(A_WEEK));
+        for wrong in ["10", "0s", "", "m", "1x", "-1s", "1s ago", "99999999999999999999h", "169h"] {
             assert!(span(wrong).is_err(), "{wrong}");
         }
     }

@@ -3,6 +3,8 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive, path::Path};
 
+use jiff::SignedDuration;
+
 use super::{
     Flavour, ImageSource, LabName, LabSpec, Quantity, Resources, Topology, defaults,
     overrides::Overrides,
@@ -413,16 +415,10 @@ fn title(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// A span of time such as `30s` or `5m`, in seconds, up to an hour.
+/// A span of time such as `30s` or `5m`, in whole seconds, up to an hour.
 fn seconds(text: &str) -> Result<u32, String> {
-    let factor = |unit: &str| match unit {
-        "s" => Some(1),
-        "m" => Some(60),
-        "h" => Some(3600),
-        _ => None,
-    };
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    let seconds = factor(unit).and_then(|factor| number.parse::<u32>().ok()?.checked_mul(factor));
+    let span = text.parse::<SignedDuration>().ok().filter(|span| span.subsec_nanos() == 0);
+    let seconds = span.and_then(|span| u32::try_from(span.as_secs()).ok());
     seconds.filter(|seconds| *seconds <= 3600).ok_or_else(|| {
         format!("{} is not a span of time up to an hour: write a number and a unit, such as 30s or 5m", quoted(text))
     })
