@@ -1,5 +1,5 @@
 //! The manifests that travel inside the executable: plain Kubernetes YAML, one folder per part. Values of a lab are set
-//! by changing the parsed objects ([`edit`]), never by text templates (decision 3).
+//! by changing the parsed objects ([`edit`]), never by text templates (docs/decisions/0003-typed-edits.md).
 
 use anyhow::{Context, Result, bail};
 use include_dir::{Dir, include_dir};

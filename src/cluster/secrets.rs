@@ -1,5 +1,5 @@
 //! Secrets: read, and made once. What is in an existing Secret is never replaced, because members and sessions rely on it
-//! (decision 7).
+//! (docs/decisions/0007-secrets-once.md).
 
 use std::collections::BTreeMap;
 

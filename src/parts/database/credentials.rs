@@ -1,4 +1,4 @@
-//! Passwords and certificates: generated once, never replaced (decision 7).
+//! Passwords and certificates: generated once, never replaced (docs/decisions/0007-secrets-once.md).
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
 //! Images: from a registry, from packages or from a bundle, behind one function; and onto every node. The rest of the
-//! code cannot tell where an image came from (decision 10).
+//! code cannot tell where an image came from (docs/decisions/0010-images-from-three-places.md).
 
 mod base;
 mod build;
