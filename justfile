@@ -27,7 +27,7 @@ deny:
 
 # the node's NFS client: formatting, lints, and its own tests, without Docker
 mount-nfs:
-    .ci/mount-nfs
+    .ci/run mount-nfs
 
 # the shared folder as a node mounts it: two nodes and a dying server, and the POSIX suite
 storage:
