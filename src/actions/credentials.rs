@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::{actions::list, host::docker::Docker, spec::LabName};
+use crate::{actions::standing, host::docker::Docker, spec::LabName};
 
 /// What one logs in with. No `Debug`, so that it cannot end in a message.
 #[derive(Clone, Serialize)]
@@ -26,12 +26,10 @@ pub struct Credentials {
 /// Reads a lab's Secrets.
 ///
 /// # Errors
-/// [`crate::actions::list::NoSuchLab`], the cluster does not answer, or there are no Secrets yet.
+/// [`crate::actions::standing::NoSuchLab`], the cluster does not answer, or there are no Secrets yet.
 pub async fn credentials(lab: &LabName) -> Result<Credentials> {
-    let found = list::find(&Docker::connect().await?, lab).await?;
-    let url =
-        found.url.with_context(|| format!("the control plane of lab {lab} does not run; this starts it: wplab up"))?;
-    let cluster = list::connect(lab).await?;
+    let url = standing::url(&Docker::connect().await?, lab).await?;
+    let cluster = standing::connect(lab).await?;
     let (site, database) = tokio::try_join!(cluster.secret("wordpress-credentials"), cluster.secret("db-credentials"))?;
     from_secrets(&url, site, database)
 }

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    actions::list,
+    actions::standing,
     cluster::Cluster,
     labels::{COMPONENT, of_lab},
     spec::LabName,
@@ -42,9 +42,9 @@ pub struct LogOptions {
 /// Tells each line with its pod and container in front.
 ///
 /// # Errors
-/// [`crate::actions::list::NoSuchLab`], no such part or pod, or the cluster does not answer.
+/// [`crate::actions::standing::NoSuchLab`], no such part or pod, or the cluster does not answer.
 pub async fn logs(lab: &LabName, options: &LogOptions, mut told: impl FnMut(&str) + Send) -> Result<()> {
-    let cluster = list::open(lab).await?;
+    let cluster = standing::open(lab).await?;
     let sources = sources(&pods(&cluster).await?, options.of.as_deref())?;
     let mut params = LogParams { since_seconds: options.since.map(whole_seconds), ..LogParams::default() };
     if options.follow {

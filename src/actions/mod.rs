@@ -12,5 +12,6 @@ pub mod prove;
 pub mod recover;
 pub mod render;
 pub mod smoke;
+pub mod standing;
 pub mod status;
 pub mod up;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::{
-    actions::up::standing,
+    actions::up::keep,
     host::{
         machine::{doctor, needs},
         nodes::{self, labs},
@@ -75,7 +75,7 @@ pub async fn plan(spec: &LabSpec, mirror: Option<&str>) -> Result<PlanReport> {
     let there = nodes::containers(&host.docker, &spec.name).await?;
     nodes::NotOurs::check(&spec.name, &there)?;
     let lab = labs::labs(&host.docker).await?.into_iter().find(|lab| lab.name == spec.name.as_str());
-    let standing = standing::foresee(spec).await?;
+    let standing = keep::foresee(spec).await?;
     let estimate = images::estimate(&host, &standing.settle(spec), mirror, &standing.kept).await?;
     let port = match lab.as_ref().and_then(|lab| lab.port) {
         Some(port) => port,

@@ -4,10 +4,10 @@ use anyhow::{Context, Result};
 
 use crate::{
     actions::{
-        list,
         smoke::{self, SmokeReport},
+        standing,
     },
-    host::{Host, HostFacts, docker::Docker, nodes},
+    host::{docker::Docker, nodes},
     labels,
     parts::{
         frontend::Site,
@@ -20,18 +20,17 @@ use crate::{
 /// Runs every smoke check against a lab.
 ///
 /// # Errors
-/// [`crate::actions::list::NoSuchLab`], or the cluster does not answer. A failed check is no error: it is in the report.
+/// [`crate::actions::standing::NoSuchLab`], or the cluster does not answer. A failed check is no error: it is in the report.
 pub async fn prove(run: &Run, lab: &LabName) -> Result<SmokeReport> {
     run.step(StepId::Smoke, async |cx| {
-        // Looking at images needs none of the facts that choosing them does.
-        let host = Host { docker: Docker::connect().await?, kind: None, facts: HostFacts::default() };
-        let port = list::port(&host.docker, lab).await?;
-        let cluster = list::connect(lab).await?;
+        let docker = Docker::connect().await?;
+        let port = standing::port(&docker, lab).await?;
+        let cluster = standing::connect(lab).await?;
         let spec = cluster.lab_file().await?;
         let images: ImageSet = serde_json::from_str(&cluster.record(labels::IMAGES).await?)
             .context("the lab's record of its images cannot be read; this writes it anew: wplab up")?;
         let nodes = nodes::node_names(lab, spec.cluster.workers);
-        let on_nodes = images::on_nodes(&host, &nodes, &images);
+        let on_nodes = images::on_nodes(&docker, &nodes, &images);
         smoke::run(cx, &cluster, &spec, &Site::new(&spec, port), on_nodes).await
     })
     .await

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::{
-    actions::list,
+    actions::standing,
     cluster::Cluster,
     inside::member::{
         galera::{
@@ -72,9 +72,9 @@ pub struct Choice {
 /// Looks how far each member is and says what starting from `member` would lose.
 ///
 /// # Errors
-/// [`Refused`] when it must not be done; [`crate::actions::list::NoSuchLab`]; etcd or the cluster does not answer.
+/// [`Refused`] when it must not be done; [`crate::actions::standing::NoSuchLab`]; etcd or the cluster does not answer.
 pub async fn look(lab: &LabName, member: &str) -> Result<Choice> {
-    let cluster = list::open(lab).await?;
+    let cluster = standing::open(lab).await?;
     let spec = cluster.lab_file().await?;
     if spec.database.topology != Topology::Galera {
         return Err(Refused(format!(
@@ -102,7 +102,7 @@ pub async fn look(lab: &LabName, member: &str) -> Result<Choice> {
 /// The member refuses, or does not serve in time: with the last reason.
 pub async fn recover(run: &Run, lab: &LabName, member: &str) -> Result<GaleraFacts> {
     run.step(StepId::Database, async |cx| {
-        let cluster = list::open(lab).await?;
+        let cluster = standing::open(lab).await?;
         cluster.exec(member, CONTAINER, &["/tools/wplab", "member", "bootstrap"]).await?;
         let what = format!("{member} to serve");
         let facts = cx.until(&what, LIMIT, EVERY, || look_at(&cluster, member)).await?;

@@ -13,8 +13,8 @@ use serde::Serialize;
 
 use crate::{
     actions::{
-        list,
         smoke::database::{galera, lag, trouble},
+        standing,
     },
     cluster::{Cluster, ready},
     host::{
@@ -169,15 +169,15 @@ impl StatusReport {
 /// Looks at a lab. What does not answer is in [`StatusReport::unknown`], with the reason.
 ///
 /// # Errors
-/// [`crate::actions::list::NoSuchLab`], or the Docker engine does not answer.
+/// [`crate::actions::standing::NoSuchLab`], or the Docker engine does not answer.
 pub async fn status(lab: &LabName) -> Result<StatusReport> {
     let docker = Docker::connect().await?;
-    let found = list::find(&docker, lab).await?;
+    let found = standing::find(&docker, lab).await?;
     let containers = docker.containers(&of_lab(lab)).await.context("cannot list the lab's containers")?;
     let mut unknown = Unknowns::default();
-    let url = found.url.context("the control plane's container does not run");
+    let url = found.url().context("the control plane's container does not run");
     let url = unknown.or("url", url);
-    let Some(cluster) = unknown.take("cluster", list::connect(lab).await) else {
+    let Some(cluster) = unknown.take("cluster", standing::connect(lab).await) else {
         return Ok(StatusReport { nodes: nodes(&containers, None), unknown: unknown.0, ..empty(lab, url) });
     };
     let (seen, members, roles, etcd, site, hpa, volume) = tokio::join!(
@@ -207,18 +207,17 @@ pub async fn status(lab: &LabName) -> Result<StatusReport> {
 /// Where a lab's site answers.
 ///
 /// # Errors
-/// [`crate::actions::list::NoSuchLab`], or its control plane does not run.
+/// [`crate::actions::standing::NoSuchLab`], or its control plane does not run.
 pub async fn url(lab: &LabName) -> Result<String> {
-    let found = list::find(&Docker::connect().await?, lab).await?;
-    found.url.with_context(|| format!("the control plane of lab {lab} does not run; this starts it: wplab up"))
+    standing::url(&Docker::connect().await?, lab).await
 }
 
 /// A lab's own kubeconfig file.
 ///
 /// # Errors
-/// [`crate::actions::list::NoSuchLab`], or the lab has none yet.
+/// [`crate::actions::standing::NoSuchLab`], or the lab has none yet.
 pub async fn kubeconfig(lab: &LabName) -> Result<PathBuf> {
-    list::open(lab).await?;
+    standing::open(lab).await?;
     Ok(nodes::kubeconfig_path(lab))
 }
 

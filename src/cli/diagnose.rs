@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use wplab::{
-    actions::{diagnose, list::NoSuchLab},
+    actions::{diagnose, standing::NoSuchLab},
     host::docker::Docker,
 };
 

@@ -5,7 +5,7 @@ use std::{fmt, process::ExitCode};
 
 use anyhow::Error;
 use wplab::{
-    actions::{list::NoSuchLab, recover, up::OtherData},
+    actions::{recover, standing::NoSuchLab, up::OtherData},
     host::{machine::Missing, nodes::NotOurs, process::CommandFailed},
     run::wait::TimedOut,
     spec::{LabName, load::SpecError},

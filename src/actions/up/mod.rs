@@ -1,18 +1,18 @@
 //! The recipe: from whatever there is to a proven lab, on one screen. Each step is a call into the room that does it.
 
 mod diagnostics;
+pub(crate) mod keep;
 mod look;
 mod preflight;
-pub(crate) mod standing;
 
 use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use serde::Serialize;
 
-pub use self::{diagnostics::Diagnosed, standing::OtherData};
+pub use self::{diagnostics::Diagnosed, keep::OtherData};
 
-use self::standing::Standing;
+use self::keep::Standing;
 use crate::{
     actions::smoke::{self, SmokeReport},
     host::{
@@ -117,7 +117,7 @@ async fn inside(
     nodes: &Nodes,
     images: &ImageSet,
 ) -> Result<(String, SmokeReport)> {
-    let cluster = standing::take_over(nodes, spec, images).await?;
+    let cluster = keep::take_over(nodes, spec, images).await?;
     let (storage, database) = tokio::try_join!(
         run.step(StepId::Storage, |cx| storage::ensure(cx, &cluster, spec, images)),
         run.step(StepId::Database, |cx| database::ensure(cx, &cluster, spec, images)),
@@ -125,7 +125,7 @@ async fn inside(
     let frontend = |cx| frontend::ensure(cx, &cluster, spec, images, &database, &storage, nodes.port);
     let site = run.step(StepId::Frontend, frontend).await?;
     run.step(StepId::Autoscale, |cx| autoscale::ensure(cx, &cluster, spec, images, &site)).await?;
-    let on_nodes = images::on_nodes(host, &nodes.all, images);
+    let on_nodes = images::on_nodes(&host.docker, &nodes.all, images);
     let smoke = run.step(StepId::Smoke, |cx| smoke::run(cx, &cluster, spec, &site, on_nodes)).await?;
     Ok((site.url, smoke))
 }

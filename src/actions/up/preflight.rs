@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use super::{
     UpOptions,
-    standing::{self, Standing},
+    keep::{self, Standing},
 };
 use crate::{
     actions::prepare,
@@ -25,6 +25,6 @@ pub(super) async fn preflight(cx: StepCx, options: &UpOptions) -> Result<Stepped
     let host = prepare::preflight(cx, spec, registry_mirror.as_deref(), fix.as_deref()).await?;
     // Before anything is built or pulled for a name that belongs to somebody else, or for a lab of another kind.
     NotOurs::check(&spec.name, &nodes::containers(&host.value().docker, &spec.name).await?)?;
-    let standing = standing::foresee(spec).await?;
+    let standing = keep::foresee(spec).await?;
     Ok(host.map(|host| (host, standing)))
 }

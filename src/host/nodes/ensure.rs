@@ -3,7 +3,7 @@
 //! `kind` writes the kubeconfig after everything else, so a cluster without one was never finished and holds nothing.
 //! Whether a finished cluster is whole only Kubernetes can say; the caller looks for us ([`ClusterLook`]).
 
-use std::{collections::BTreeMap, future::Future, path::PathBuf, time::Duration};
+use std::{future::Future, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
 
@@ -15,9 +15,7 @@ use crate::{
         nodes::{
             create::{create, export_kubeconfig, network},
             rules,
-            there::{
-                CLUSTER_LABEL, Nodes, NotOurs, containers, frontend_port, kubeconfig_path, node_names, remove_leftovers,
-            },
+            there::{Nodes, NotOurs, containers, frontend_port, kubeconfig_path, node_names, remove_leftovers},
         },
     },
     run::{
@@ -77,7 +75,7 @@ where
         cx.say(format!("cluster addresses may leave this machine: {error:#}"));
     }
     if !there.is_empty() {
-        let (started, left) = start_stopped(&cx, docker, there).await?;
+        let (started, left) = start_stopped(&cx, docker, &spec.name, there).await?;
         if let Some(nodes) = keep(&cx, host, spec, &left, look).await? {
             let detail = format!("{} nodes", nodes.all.len());
             settled.open(());
@@ -94,7 +92,12 @@ where
 }
 
 /// Starts stopped nodes and lists the containers again: only a running one shows its port.
-async fn start_stopped(cx: &StepCx, docker: &Docker, there: Vec<Container>) -> Result<(bool, Vec<Container>)> {
+async fn start_stopped(
+    cx: &StepCx,
+    docker: &Docker,
+    lab: &LabName,
+    there: Vec<Container>,
+) -> Result<(bool, Vec<Container>)> {
     let stopped: Vec<&Container> = there.iter().filter(|c| !c.running).collect();
     if stopped.is_empty() {
         return Ok((false, there));
@@ -102,17 +105,14 @@ async fn start_stopped(cx: &StepCx, docker: &Docker, there: Vec<Container>) -> R
     // The control plane first: workers look for it when they boot.
     let (first, rest): (Vec<&Container>, Vec<&Container>) =
         stopped.into_iter().partition(|c| c.name.ends_with("-control-plane"));
-    let mut seen = Vec::new();
     for container in first.into_iter().chain(rest) {
         cx.say(format!("starting {}, which was stopped", container.name));
         // A node that died while it was being made may never start again; whether that matters is decided by the rest.
         if let Err(error) = docker.start(&container.name).await {
             cx.say(format!("{} does not start: {error:#}", container.name));
         }
-        seen.push(container.labels.get(CLUSTER_LABEL).cloned().unwrap_or_default());
     }
-    let label = BTreeMap::from([(CLUSTER_LABEL.to_owned(), seen.swap_remove(0))]);
-    Ok((true, docker.containers(&label).await.context("cannot list the nodes after starting them")?))
+    Ok((true, containers(docker, lab).await.context("cannot list the nodes after starting them")?))
 }
 
 /// What to do about containers that are there, before the API is asked.

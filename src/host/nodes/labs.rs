@@ -32,6 +32,13 @@ pub struct LabOnHost {
     pub port: Option<u16>,
 }
 
+impl LabOnHost {
+    /// Where its site answers on this machine; unknown while the control plane is stopped.
+    pub fn url(&self) -> Option<String> {
+        self.port.map(|port| format!("http://127.0.0.1:{port}"))
+    }
+}
+
 /// What [`remove`] removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -16,7 +16,11 @@ use super::{
     transport::{self, DiskFull, Engine, Lab, Target},
 };
 use crate::{
-    host::{Host, docker::Exec, nodes},
+    host::{
+        Host,
+        docker::{Docker, Exec},
+        nodes,
+    },
     labels,
     run::{StepCx, Stepped, event::Amount, wait::Look},
     spec::LabSpec,
@@ -44,9 +48,9 @@ pub async fn load(cx: StepCx, host: &Host, spec: &LabSpec, images: &ImageSet) ->
 ///
 /// # Errors
 /// A node does not run, or its containerd does not answer.
-pub async fn on_nodes(host: &Host, nodes: &[String], images: &ImageSet) -> Result<Vec<(String, Vec<Role>)>> {
+pub async fn on_nodes(docker: &Docker, nodes: &[String], images: &ImageSet) -> Result<Vec<(String, Vec<Role>)>> {
     // Who asks has the nodes' names from `kind`: their labels were looked at there.
-    let lab = Lab { docker: &host.docker, labels: BTreeMap::new() };
+    let lab = Lab { docker, labels: BTreeMap::new() };
     let wanted = of_nodes(images);
     let looked = nodes.iter().map(|node| async {
         let target = Target { node: node.clone(), snapshotter: snapshotter(&lab, node).await? };

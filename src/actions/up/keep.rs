@@ -1,4 +1,4 @@
-//! A lab that stands: what it keeps, and what it cannot become. Its volumes hold the data of one server, which another
+//! What a lab that stands keeps, and what it cannot become. Its volumes hold the data of one server, which another
 //! does not read, so `up` refuses before it touches anything inside the cluster.
 
 use std::{borrow::Cow, fmt, time::Duration};

@@ -1,0 +1,111 @@
+//! The one door to a lab that stands: it is found on this machine by its labels, and its cluster is opened by its name.
+
+use std::fmt;
+
+use anyhow::{Context, Result};
+
+use crate::{
+    cluster::Cluster,
+    host::{
+        docker::Docker,
+        nodes::{
+            self,
+            labs::{self, LabOnHost},
+        },
+    },
+    spec::LabName,
+};
+
+/// There is no lab of this name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoSuchLab {
+    /// The name.
+    pub name: LabName,
+    /// The labs that there are.
+    pub others: Vec<String>,
+}
+
+impl fmt::Display for NoSuchLab {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there is no lab {}", self.name)?;
+        if self.others.is_empty() { Ok(()) } else { write!(f, "; there is: {}", self.others.join(", ")) }
+    }
+}
+
+impl std::error::Error for NoSuchLab {}
+
+/// One lab, as far as its node containers tell.
+///
+/// # Errors
+/// [`NoSuchLab`], or the Docker engine does not answer.
+pub(crate) async fn find(docker: &Docker, lab: &LabName) -> Result<LabOnHost> {
+    pick(labs::labs(docker).await?, lab)
+}
+
+fn pick(labs: Vec<LabOnHost>, lab: &LabName) -> Result<LabOnHost> {
+    let others = labs.iter().map(|l| l.name.clone()).collect();
+    match labs.into_iter().find(|l| l.name == lab.as_str()) {
+        Some(found) => Ok(found),
+        None => Err(NoSuchLab { name: lab.clone(), others }.into()),
+    }
+}
+
+/// The frontend's port of a lab.
+///
+/// # Errors
+/// [`NoSuchLab`]; the control plane is stopped; or the Docker engine does not answer.
+pub(crate) async fn port(docker: &Docker, lab: &LabName) -> Result<u16> {
+    answers(lab, find(docker, lab).await?.port)
+}
+
+/// Where a lab's site answers.
+///
+/// # Errors
+/// As [`port`].
+pub(crate) async fn url(docker: &Docker, lab: &LabName) -> Result<String> {
+    answers(lab, find(docker, lab).await?.url())
+}
+
+/// What only a running control plane tells.
+fn answers<T>(lab: &LabName, told: Option<T>) -> Result<T> {
+    told.with_context(|| format!("the control plane of lab {lab} does not run; this starts it: wplab up"))
+}
+
+/// The cluster of a lab that is there; whether it answers shows with the first request.
+///
+/// # Errors
+/// [`NoSuchLab`], the Docker engine does not answer, or the lab has no kubeconfig yet.
+pub(crate) async fn open(lab: &LabName) -> Result<Cluster> {
+    find(&Docker::connect().await?, lab).await?;
+    connect(lab).await
+}
+
+/// As [`open`], for who has found the lab already.
+///
+/// # Errors
+/// The lab has no kubeconfig yet.
+pub(crate) async fn connect(lab: &LabName) -> Result<Cluster> {
+    let cluster = Cluster::connect(&nodes::kubeconfig_path(lab), lab).await;
+    cluster.with_context(|| format!("lab {lab} is not complete; this continues it: wplab up"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on_host(name: &str, port: Option<u16>) -> LabOnHost {
+        LabOnHost { name: name.into(), running: 4, nodes: 4, port }
+    }
+
+    #[test]
+    fn a_lab_is_found_by_its_name_and_others_are_named_when_it_is_not() {
+        let there = vec![on_host("a", Some(8081)), on_host("b", None)];
+        let (a, c) = (LabName::new("a").expect("a name"), LabName::new("c").expect("a name"));
+        let found = pick(there.clone(), &a).expect("found");
+        assert_eq!(found.url().as_deref(), Some("http://127.0.0.1:8081"));
+        let error = pick(there, &c).expect_err("not there");
+        assert_eq!(error.downcast_ref::<NoSuchLab>().expect("typed").others, ["a", "b"]);
+        assert_eq!(error.to_string(), "there is no lab c; there is: a, b");
+        assert_eq!(pick(Vec::new(), &c).expect_err("not there").to_string(), "there is no lab c");
+    }
+}
