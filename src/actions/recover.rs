@@ -116,7 +116,7 @@ async fn look_at(cluster: &Cluster, member: &str) -> Result<Look<GaleraFacts>> {
     let members = database::members(cluster).await?;
     let member = members.iter().find(|m| m.name == member).context("its pod is gone")?;
     let facts = member.status.as_ref().and_then(|status| status.galera.clone()).filter(GaleraFacts::synced);
-    let waits = || member.unready().unwrap_or_else(|| format!("{}: not synced yet", member.name));
+    let waits = || format!("{}: {}", member.name, member.unready().unwrap_or_else(|| "not synced yet".to_owned()));
     Ok(facts.map_or_else(|| Look::NotYet(waits()), Look::Ready))
 }
 

@@ -12,10 +12,7 @@ use kube::{ResourceExt, api::ListParams};
 use serde::Serialize;
 
 use crate::{
-    actions::{
-        smoke::database::{galera, lag, trouble},
-        standing,
-    },
+    actions::standing,
     cluster::{Cluster, ready},
     host::{
         docker::{Container, Docker},
@@ -25,7 +22,8 @@ use crate::{
     parts::{
         database::{
             self, MEMBERS, Member,
-            agent::{self, Roles},
+            agent::{self, Record, Roles},
+            health::{self, Wrong},
             members,
         },
         discovery::{self, EtcdMember},
@@ -53,6 +51,8 @@ pub struct StatusReport {
     pub members: Vec<MemberSummary>,
     /// What the agent has written down about their roles, if it has.
     pub roles: Option<Roles>,
+    /// What is wrong with the database; nothing is told of what could not be looked at.
+    pub wrong: Vec<Wrong>,
     /// etcd's members; none in a topology that needs none.
     pub etcd: Vec<EtcdMember>,
     /// WordPress.
@@ -152,13 +152,10 @@ pub struct VolumeStatus {
 impl StatusReport {
     /// Whether everything that the lab consists of is there and serves.
     pub fn healthy(&self) -> bool {
-        let writers = self.members.iter().filter(|member| member.role == "writer").count();
         self.unknown.is_empty()
-            && self.roles.as_ref().is_some_and(|roles| roles.refused.is_empty())
+            && self.wrong.is_empty()
             && self.nodes.iter().all(|node| node.ready)
-            && self.members.iter().all(|member| member.healthy)
             && self.etcd.iter().all(|member| member.healthy)
-            && writers == 1
             && self.replicas.wanted > 0
             && self.replicas.ready >= self.replicas.wanted
             && self.hpa.is_some_and(|hpa| hpa.cpu.is_some())
@@ -180,22 +177,24 @@ pub async fn status(lab: &LabName) -> Result<StatusReport> {
     let Some(cluster) = unknown.take("cluster", standing::connect(lab).await) else {
         return Ok(StatusReport { nodes: nodes(&containers, None), unknown: unknown.0, ..empty(lab, url) });
     };
-    let (seen, members, roles, etcd, site, hpa, volume) = tokio::join!(
+    let (seen, members, record, etcd, site, hpa, volume) = tokio::join!(
         within(async { Ok(cluster.all::<Node>().list(&ListParams::default()).await?.items) }),
-        within(member_summaries(&cluster)),
-        within(agent::roles(&cluster)),
+        within(all_members(&cluster)),
+        within(agent::look(&cluster)),
         within(discovery::members(&cluster)),
         within(async { cluster.get::<Deployment>("wordpress").await?.context("there is no Deployment wordpress") }),
         within(cluster.get::<HorizontalPodAutoscaler>("wordpress")),
         within(volume(&cluster)),
     );
     let seen = unknown.take("nodes", seen);
+    let (members, record) = (unknown.take("members", members), unknown.take("roles", record));
     Ok(StatusReport {
         name: lab.clone(),
         url,
         nodes: nodes(&containers, seen.as_deref()),
-        members: unknown.or("members", members),
-        roles: unknown.take("roles", roles).flatten(),
+        wrong: wrong(members.as_ref(), record.as_ref()),
+        members: members.map(|(there, wanted)| summaries(&there, wanted)).unwrap_or_default(),
+        roles: record.and_then(|record| record.last().cloned()),
         etcd: unknown.or("etcd", etcd),
         replicas: unknown.take("replicas", site).map_or(NO_REPLICAS, |site| replicas(&site)),
         hpa: unknown.take("hpa", hpa).flatten().map(|hpa| autoscaler(&hpa)),
@@ -230,6 +229,7 @@ fn empty(lab: &LabName, url: String) -> StatusReport {
         nodes: Vec::new(),
         members: Vec::new(),
         roles: None,
+        wrong: Vec::new(),
         etcd: Vec::new(),
         replicas: NO_REPLICAS,
         hpa: None,
@@ -282,30 +282,37 @@ fn node(container: &Container, seen: Option<&[Node]>) -> NodeStatus {
     }
 }
 
-async fn member_summaries(cluster: &Cluster) -> Result<Vec<MemberSummary>> {
+/// The members whose pods exist, and how many there should be.
+async fn all_members(cluster: &Cluster) -> Result<(Vec<Member>, u8)> {
     let set = cluster.get::<StatefulSet>(MEMBERS).await?.context("there is no StatefulSet db")?;
     let wanted = set.spec.and_then(|spec| spec.replicas).and_then(|count| u8::try_from(count).ok()).unwrap_or(1);
-    Ok(all_members(members(cluster).await?.iter().map(member).collect(), wanted))
+    Ok((members(cluster).await?, wanted))
+}
+
+fn wrong(members: Option<&(Vec<Member>, u8)>, record: Option<&Record>) -> Vec<Wrong> {
+    let (Some((members, wanted)), Some(record)) = (members, record) else { return Vec::new() };
+    health::health(members, usize::from(*wanted), record).err().unwrap_or_default()
 }
 
 fn member(member: &Member) -> MemberSummary {
-    let trouble = trouble(member);
+    let trouble = health::trouble(member);
     let doing = || member.status.as_ref().map_or("unknown", |status| status.state.name()).to_owned();
     MemberSummary {
         name: member.name.clone(),
         node: member.node.clone().unwrap_or_default(),
         role: member.role.clone().unwrap_or_default(),
         // Whole seconds, and few: nothing is lost.
-        lag: lag(member).and_then(|lag| u32::try_from(lag).ok()).map(f64::from),
-        cluster_size: galera(member).map(|facts| facts.size),
-        seqno: galera(member).map(|facts| facts.seqno),
+        lag: member.lag().and_then(|lag| u32::try_from(lag).ok()).map(f64::from),
+        cluster_size: member.galera().map(|facts| facts.size),
+        seqno: member.galera().map(|facts| facts.seqno),
         healthy: trouble.is_none(),
         state: trouble.unwrap_or_else(doing),
     }
 }
 
 /// A member whose pod does not exist is as worth showing as one that is broken.
-fn all_members(mut there: Vec<MemberSummary>, wanted: u8) -> Vec<MemberSummary> {
+fn summaries(there: &[Member], wanted: u8) -> Vec<MemberSummary> {
+    let mut there: Vec<MemberSummary> = there.iter().map(member).collect();
     for name in database::names(wanted) {
         if there.iter().all(|member| member.name != name) {
             let state = "its pod does not exist".to_owned();
@@ -384,6 +391,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::parts::database::health::tests::{self, source};
 
     fn from<K: DeserializeOwned>(value: Value) -> K {
         serde_json::from_value(value).expect("fits its type")
@@ -426,19 +434,21 @@ mod tests {
 
     #[test]
     fn a_member_without_a_pod_is_a_row_too() {
-        let there = MemberSummary {
-            name: "db-1".into(),
-            node: "n".into(),
-            role: "writer".into(),
-            lag: None,
-            cluster_size: None,
-            seqno: None,
-            state: "source".into(),
-            healthy: true,
-        };
-        let all = all_members(vec![there], 3);
+        let there = vec![tests::member("db-1", "writer", source())];
+        let all = summaries(&there, 3);
         let told: Vec<_> = all.iter().map(|m| (m.name.as_str(), m.healthy)).collect();
         assert_eq!(told, [("db-0", false), ("db-1", true), ("db-2", false)]);
+        let record = Record::Kept(tests::record("db-1"));
+        let told: Vec<_> = wrong(Some(&(there, 3)), Some(&record)).iter().map(Wrong::to_string).collect();
+        assert_eq!(told, ["1 of 3 members exist"]);
+    }
+
+    #[test]
+    fn nothing_is_said_about_the_database_while_half_of_it_is_unknown() {
+        let members = (Vec::new(), 3);
+        let record = Record::Unkept { why: "no agent leads yet".into(), last: None };
+        assert_eq!(wrong(Some(&members), Some(&record)).len(), 2);
+        assert!(wrong(None, Some(&record)).is_empty() && wrong(Some(&members), None).is_empty());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod autoscale;
 pub mod browser;
 pub mod check;
-pub(crate) mod database;
+mod database;
 mod discovery;
 mod frontend;
 pub mod images;

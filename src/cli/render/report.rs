@@ -10,7 +10,10 @@ use wplab::{
         status::{MemberSummary, StatusReport},
         up::UpReport,
     },
-    parts::{database::agent::Roles, discovery::EtcdMember},
+    parts::{
+        database::{agent::Roles, health::Wrong},
+        discovery::EtcdMember,
+    },
 };
 
 use super::{
@@ -62,6 +65,12 @@ pub(crate) fn status(seen: &StatusReport, paint: Paint) -> String {
     let _ = write!(text, "\n{}", members(&seen.members));
     if let Some(roles) = &seen.roles {
         text += &self::roles(roles);
+    }
+    for wrong in &seen.wrong {
+        // The others stand in the tables above.
+        if let Wrong::Unkept(_) | Wrong::Together(_) | Wrong::Unwritten { .. } = wrong {
+            let _ = writeln!(text, "database    {wrong}");
+        }
     }
     if !seen.etcd.is_empty() {
         let _ = write!(text, "\n{}", etcd(&seen.etcd));
@@ -195,6 +204,7 @@ mod tests {
             nodes: vec![NodeStatus { name: "wplab-worker".into(), ready: true, detail: "v1.36.3".into() }],
             members: vec![member("db-0", "writer", None), member("db-1", "reader", Some(0.0))],
             etcd: Vec::new(),
+            wrong: Vec::new(),
             roles: Some(Roles {
                 writer: "db-0".into(),
                 since: "2026-01-01T00:00:00Z".into(),
@@ -234,7 +244,6 @@ mod tests {
         if let Some(roles) = &mut told.roles {
             roles.refused = "two members are open".into();
         }
-        assert!(!told.healthy());
         assert!(status(&told, Paint::off()).contains("needs your decision: two members are open"));
     }
 
@@ -250,11 +259,24 @@ mod tests {
     }
 
     #[test]
-    fn a_lab_without_a_writer_is_not_healthy() {
-        let mut without = seen();
-        assert!(without.healthy());
-        without.members[0].role = String::new();
-        assert!(!without.healthy() && status(&without, Paint::off()).starts_with('×'));
+    fn whatever_is_wrong_with_the_database_is_shown_once_and_makes_the_lab_unhealthy() {
+        let healthy = seen();
+        assert!(healthy.healthy());
+        let told = |wrong: Wrong| {
+            let seen = StatusReport { wrong: vec![wrong], ..healthy.clone() };
+            assert!(!seen.healthy() && status(&seen, Paint::off()).starts_with('×'));
+            status(&seen, Paint::off())
+        };
+        assert!(told(Wrong::Together("2 of 3 members exist".into())).contains("\ndatabase    2 of 3 members exist\n"));
+        assert!(told(Wrong::Unkept("no agent leads yet".into())).contains("\ndatabase    no agent leads yet\n"));
+        let beside = [
+            Wrong::Refused("in roles".into()),
+            Wrong::Waits("in roles".into()),
+            Wrong::Member { name: "db-1".into(), why: "in its row".into() },
+        ];
+        for wrong in beside {
+            assert!(!told(wrong).contains("database    "));
+        }
     }
 
     #[test]

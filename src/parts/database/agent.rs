@@ -61,33 +61,53 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
     Ok(objects)
 }
 
-/// Whether the agents are there, and what the one that leads has written down.
-///
-/// # Errors
-/// The API server does not answer or refuses.
-pub async fn look(cluster: &Cluster) -> Result<Look<Roles>> {
-    let deployment: Option<Deployment> = cluster.get(AGENT).await?;
-    if let Look::NotYet(reason) = ready::deployment(deployment.as_ref()) {
-        return Ok(Look::NotYet(format!("the agent: {reason}")));
-    }
-    let Some(roles) = roles(cluster).await?.filter(|roles| !roles.leader.is_empty()) else {
-        return Ok(Look::NotYet("no agent leads yet".to_owned()));
-    };
-    // What was written by an agent that is gone may be long out of date.
-    let leader: Option<Pod> = cluster.get(&roles.leader).await?;
-    match ready::pod(leader.as_ref()) {
-        Look::Ready(()) => Ok(Look::Ready(roles)),
-        Look::NotYet(reason) => Ok(Look::NotYet(format!("{}, which led last: {reason}", roles.leader))),
+/// What the agent has written down, and whether somebody stands by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// By the one that leads.
+    Kept(Roles),
+    /// Nobody keeps it.
+    Unkept {
+        /// Why.
+        why: String,
+        /// What was written last; `None` in a lab that has no such record.
+        last: Option<Roles>,
+    },
+}
+
+impl Record {
+    /// What was written last, by whomever.
+    pub fn last(&self) -> Option<&Roles> {
+        match self {
+            Record::Kept(roles) => Some(roles),
+            Record::Unkept { last, .. } => last.as_ref(),
+        }
     }
 }
 
-/// What the agent has written down; `None` in a lab that has no such record.
+/// Looks whether the agents are there, and what the one that leads has written down.
 ///
 /// # Errors
 /// The API server does not answer or refuses.
-pub async fn roles(cluster: &Cluster) -> Result<Option<Roles>> {
+pub async fn look(cluster: &Cluster) -> Result<Record> {
     let map: Option<ConfigMap> = cluster.get(ROLES).await?;
-    Ok(map.map(|map| Roles::read(map.data.as_ref())))
+    let last = map.map(|map| Roles::read(map.data.as_ref()));
+    let deployment: Option<Deployment> = cluster.get(AGENT).await?;
+    if let Look::NotYet(reason) = ready::deployment(deployment.as_ref()) {
+        return Ok(Record::Unkept { why: format!("the agent: {reason}"), last });
+    }
+    let roles = match last {
+        Some(roles) if !roles.leader.is_empty() => roles,
+        last => return Ok(Record::Unkept { why: "no agent leads yet".to_owned(), last }),
+    };
+    // What was written by an agent that is gone may be long out of date.
+    let leader: Option<Pod> = cluster.get(&roles.leader).await?;
+    Ok(match ready::pod(leader.as_ref()) {
+        Look::Ready(()) => Record::Kept(roles),
+        Look::NotYet(reason) => {
+            Record::Unkept { why: format!("{}, which led last: {reason}", roles.leader), last: Some(roles) }
+        }
+    })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::{
     cluster::{Cluster, forward::Forward, ready},
     inside::member::{
         HTTP_PORT,
-        status::{MemberStatus, State},
+        status::{GaleraFacts, MemberStatus, ServerFacts, State},
     },
     labels::{COMPONENT, Component, READS, ROLE},
     run::wait::Look,
@@ -42,13 +42,27 @@ pub struct Member {
 }
 
 impl Member {
-    /// Why this member is not healthy, with its name; `None` when it is.
+    /// Why this member is not ready to serve, whatever its role; `None` when it is.
     pub fn unready(&self) -> Option<String> {
-        let own = match &self.status {
+        match &self.status {
             Some(status) => status.unready().or_else(|| self.pod_waits.clone()),
             None => Some(self.pod_waits.clone().unwrap_or_else(|| "its supervisor does not answer".to_owned())),
-        };
-        own.map(|reason| format!("{}: {reason}", self.name))
+        }
+    }
+
+    /// What its server says about itself; `None` while it does not answer.
+    pub fn facts(&self) -> Option<&ServerFacts> {
+        self.status.as_ref()?.server.as_ref()
+    }
+
+    /// What a member of a Galera cluster says about it; `None` in the other topology, and while its server does not answer.
+    pub fn galera(&self) -> Option<&GaleraFacts> {
+        self.status.as_ref()?.galera.as_ref()
+    }
+
+    /// Seconds behind the source; `None` for the source itself, and while it is unknown.
+    pub fn lag(&self) -> Option<u64> {
+        self.facts().filter(|facts| !facts.serves_as_source())?.lag_seconds
     }
 }
 
@@ -128,7 +142,6 @@ pub async fn connect(cluster: &Cluster, pod: &str) -> Result<Connection> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inside::member::status::ServerFacts;
 
     #[test]
     fn a_member_that_needs_a_decision_is_waited_for_a_while_and_then_no_more() {
@@ -152,16 +165,16 @@ mod tests {
     }
 
     #[test]
-    fn an_unhealthy_member_is_named_with_the_reason_that_is_nearest_to_the_cause() {
+    fn an_unready_member_tells_the_reason_that_is_nearest_to_the_cause() {
         let server = ServerFacts { semi_sync: true, ..ServerFacts::default() };
         let healthy = MemberStatus { state: State::Source, server: Some(server), ..MemberStatus::default() };
         let waiting =
             MemberStatus { state: State::Waiting, note: "nobody to copy from".into(), ..MemberStatus::default() };
         let table = [
-            (None, None, Some("db-1: its supervisor does not answer")),
-            (Some("no node"), None, Some("db-1: no node")),
-            (Some("not ready"), Some(waiting), Some("db-1: waiting: nobody to copy from")),
-            (Some("not ready"), Some(healthy.clone()), Some("db-1: not ready")),
+            (None, None, Some("its supervisor does not answer")),
+            (Some("no node"), None, Some("no node")),
+            (Some("not ready"), Some(waiting), Some("waiting: nobody to copy from")),
+            (Some("not ready"), Some(healthy.clone()), Some("not ready")),
             (None, Some(healthy), None),
         ];
         for (pod_waits, status, wanted) in table {

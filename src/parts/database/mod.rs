@@ -1,13 +1,13 @@
 //! The database: members, roles, Services, credentials. What is applied is in `objects`, what is generated in
 //! `credentials`; what happens inside a member's pod is [`crate::inside::member`], who gets which role is decided by the agent
-//! ([`crate::inside::agent`]), and [`roles`] is how far `up` sees that it has.
+//! ([`crate::inside::agent`]), and whether all of that is well is [`health`]'s one answer.
 
 pub mod agent;
 mod credentials;
+pub mod health;
 mod members;
 mod names;
 mod objects;
-pub mod roles;
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -25,6 +25,7 @@ pub use members::{Connection, Member, connect, members};
 pub use names::{CREDENTIALS, MEMBERS, TLS, WORDPRESS, names};
 pub use objects::objects;
 
+use self::health::Wrong;
 use crate::{
     cluster::{Cluster, ready},
     parts::{discovery, images::ImageSet},
@@ -79,7 +80,7 @@ pub async fn ensure(cx: StepCx, cluster: &Cluster, spec: &LabSpec, images: &Imag
 async fn settle(cluster: &Cluster, wanted: usize, acted: &AtomicBool) -> Result<Look<String>> {
     cluster.replace_stuck(MEMBERS).await?;
     // An API server or a pod that does not answer for a moment is a reason to look again.
-    let (members, roles) = match tokio::try_join!(members(cluster), agent::look(cluster)) {
+    let (members, record) = match tokio::try_join!(members(cluster), agent::look(cluster)) {
         Ok(seen) => seen,
         Err(error) => return Ok(Look::NotYet(format!("{error:#}"))),
     };
@@ -87,18 +88,43 @@ async fn settle(cluster: &Cluster, wanted: usize, acted: &AtomicBool) -> Result<
     if let Some(decision) = members.iter().find_map(|member| member.stuck(now)) {
         bail!("a person has to decide: {decision}");
     }
-    let writer = match roles::settled(&members, wanted, &roles) {
-        Ok(Look::Ready(writer)) => writer,
-        Ok(Look::NotYet(reason)) => {
+    let writer = match health::health(&members, wanted, &record) {
+        Ok(writer) => writer.to_owned(),
+        Err(wrong) => {
             // What was not well when we came has been repaired by the time that we leave.
             acted.store(true, Ordering::Relaxed);
-            return Ok(Look::NotYet(reason));
+            return waits(&wrong);
         }
-        Err(refused) => bail!(refused),
     };
     let set: Option<StatefulSet> = cluster.get(MEMBERS).await?;
     Ok(match ready::stateful_set(set.as_ref()) {
         Look::Ready(()) => Look::Ready(writer),
         Look::NotYet(reason) => Look::NotYet(reason),
     })
+}
+
+/// What is waited for: the first of what is wrong.
+///
+/// # Errors
+/// It does not pass by itself.
+fn waits<T>(wrong: &[Wrong]) -> Result<Look<T>> {
+    match wrong.first() {
+        Some(Wrong::Refused(why)) => bail!(why.clone()),
+        first => Ok(Look::NotYet(first.map(Wrong::to_string).unwrap_or_default())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_person_has_to_decide_is_not_waited_for() {
+        let member = Wrong::Member { name: "db-1".into(), why: "cloning".into() };
+        let waited = waits::<()>(&[Wrong::Waits("db-1: being opened".into()), member.clone()]).expect("may pass");
+        assert_eq!(waited, Look::NotYet("db-1: being opened".into()));
+        assert_eq!(waits::<()>(std::slice::from_ref(&member)).expect("may pass"), Look::NotYet("db-1: cloning".into()));
+        let refused = waits::<()>(&[Wrong::Refused("two are open".into()), member]).expect_err("a decision");
+        assert_eq!(refused.to_string(), "two are open");
+    }
 }
