@@ -1,66 +1,126 @@
-//! The lab that nobody described. `lab/default.yaml` and, for topology `galera`, `lab/galera.yaml` say the same to
-//! people; a test keeps them together.
+//! The lab that nobody described: what the lab files say that people are shown. They are the one home of every default and
+//! of every key's name; a field that is not in both of them does not pass the tests.
 
-use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use super::{
-    AutoscaleSpec, ClusterSpec, DatabaseSpec, Flavour, ImageSource, LabName, LabSpec, Quantity, Resources, StorageSpec,
-    Topology, WordpressSpec,
+    LabName, LabSpec, Topology,
+    tree::{self, Node, Value},
 };
 
-/// A server that is content with little memory, because several of them share one machine. Every server of the lab
-/// knows these options, MariaDB as well.
-const SMALL: [(&str, &str); 10] = [
-    ("host_cache_size", "0"),
-    ("innodb_buffer_pool_size", "64M"),
-    ("innodb_log_buffer_size", "4M"),
-    ("key_buffer_size", "1M"),
-    ("max_connections", "60"),
-    ("max_heap_table_size", "8M"),
-    ("performance_schema", "OFF"),
-    ("table_definition_cache", "400"),
-    ("table_open_cache", "400"),
-    ("tmp_table_size", "8M"),
-];
+/// The lab file that `wplab` carries: every field with its default, and comments for people.
+pub const DEFAULT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/lab/default.yaml"));
 
-/// What only MySQL knows; a flavour of Galera sets its like itself.
-const SMALL_MYSQL: [(&str, &str); 2] = [("innodb_redo_log_capacity", "64M"), ("temptable_max_ram", "16M")];
+/// The same for topology `galera`.
+pub const GALERA: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/lab/galera.yaml"));
 
-/// The options that a lab begins with; those of its file are added.
-pub(super) fn settings(topology: Topology) -> BTreeMap<String, String> {
-    let of_topology: &[_] = match topology {
-        Topology::Replication => &SMALL_MYSQL,
-        Topology::Galera => &[],
-    };
-    SMALL.iter().chain(of_topology).map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
+static REPLICATION_LAB: LazyLock<LabSpec> = LazyLock::new(|| read(DEFAULT));
+static GALERA_LAB: LazyLock<LabSpec> = LazyLock::new(|| read(GALERA));
+static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
+    let mut sections = Vec::new();
+    if let Ok((root, _)) = tree::parse(DEFAULT) {
+        collect("", &root, &mut sections);
+    }
+    sections
+});
+
+/// A section of a lab file.
+pub(super) struct Section {
+    /// Its keys from the top, as in `database.resources`; empty for the top itself.
+    pub(super) path: String,
+    /// The keys that it may have.
+    pub(super) keys: Vec<String>,
 }
 
-/// A quantity that is known to be good; tests/spec.rs reads every one of them from lab/default.yaml.
-fn quantity(text: &str) -> Quantity {
-    Quantity(text.to_owned())
+impl LabSpec {
+    /// The lab of this topology that nobody described.
+    pub fn of(topology: Topology) -> LabSpec {
+        match topology {
+            Topology::Replication => REPLICATION_LAB.clone(),
+            Topology::Galera => GALERA_LAB.clone(),
+        }
+    }
 }
 
 impl Default for LabSpec {
     fn default() -> Self {
-        LabSpec {
-            name: LabName::default(),
-            cluster: ClusterSpec { workers: 3, port: 8080 },
-            images: ImageSource::Auto,
-            storage: StorageSpec { size: quantity("1Gi") },
-            database: DatabaseSpec {
-                topology: Topology::Replication,
-                flavour: Flavour::Auto,
-                members: 3,
-                volume: quantity("1Gi"),
-                resources: Resources { cpu: quantity("100m"), memory: quantity("640Mi") },
-                settings: settings(Topology::Replication),
-            },
-            wordpress: WordpressSpec {
-                title: "wplab".to_owned(),
-                replicas: 3,
-                resources: Resources { cpu: quantity("100m"), memory: quantity("384Mi") },
-            },
-            autoscale: AutoscaleSpec { min: 3, max: 6, cpu: 70, scale_down_window: 30 },
+        REPLICATION_LAB.clone()
+    }
+}
+
+impl Default for LabName {
+    fn default() -> Self {
+        REPLICATION_LAB.name.clone()
+    }
+}
+
+/// Every section of a lab file, as the file for people has them.
+pub(super) fn sections() -> &'static [Section] {
+    &SECTIONS
+}
+
+/// A lab file that is known to be whole, because it is a part of this program and a test reads it.
+fn read(text: &str) -> LabSpec {
+    serde_yaml::from_str(text).expect("the lab files in this program are whole")
+}
+
+fn collect(path: &str, node: &Node, sections: &mut Vec<Section>) {
+    // The server knows which options there are.
+    let Value::Map(entries) = &node.value else { return };
+    if path == "database.settings" {
+        return;
+    }
+    sections.push(Section { path: path.to_owned(), keys: entries.iter().map(|entry| entry.key.clone()).collect() });
+    for entry in entries {
+        let below = if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
+        collect(&below, &entry.node, sections);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::spec::load::{Overrides, parse};
+
+    #[test]
+    fn the_lab_files_in_this_program_are_whole() {
+        for (topology, other) in [(Topology::Replication, DEFAULT), (Topology::Galera, GALERA)] {
+            assert_eq!(LabSpec::of(topology).database.topology, topology);
+            let (root, problems) = tree::parse(other).expect("a tree");
+            let mut sections = Vec::new();
+            collect("", &root, &mut sections);
+            assert!(problems.is_empty() && sections.len() == super::sections().len(), "{topology:?}");
+            for (one, other) in sections.iter().zip(super::sections()) {
+                assert_eq!((&one.path, &one.keys), (&other.path, &other.keys), "both files have the same keys");
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_of_the_file_for_people_is_read() {
+        for section in sections() {
+            for key in &section.keys {
+                let path = if section.path.is_empty() { key.clone() } else { format!("{}.{key}", section.path) };
+                let deep = path.split('.').rev().fold("[x]".to_owned(), |text, key| format!("{{{key}: {text}}}"));
+                let read = parse("lab.yaml", Path::new(""), &deep, &Overrides::default());
+                let problems = read.expect_err("no field is a list").problems;
+                let told: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();
+                assert_eq!(told, [path.as_str()], "{deep}");
+            }
+        }
+    }
+
+    #[test]
+    fn options_are_text_as_it_is_written_in_the_file() {
+        let set = |topology| LabSpec::of(topology).database.settings;
+        for settings in [set(Topology::Replication), set(Topology::Galera)] {
+            let get = |name: &str| settings.get(name).map(String::as_str);
+            assert_eq!(
+                (get("performance_schema"), get("host_cache_size"), get("max_connections")),
+                (Some("OFF"), Some("0"), Some("60"))
+            );
         }
     }
 }

@@ -2,39 +2,28 @@
 
 use serde_json::json;
 
-use super::LabSpec;
+use super::{ImageSource, LabSpec};
 
 impl LabSpec {
     /// A lab file (JSON, which is YAML) that loads as this very lab; where its images came from is left out, because what
     /// is there is recorded by content.
     pub fn to_file(&self) -> String {
-        let resources = |r: &super::Resources| json!({"cpu": r.cpu.as_str(), "memory": r.memory.as_str()});
-        json!({
-            "name": self.name.as_str(),
-            "cluster": {"workers": self.cluster.workers, "port": self.cluster.port},
-            "images": "auto",
-            "storage": {"size": self.storage.size.as_str()},
-            "database": {
-                "topology": self.database.topology.name(),
-                "flavour": self.database.flavour.name(),
-                "members": self.database.members,
-                "volume": self.database.volume.as_str(),
-                "resources": resources(&self.database.resources),
-                "settings": self.database.settings,
-            },
-            "wordpress": {
-                "title": self.wordpress.title,
-                "replicas": self.wordpress.replicas,
-                "resources": resources(&self.wordpress.resources),
-            },
-            "autoscale": {
-                "min": self.autoscale.min,
-                "max": self.autoscale.max,
-                "cpu": self.autoscale.cpu,
-                "scale-down-window": format!("{}s", self.autoscale.scale_down_window),
-            },
-        })
-        .to_string()
+        json!(LabSpec { images: ImageSource::Auto, ..self.clone() }).to_string()
+    }
+}
+
+/// A span of time, in seconds, as lab files have it.
+pub(super) mod seconds {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use crate::spec::validate;
+
+    pub(in crate::spec) fn serialize<S: Serializer>(seconds: &u32, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&format_args!("{seconds}s"))
+    }
+
+    pub(in crate::spec) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<u32, D::Error> {
+        validate::seconds(&String::deserialize(from)?).map_err(D::Error::custom)
     }
 }
 
@@ -42,7 +31,21 @@ impl LabSpec {
 mod tests {
     use std::path::Path;
 
-    use crate::spec::load::{DEFAULT, GALERA, Overrides, parse};
+    use crate::spec::{
+        LabSpec,
+        load::{DEFAULT, GALERA, Overrides, parse},
+    };
+
+    #[test]
+    fn a_lab_keeps_the_form_of_the_file_for_people() {
+        let written = LabSpec::default().to_file();
+        assert!(
+            written.starts_with(r#"{"autoscale":{"cpu":70,"max":6,"min":3,"scale-down-window":"30s"},"#),
+            "{written}"
+        );
+        assert!(written.contains(r#""images":"auto","name":"wplab","storage":{"size":"1Gi"}"#), "{written}");
+        assert_eq!(serde_json::from_str::<LabSpec>(&written).expect("the same form"), LabSpec::default());
+    }
 
     #[test]
     fn a_lab_written_back_loads_as_itself() {

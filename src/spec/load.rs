@@ -7,15 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use super::defaults::{DEFAULT, GALERA};
 pub use super::overrides::Overrides;
 pub use super::problem::{Place, Problem, SpecError};
 use super::{LabSpec, tree, validate};
-
-/// The lab file that `wplab` carries: every field with its default, and comments for people.
-pub const DEFAULT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/lab/default.yaml"));
-
-/// The same for topology `galera`.
-pub const GALERA: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/lab/galera.yaml"));
 
 /// No lab file is this long; a wrong file is told before it is read to its end.
 const LONGEST: u64 = 1024 * 1024;

@@ -1,5 +1,5 @@
-//! What was asked for: the lab file's types and defaults. Loading and every rule are in the neighbours [`load`] and
-//! `validate`; whoever holds a [`LabSpec`] may rely on all rules.
+//! What was asked for: the lab file's types. Their defaults are read from the lab files that people are shown (`defaults`),
+//! loading and every rule are in the neighbours [`load`] and `validate`; whoever holds a [`LabSpec`] may rely on all rules.
 
 mod defaults;
 mod file;
@@ -16,10 +16,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A lab's name, which is also the kind cluster's: a DNS label of at most 40 characters.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String")]
 pub struct LabName(String);
 
 impl LabName {
@@ -45,9 +46,11 @@ impl LabName {
     }
 }
 
-impl Default for LabName {
-    fn default() -> Self {
-        LabName("wplab".to_owned())
+impl TryFrom<String> for LabName {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<LabName, String> {
+        LabName::new(&name)
     }
 }
 
@@ -58,7 +61,7 @@ impl fmt::Display for LabName {
 }
 
 /// The whole lab, as asked for.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct LabSpec {
     /// The lab's name.
@@ -78,7 +81,7 @@ pub struct LabSpec {
 }
 
 /// The nodes and the way in.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ClusterSpec {
     /// Worker nodes beside the one control plane, 2 to 9 (for topology `galera` 3 to 9): two database members never share
@@ -89,8 +92,8 @@ pub struct ClusterSpec {
 }
 
 /// Where images come from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum ImageSource {
     /// Already present, else a registry if it answers, else packages.
     Auto,
@@ -123,6 +126,20 @@ impl ImageSource {
     }
 }
 
+impl TryFrom<String> for ImageSource {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<ImageSource, String> {
+        ImageSource::new(&text, Path::new(""))
+    }
+}
+
+impl From<ImageSource> for String {
+    fn from(source: ImageSource) -> String {
+        source.to_string()
+    }
+}
+
 /// As [`ImageSource::new`] reads it.
 impl fmt::Display for ImageSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -136,7 +153,7 @@ impl fmt::Display for ImageSource {
 }
 
 /// The shared file system.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct StorageSpec {
     /// Size of the volume behind the export.
@@ -144,7 +161,7 @@ pub struct StorageSpec {
 }
 
 /// How the database keeps its copies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Topology {
     /// A MySQL source and replicas: CLONE, GTID, semi-synchronous.
@@ -172,7 +189,7 @@ impl Topology {
 }
 
 /// Which server a Galera cluster is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Flavour {
     /// Percona where its image is present or a registry answers, else MariaDB built from packages.
@@ -221,7 +238,7 @@ fn known<T: Copy, const N: usize>(
 }
 
 /// The database.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct DatabaseSpec {
     /// How the members keep their copies.
@@ -240,7 +257,7 @@ pub struct DatabaseSpec {
 }
 
 /// The site.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct WordpressSpec {
     /// The site's title.
@@ -252,7 +269,7 @@ pub struct WordpressSpec {
 }
 
 /// The HorizontalPodAutoscaler.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct AutoscaleSpec {
     /// Fewest replicas.
@@ -262,11 +279,12 @@ pub struct AutoscaleSpec {
     /// Target CPU use in percent of the request, 1 to 100.
     pub cpu: u8,
     /// Seconds without need before a replica goes, 0 to 3600.
+    #[serde(with = "file::seconds")]
     pub scale_down_window: u32,
 }
 
 /// What a container asks for and may use.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Resources {
     /// Requested CPU; there is no CPU limit, because throttling makes a lab flaky.
@@ -276,7 +294,8 @@ pub struct Resources {
 }
 
 /// A Kubernetes quantity, as written (`500m`, `2Gi`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Quantity(String);
 
 impl Quantity {
@@ -319,5 +338,13 @@ impl Quantity {
         };
         (number.starts_with(|c: char| c.is_ascii_digit())).then_some(())?;
         Some(number.parse::<f64>().ok()? * factor)
+    }
+}
+
+impl TryFrom<String> for Quantity {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Quantity, String> {
+        Quantity::new(&text)
     }
 }

@@ -13,18 +13,6 @@ use super::{
     tree::{Entry, Node, Value},
 };
 
-/// Every section of a lab file with the keys that it may have.
-const SECTIONS: &[(&str, &[&str])] = &[
-    ("", &["name", "cluster", "images", "storage", "database", "wordpress", "autoscale"]),
-    ("cluster", &["workers", "port"]),
-    ("storage", &["size"]),
-    ("database", &["topology", "flavour", "members", "volume", "resources", "settings"]),
-    ("database.resources", &["cpu", "memory"]),
-    ("wordpress", &["title", "replicas", "resources"]),
-    ("wordpress.resources", &["cpu", "memory"]),
-    ("autoscale", &["min", "max", "cpu", "scale-down-window"]),
-];
-
 /// Reads the tree over the defaults, lets the command line have the last word, and checks the rules between fields.
 /// `problems` are those that reading the tree has found already.
 pub(super) fn spec(
@@ -33,16 +21,17 @@ pub(super) fn spec(
     folder: &Path,
     overrides: &Overrides,
 ) -> Result<LabSpec, Vec<Problem>> {
-    let mut spec = LabSpec::default();
+    // Which options there are, and which of them are free, depends on the topology.
+    let asked = overrides.topology.or_else(|| root.and_then(asked_topology));
+    let mut spec = asked.map_or_else(LabSpec::default, LabSpec::of);
+    let topology = spec.database.topology;
     let mut reader = Reader { problems, places: BTreeMap::new() };
     if let Some(root) = root {
         reader.fields(root, folder, &mut spec);
     }
-    spec.database.topology = overrides.topology.unwrap_or(spec.database.topology);
-    // Which options there are, and which of them are free, depends on the topology.
-    spec.database.settings = defaults::settings(spec.database.topology);
+    spec.database.topology = topology;
     if let Some(entry) = root.and_then(|root| root.below("database")?.below("settings")) {
-        reader.settings(entry, spec.database.topology, &mut spec.database.settings);
+        reader.settings(entry, topology, &mut spec.database.settings);
     }
     spec.name = overrides.name.clone().unwrap_or(spec.name);
     spec.images = overrides.images.clone().unwrap_or(spec.images);
@@ -56,6 +45,14 @@ pub(super) fn spec(
     }
     reader.rules(&spec);
     if reader.problems.is_empty() { Ok(spec) } else { Err(reader.problems) }
+}
+
+/// The topology that the file asks for, if it is one.
+fn asked_topology(root: &Node) -> Option<Topology> {
+    match &root.below("database")?.below("topology")?.value {
+        Value::Text { text, .. } => Topology::new(text).ok(),
+        _ => None,
+    }
 }
 
 /// The fewest members that outlive the loss of one of them. Each has a worker of its own, so it is the fewest workers too.
@@ -193,7 +190,8 @@ impl Reader {
     }
 
     fn section<'a>(&mut self, node: &'a Node, path: &'static str) -> Section<'a> {
-        let keys = SECTIONS.iter().find(|(section, _)| *section == path).map_or(&[][..], |(_, keys)| *keys);
+        let sections = defaults::sections();
+        let keys = sections.iter().find(|section| section.path == path).map_or(&[][..], |section| &section.keys);
         let entries: &[Entry] = match &node.value {
             Value::Map(entries) => entries,
             Value::Empty => &[],
@@ -208,12 +206,11 @@ impl Reader {
             }
         };
         let section = Section { path, entries };
-        for Entry { key, place, .. } in entries.iter().filter(|entry| !keys.contains(&entry.key.as_str())) {
-            let elsewhere =
-                SECTIONS.iter().filter(|(_, keys)| keys.contains(&key.as_str())).map(|(section, _)| *section);
-            let elsewhere: Vec<&str> =
-                elsewhere.map(|section| if section.is_empty() { "the top level" } else { section }).collect();
-            let cure = match meant(key, keys.iter().copied()) {
+        for Entry { key, place, .. } in entries.iter().filter(|entry| !keys.contains(&entry.key)) {
+            let elsewhere = sections.iter().filter(|section| section.keys.contains(key));
+            let named = |path: &'static str| if path.is_empty() { "the top level" } else { path };
+            let elsewhere: Vec<&str> = elsewhere.map(|section| named(section.path.as_str())).collect();
+            let cure = match meant(key, keys.iter().map(String::as_str)) {
                 Some(word) => format!("did you mean {word}? allowed here: {}", keys.join(", ")),
                 None if !elsewhere.is_empty() => {
                     format!("it belongs under {}; allowed here: {}", elsewhere.join(" or "), keys.join(", "))
@@ -416,7 +413,7 @@ fn title(text: &str) -> Result<String, String> {
 }
 
 /// A span of time such as `30s` or `5m`, in whole seconds, up to an hour.
-fn seconds(text: &str) -> Result<u32, String> {
+pub(super) fn seconds(text: &str) -> Result<u32, String> {
     let span = text.parse::<SignedDuration>().ok().filter(|span| span.subsec_nanos() == 0);
     let seconds = span.and_then(|span| u32::try_from(span.as_secs()).ok());
     seconds.filter(|seconds| *seconds <= 3600).ok_or_else(|| {
