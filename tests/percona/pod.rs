@@ -206,13 +206,13 @@ pub(crate) fn furnish(root: &Path) {
     }
     let options = root.join("etc/wplab/mysql");
     let config: serde_json::Value =
-        serde_yaml::from_str(include_str!("../../manifests/galera/10-config.yaml")).expect("a ConfigMap");
+        serde_yaml::from_str(include_str!("../../manifests/database/10-config.yaml")).expect("a ConfigMap");
     for (name, text) in config["data"].as_object().expect("files") {
         fs::write(options.join(name), text.as_str().expect("a text")).expect("written");
     }
     let flavour = [
-        ("defaults.cnf", include_str!("../../manifests/galera/percona-defaults.cnf")),
-        ("fixed.cnf", include_str!("../../manifests/galera/percona-fixed.cnf")),
+        ("defaults.cnf", include_str!("../../manifests/database/percona-defaults.cnf")),
+        ("fixed.cnf", include_str!("../../manifests/database/percona-fixed.cnf")),
     ];
     for (name, text) in flavour {
         fs::write(options.join(name), text).expect("written");

@@ -95,6 +95,9 @@ pub fn fingerprint() -> String {
         include_str!("ganesha.rs"),
         include_str!("look.rs"),
         include_str!("server.rs"),
+        include_str!("../member/options.rs"),
+        crate::spec::load::DEFAULT,
+        crate::spec::load::GALERA,
     ];
     sources.concat()
 }

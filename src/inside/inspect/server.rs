@@ -9,12 +9,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::{CONFIG, contract::Server};
 use crate::{
-    cluster::manifests::{self, name_of, typed},
     host::process::{Cmd, CommandFailed},
+    inside::member,
+    spec::{LabSpec, Topology},
     wire::tls::Authority,
 };
 
@@ -87,18 +87,13 @@ fn furnish(server: Server) -> Result<PathBuf> {
             .with_context(|| format!("cannot make {}", path.display()))?;
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     };
-    let (part, flavour) = match server {
-        Server::Mysql => ("replication", None),
-        Server::Mariadb => ("galera", Some("mariadb")),
-        Server::Percona => ("galera", Some("percona")),
+    let (name, topology) = match server {
+        Server::Mysql => ("mysql", Topology::Replication),
+        Server::Mariadb => ("mariadb", Topology::Galera),
+        Server::Percona => ("percona", Topology::Galera),
     };
-    let config = manifests::part(part)?.into_iter().find(|object| name_of(object) == "ConfigMap/db-config");
-    let config: ConfigMap = typed(&config.context("there is no ConfigMap db-config")?)?;
-    for (name, text) in config.data.unwrap_or_default() {
-        put(options.join(name), &text)?;
-    }
-    for name in flavour.iter().flat_map(|flavour| ["defaults.cnf", "fixed.cnf"].map(|file| (flavour, file))) {
-        put(options.join(name.1), manifests::file(&format!("galera/{}-{}", name.0, name.1))?)?;
+    for (file, text) in member::options::files(name, &LabSpec::of(topology).database.settings)? {
+        put(options.join(file), &text)?;
     }
     let tls = Path::new(CONFIG).join("tls");
     if !tls.exists() {

@@ -4,6 +4,7 @@
 mod files;
 pub mod galera;
 mod http;
+pub mod options;
 mod pod;
 mod process;
 pub mod replication;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use k8s_openapi::{
     api::{apps::v1::StatefulSet, core::v1::ConfigMap},
     apimachinery::pkg::api::resource::Quantity,
@@ -13,10 +13,10 @@ use sha2::{Digest, Sha256};
 use super::names::MEMBERS;
 use crate::{
     cluster::{
-        manifests::{edit, file, part},
+        manifests::{edit, part},
         pods::{pod_of, set_env, set_image, set_resources},
     },
-    inside::member::CONTAINER,
+    inside::member::{CONTAINER, options},
     parts::images::{ImageSet, Role},
     spec::{Flavour, LabSpec, Topology},
 };
@@ -37,14 +37,9 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
     objects.extend(part(database.topology.name())?);
     let mut hash = String::new();
     edit(&mut objects, CONFIG, |config: &mut ConfigMap| {
-        let files = config.data.get_or_insert_default();
-        if let Some(Galera { name, .. }) = server.galera {
-            for which in ["defaults.cnf", "fixed.cnf"] {
-                files.insert(which.to_owned(), file(&format!("galera/{name}-{which}"))?.to_owned());
-            }
-        }
-        files.insert("lab.cnf".to_owned(), lab_cnf(&database.settings)?);
-        hash = hash_of(files);
+        let files = options::files(server.role.name(), &database.settings)?;
+        hash = hash_of(&files);
+        config.data = Some(files);
         Ok(())
     })?;
     edit(&mut objects, MEMBERS, |set: &mut StatefulSet| {
@@ -95,20 +90,6 @@ impl Server {
             (Topology::Galera, _) => bail!("there is no image of a Galera server"),
         })
     }
-}
-
-/// The lab file's settings as an option file. They stand between our defaults and what the lab relies on, which wins.
-fn lab_cnf(settings: &BTreeMap<String, String>) -> Result<String> {
-    let mut text = String::from("[mysqld]\n");
-    for (name, value) in settings {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-        ensure!(!name.is_empty() && name.chars().all(plain), "{name:?} is not the name of a MySQL option");
-        ensure!(!value.contains(['\n', '\r', '\0']), "the value of {name} has more than one line");
-        // Quoted, because an option file takes # for a comment and drops blanks at the ends.
-        let quoted = value.replace('\\', "\\\\").replace('"', "\\\"");
-        text.push_str(&format!("{name}=\"{quoted}\"\n"));
-    }
-    Ok(text)
 }
 
 fn hash_of(files: &BTreeMap<String, String>) -> String {
@@ -222,15 +203,6 @@ mod tests {
         assert_eq!(hash(&one), hash(&two));
         two.database.settings.insert("max_connections".into(), "43".into());
         assert_ne!(hash(&one), hash(&two));
-    }
-
-    #[test]
-    fn settings_are_quoted_and_cannot_add_lines() {
-        let settings = |name: &str, value: &str| lab_cnf(&BTreeMap::from([(name.to_owned(), value.to_owned())]));
-        let text = settings("init_connect", r#"SET @a="x#y" \"#).expect("valid");
-        assert_eq!(text, "[mysqld]\ninit_connect=\"SET @a=\\\"x#y\\\" \\\\\"\n");
-        assert!(settings("a", "1\ngtid_mode=OFF").is_err());
-        assert!(settings("a b", "1").is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
 use futures_util::future::try_join_all;
-use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::ConfigMap};
+use k8s_openapi::api::apps::v1::StatefulSet;
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
         secrets::password,
     },
     host::docker::{Docker, Sandbox},
-    inside::trial,
+    inside::{member, trial},
     parts::{
         database, discovery,
         images::{
@@ -23,7 +23,7 @@ use crate::{
             check::{self, TOOLS},
         },
     },
-    spec::Topology,
+    spec::{LabSpec, Topology},
     wire::tls::Authority,
 };
 
@@ -38,8 +38,6 @@ const ETCD_HOST: &str = "etcd-0.etcd";
 const CONFIG: &str = "/etc/wplab";
 const DATA: [(&str, &str); 3] =
     [(ETCD, "/var/lib/etcd"), (MEMBERS[0], "/var/lib/mysql"), (MEMBERS[1], "/var/lib/mysql")];
-/// As the manifest limits a member.
-const MEMORY: i64 = 512 << 20;
 /// How long a member may take to end; a little more than its supervisor gives its server.
 const GRACE: i32 = 60;
 /// How long one question inside a container may take.
@@ -167,6 +165,13 @@ async fn lent(docker: &Docker, tool: &str, archive: Vec<u8>) -> Result<String> {
     Ok(lender)
 }
 
+/// What a member of the lab that nobody described may use, in bytes.
+fn memory() -> i64 {
+    #[expect(clippy::cast_possible_truncation, reason = "a size in bytes, without a fraction")]
+    let bytes = LabSpec::of(Topology::Galera).database.resources.memory.value() as i64;
+    bytes
+}
+
 fn member_sandbox(role: Role, image: &str, name: &str) -> Result<Sandbox> {
     let env = [
         ("POD_NAME", name),
@@ -177,7 +182,7 @@ fn member_sandbox(role: Role, image: &str, name: &str) -> Result<Sandbox> {
     Ok(Sandbox {
         command: [&format!("{TOOLS}/wplab"), "trial", "member"].map(str::to_owned).into(),
         env: env.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
-        memory: Some(MEMORY),
+        memory: Some(memory()),
         network: Some((NETWORK.to_owned(), name.to_owned())),
         ..check::sandbox(role, image)?
     })
@@ -236,19 +241,14 @@ impl Files {
     }
 }
 
-/// The server's option files, and in place of the lab file's settings what makes it tell what it does.
+/// The server's option files with the settings of the lab that nobody described, and what makes it tell what it does.
 fn options(role: Role) -> Result<BTreeMap<String, String>> {
-    let objects = manifests::part("galera")?;
-    let config = objects.iter().find(|object| name_of(object) == "ConfigMap/db-config");
-    let config: ConfigMap = typed(config.context("there is no ConfigMap db-config")?)?;
-    let mut files = config.data.unwrap_or_default();
-    for which in ["defaults.cnf", "fixed.cnf"] {
-        files.insert(which.to_owned(), manifests::file(&format!("galera/{}-{which}", role.name()))?.to_owned());
-    }
+    let mut settings = LabSpec::of(Topology::Galera).database.settings;
     if role == Role::Percona {
         // Which way a member takes is a note to it, and notes are not logged by default.
-        files.insert("lab.cnf".to_owned(), "[mysqld]\nlog_error_verbosity=3\n".to_owned());
+        settings.insert("log_error_verbosity".to_owned(), "3".to_owned());
     }
+    let files = member::options::files(role.name(), &settings)?;
     Ok(files.into_iter().map(|(name, text)| (format!("mysql/{name}"), text)).collect())
 }
 
@@ -277,11 +277,7 @@ mod tests {
         assert_eq!(sandbox.command, ["/tools/wplab", "trial", "member"]);
         let names: Vec<&str> = sandbox.env.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["POD_NAME", "MEMBERS", "WPLAB_FLAVOUR", "ETCD_ENDPOINTS"]);
-        let set = manifests::part("galera").expect("manifests");
-        let set = set.iter().find(|object| name_of(object) == "StatefulSet/db").expect("members");
-        let pod = typed::<StatefulSet>(set).expect("typed").spec.and_then(|s| s.template.spec).expect("a pod");
-        let limits = pod.containers[0].resources.clone().and_then(|r| r.limits).expect("limits");
-        assert_eq!(limits["memory"].0, format!("{}Mi", MEMORY >> 20));
+        assert_eq!(sandbox.memory, Some(640 << 20));
     }
 
     #[test]
@@ -310,7 +306,9 @@ mod tests {
         }
         let key = seen["tls/tls.key"].lines().nth(1).expect("a key").to_owned();
         assert!(files.secrets.contains(&key));
-        assert!(seen["mysql/my.cnf"].contains("!include") && seen["mysql/lab.cnf"].contains("log_error_verbosity=3"));
+        assert!(
+            seen["mysql/my.cnf"].contains("!include") && seen["mysql/lab.cnf"].contains("log_error_verbosity=\"3\"")
+        );
         assert!(seen["mysql/fixed.cnf"].contains("pxc_strict_mode"));
         let mut etcd = tar::Archive::new(files.etcd.as_slice());
         assert_eq!(etcd.entries().expect("an archive").count(), 3);

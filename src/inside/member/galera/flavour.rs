@@ -1,4 +1,4 @@
-//! What differs between the servers that speak Galera, as data. Their option files are `manifests/galera/FLAVOUR-*.cnf`.
+//! What differs between the servers that speak Galera, as data. Their option files are `manifests/database/FLAVOUR-*.cnf`.
 //!
 //! What is relied on, of the public images and of the package-built one alike, is in `lab/images/README.md`. Nothing of an
 //! image's own entrypoint, configuration or shell is used.

@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, os::unix::fs::PermissionsExt};
 
 use super::*;
-use crate::inside::member::galera::flavour::{MARIADB, PERCONA};
+use crate::{
+    inside::member::galera::flavour::{MARIADB, PERCONA},
+    spec::{LabSpec, Topology},
+};
 
 const UUID: &str = "3786e29b-e582-11f1-a1dc-3a885dfb5510";
 
@@ -96,8 +99,9 @@ fn in_file(text: &str) -> BTreeSet<String> {
 fn percona_is_given_documented_options_only() {
     let (_root, config) = pod(&PERCONA);
     let mut used: BTreeSet<String> = lines(&config).iter().flat_map(names).collect();
-    used.extend(in_file(include_str!("../../../../manifests/galera/percona-defaults.cnf")));
-    used.extend(in_file(include_str!("../../../../manifests/galera/percona-fixed.cnf")));
+    used.extend(in_file(include_str!("../../../../manifests/database/percona-defaults.cnf")));
+    used.extend(in_file(include_str!("../../../../manifests/database/percona-fixed.cnf")));
+    used.extend(LabSpec::of(Topology::Galera).database.settings.into_keys());
     let documented: BTreeSet<&str> = DOCUMENTED.lines().collect();
     let unknown: Vec<&String> = used.iter().filter(|name| !documented.contains(name.as_str())).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
@@ -107,8 +111,8 @@ fn percona_is_given_documented_options_only() {
 
 #[test]
 fn the_option_files_agree_with_the_flavours() {
-    let mariadb = include_str!("../../../../manifests/galera/mariadb-fixed.cnf");
-    let percona = include_str!("../../../../manifests/galera/percona-fixed.cnf");
+    let mariadb = include_str!("../../../../manifests/database/mariadb-fixed.cnf");
+    let percona = include_str!("../../../../manifests/database/percona-fixed.cnf");
     for name in ["wsrep_on", "wsrep_sst_method", "wsrep_sst_auth"] {
         assert!(!in_file(mariadb).contains(name), "mariadb-install-db would fail, or a secret be told: {name}");
     }
@@ -121,8 +125,8 @@ fn the_option_files_agree_with_the_flavours() {
     }
     assert!(percona.contains(&format!("wsrep_sst_method={}\n", PERCONA.sst_method)));
     for (flavour, defaults) in [
-        (&MARIADB, include_str!("../../../../manifests/galera/mariadb-defaults.cnf")),
-        (&PERCONA, include_str!("../../../../manifests/galera/percona-defaults.cnf")),
+        (&MARIADB, include_str!("../../../../manifests/database/mariadb-defaults.cnf")),
+        (&PERCONA, include_str!("../../../../manifests/database/percona-defaults.cnf")),
     ] {
         assert!(defaults.contains(&format!("collation_server={}\n", flavour.collation)), "{}", flavour.name);
     }
