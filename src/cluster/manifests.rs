@@ -10,8 +10,7 @@ use serde_json::Value;
 static MANIFESTS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/manifests");
 
 /// Every part that has manifests, in the order in which `up` needs them.
-pub const PARTS: [&str; 9] =
-    ["namespace", "storage", "agent", "discovery", "database", "replication", "galera", "frontend", "autoscale"];
+pub const PARTS: [&str; 7] = ["namespace", "storage", "agent", "discovery", "database", "frontend", "autoscale"];
 
 /// The objects of one part: `manifests/PART/*.yaml` in the order of the file names, documents in the order of the file.
 ///

@@ -62,6 +62,39 @@ pub fn set_resources(pod: &mut PodSpec, name: &str, resources: &Resources) -> Re
     Ok(())
 }
 
+/// Takes out a container's environment variables and ports that the manifest has for another topology.
+///
+/// # Errors
+/// There is no such container, or it has not all of them.
+pub fn without(pod: &mut PodSpec, name: &str, variables: &[&str], ports: &[&str]) -> Result<()> {
+    let container = container(pod, name)?;
+    for variable in variables {
+        let env = container.env.get_or_insert_default();
+        let at = env.iter().position(|v| v.name == *variable);
+        env.remove(at.with_context(|| format!("container {name} has no variable {variable}"))?);
+    }
+    for port in ports {
+        let all = container.ports.get_or_insert_default();
+        let at = all.iter().position(|p| p.name.as_deref() == Some(*port));
+        all.remove(at.with_context(|| format!("container {name} has no port {port}"))?);
+    }
+    Ok(())
+}
+
+/// Takes out a volume, and every place where it is mounted.
+///
+/// # Errors
+/// There is no such volume.
+pub fn without_volume(pod: &mut PodSpec, name: &str) -> Result<()> {
+    let volumes = pod.volumes.get_or_insert_default();
+    let at = volumes.iter().position(|v| v.name == name);
+    volumes.remove(at.with_context(|| format!("there is no volume {name}"))?);
+    for container in pod.init_containers.iter_mut().flatten().chain(pod.containers.iter_mut()) {
+        container.volume_mounts.iter_mut().for_each(|mounts| mounts.retain(|mount| mount.name != name));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -79,6 +112,24 @@ mod tests {
         let mut pod = pod();
         set_image(&mut pod, "tools", "a:1").expect("set");
         assert_eq!(pod.init_containers.expect("has them")[0].image.as_deref(), Some("a:1"));
+    }
+
+    #[test]
+    fn what_is_taken_out_was_there_and_is_gone_everywhere() {
+        let mount = json!([{"name": "state", "mountPath": "/state"}, {"name": "tmp", "mountPath": "/tmp"}]);
+        let web = json!({"name": "web", "env": [{"name": "URL"}, {"name": "PATH"}], "volumeMounts": mount,
+            "ports": [{"name": "http", "containerPort": 80}, {"name": "ist", "containerPort": 4568}]});
+        let value = json!({"containers": [web], "volumes": [{"name": "state"}, {"name": "tmp"}]});
+        let mut pod: PodSpec = serde_json::from_value(value).expect("a pod");
+        without(&mut pod, "web", &["URL"], &["ist"]).expect("was there");
+        without_volume(&mut pod, "state").expect("was there");
+        let left = serde_json::to_value(&pod).expect("JSON");
+        assert_eq!(left["containers"][0]["env"], json!([{"name": "PATH"}]));
+        assert_eq!(left["containers"][0]["ports"], json!([{"name": "http", "containerPort": 80}]));
+        assert_eq!(left["containers"][0]["volumeMounts"], json!([{"name": "tmp", "mountPath": "/tmp"}]));
+        assert_eq!(left["volumes"], json!([{"name": "tmp"}]));
+        assert!(without(&mut pod, "web", &["URL"], &[]).is_err() && without(&mut pod, "web", &[], &["ist"]).is_err());
+        assert!(without_volume(&mut pod, "state").is_err());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What every member's pod has, whatever its topology (`manifests/database`, `manifests/galera`).
+//! What every member's pod has, whatever its topology (`manifests/database`).
 
 /// The member's volume. Beside the data directory it holds markers.
 pub(crate) const VOLUME: &str = "/var/lib/mysql";

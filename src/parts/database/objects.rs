@@ -1,4 +1,4 @@
-//! What is applied: `manifests/database` and those of the topology, with the values of the lab file.
+//! What is applied: `manifests/database` as the topology needs it, with the values of the lab file.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::names::MEMBERS;
 use crate::{
     cluster::{
         manifests::{edit, part},
-        pods::{pod_of, set_env, set_image, set_resources},
+        pods::{container, pod_of, set_env, set_image, set_resources, without, without_volume},
     },
     inside::member::{CONTAINER, options},
     parts::images::{ImageSet, Role},
@@ -34,7 +34,6 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
     let database = &spec.database;
     let server = Server::of(spec, images)?;
     let mut objects = part("database")?;
-    objects.extend(part(database.topology.name())?);
     let mut hash = String::new();
     edit(&mut objects, CONFIG, |config: &mut ConfigMap| {
         let files = options::files(server.role.name(), &database.settings)?;
@@ -52,11 +51,21 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
         set_image(pod, CONTAINER, images.reference(server.role)?)?;
         set_resources(pod, CONTAINER, &database.resources)?;
         set_env(pod, CONTAINER, &[("MEMBERS", &database.members.to_string())])?;
-        if let Some(Galera { name, user }) = server.galera {
-            set_env(pod, CONTAINER, &[("WPLAB_FLAVOUR", name)])?;
-            let runs_as = pod.security_context.get_or_insert_default();
-            (runs_as.run_as_user, runs_as.run_as_group, runs_as.fs_group) = (Some(user), Some(user), Some(user));
-        }
+        let runs_as = pod.security_context.get_or_insert_default();
+        let user = Some(server.user);
+        (runs_as.run_as_user, runs_as.run_as_group, runs_as.fs_group) = (user, user, user);
+        let member = match database.topology {
+            Topology::Replication => {
+                without(pod, CONTAINER, &["POD_IP", "WPLAB_FLAVOUR", "ETCD_ENDPOINTS"], &["galera", "ist", "sst"])?;
+                "mysql"
+            }
+            Topology::Galera => {
+                set_env(pod, CONTAINER, &[("WPLAB_FLAVOUR", server.role.name())])?;
+                without_volume(pod, "state")?;
+                "galera"
+            }
+        };
+        container(pod, CONTAINER)?.command.get_or_insert_default().push(member.to_owned());
         let claim = spec.volume_claim_templates.iter_mut().flatten().next().context("it has no volume")?;
         let claim = claim.spec.get_or_insert_default().resources.get_or_insert_default();
         let size = Quantity(database.volume.as_str().to_owned());
@@ -69,24 +78,16 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
 /// Whose server the members run.
 struct Server {
     role: Role,
-    galera: Option<Galera>,
-}
-
-/// What the pods of a flavour differ in.
-struct Galera {
-    /// The flavour's name, as the member's supervisor and the option files have it.
-    name: &'static str,
     /// The user and group that the image made its folders for.
     user: i64,
 }
 
 impl Server {
     fn of(spec: &LabSpec, images: &ImageSet) -> Result<Server> {
-        let galera = |role, name, user| Server { role, galera: Some(Galera { name, user }) };
         Ok(match (spec.database.topology, images.flavour()) {
-            (Topology::Replication, _) => Server { role: Role::Mysql, galera: None },
-            (Topology::Galera, Some(Flavour::Percona)) => galera(Role::Percona, "percona", 1001),
-            (Topology::Galera, Some(Flavour::Mariadb)) => galera(Role::Mariadb, "mariadb", 999),
+            (Topology::Replication, _) => Server { role: Role::Mysql, user: 999 },
+            (Topology::Galera, Some(Flavour::Percona)) => Server { role: Role::Percona, user: 1001 },
+            (Topology::Galera, Some(Flavour::Mariadb)) => Server { role: Role::Mariadb, user: 999 },
             (Topology::Galera, _) => bail!("there is no image of a Galera server"),
         })
     }
@@ -133,6 +134,35 @@ mod tests {
             origin: Origin::Packages(name.into()),
         };
         ImageSet(BTreeMap::from([(Role::Mysql, image("database")), (Role::Tool, image("tool"))]))
+    }
+
+    #[test]
+    fn a_topology_takes_out_what_only_the_other_one_needs() {
+        let of = |topology, role| {
+            let mut lab = lab();
+            lab.database.topology = topology;
+            let mut images = images();
+            let image = images.0.remove(&Role::Mysql).expect("an image");
+            images.0.insert(role, image);
+            let objects = objects(&lab, &images).expect("objects");
+            let set = objects.iter().find(|o| name_of(o) == "StatefulSet/db").expect("a StatefulSet");
+            let pod = typed::<StatefulSet>(set).expect("typed").spec.expect("spec").template.spec.expect("a pod");
+            let server = pod.containers[0].clone();
+            let volumes: Vec<String> = pod.volumes.expect("volumes").into_iter().map(|volume| volume.name).collect();
+            let env: Vec<String> = server.env.expect("env").into_iter().map(|variable| variable.name).collect();
+            let ports: Vec<i32> = server.ports.expect("ports").into_iter().map(|port| port.container_port).collect();
+            (server.command.expect("a command").join(" "), env, ports, volumes.iter().any(|name| name == "state"))
+        };
+        let words = |words: &str| words.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(
+            of(Topology::Replication, Role::Mysql),
+            ("/tools/wplab member mysql".into(), words("POD_NAME MEMBERS"), vec![3306, 8081], true)
+        );
+        let env = words("POD_NAME POD_IP MEMBERS WPLAB_FLAVOUR ETCD_ENDPOINTS");
+        assert_eq!(
+            of(Topology::Galera, Role::Mariadb),
+            ("/tools/wplab member galera".into(), env, vec![3306, 8081, 4567, 4568, 4444], false)
+        );
     }
 
     #[test]

@@ -194,8 +194,7 @@ pub(in crate::parts) fn lender(tool: &str) -> Sandbox {
 /// The pod in which a role's image runs: the manifest's folder, the kind of workload, and the container.
 fn place(role: Role) -> Option<(&'static str, &'static str)> {
     match role {
-        Role::Mysql => Some(("replication", "mysql")),
-        Role::Percona | Role::Mariadb => Some(("galera", "mysql")),
+        Role::Mysql | Role::Percona | Role::Mariadb => Some(("database", "mysql")),
         Role::Etcd => Some(("discovery", "etcd")),
         Role::Wordpress => Some(("frontend", "wordpress")),
         Role::Nfs => Some(("storage", "ganesha")),

@@ -1,4 +1,4 @@
-//! What the pod gives a Galera member: environment variables and files at fixed paths (`manifests/galera`).
+//! What the pod gives a Galera member: environment variables and files at fixed paths (`manifests/database`).
 
 use std::{
     net::IpAddr,
