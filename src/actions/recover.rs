@@ -49,15 +49,15 @@ impl Standing {
 
 /// The decision cannot be carried out, or must not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused(pub String);
+pub struct NoRecovery(pub String);
 
-impl fmt::Display for Refused {
+impl fmt::Display for NoRecovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for NoRecovery {}
 
 /// What is decided, and what it costs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -72,12 +72,12 @@ pub struct Choice {
 /// Looks how far each member is and says what starting from `member` would lose.
 ///
 /// # Errors
-/// [`Refused`] when it must not be done; [`crate::actions::standing::NoSuchLab`]; etcd or the cluster does not answer.
+/// [`NoRecovery`] when it must not be done; [`crate::actions::standing::NoSuchLab`]; etcd or the cluster does not answer.
 pub async fn look(lab: &LabName, member: &str) -> Result<Choice> {
     let cluster = standing::open(lab).await?;
     let spec = cluster.lab_file().await?;
     if spec.database.topology != Topology::Galera {
-        return Err(Refused(format!(
+        return Err(NoRecovery(format!(
             "lab {lab} has topology {}, which has nothing to bootstrap",
             spec.database.topology.name()
         ))
@@ -89,7 +89,7 @@ pub async fn look(lab: &LabName, member: &str) -> Result<Choice> {
     let serves =
         serving.iter().filter(|m| m.status.as_ref().and_then(|s| s.galera.as_ref()).is_some_and(GaleraFacts::serves));
     if let Some(one) = serves.map(|m| &m.name).next() {
-        return Err(Refused(format!("{one} serves: the cluster runs, and the others join it by themselves")).into());
+        return Err(NoRecovery(format!("{one} serves: the cluster runs, and the others join it by themselves")).into());
     }
     let standings: Vec<Standing> = names.iter().map(|name| standing(name, &seen)).collect();
     let consequence = consequence(member, &standings)?;
@@ -152,7 +152,7 @@ fn standing(name: &str, seen: &Snapshot) -> Standing {
 fn consequence(member: &str, standings: &[Standing]) -> Result<String> {
     let names = || standings.iter().map(|s| s.member.as_str()).collect::<Vec<_>>().join(", ");
     let chosen = standings.iter().find(|s| s.member == member);
-    let chosen = chosen.with_context(|| Refused(format!("there is no member {member}; there are {}", names())))?;
+    let chosen = chosen.with_context(|| NoRecovery(format!("there is no member {member}; there are {}", names())))?;
     let best = standings.iter().filter(|s| s.seqno().is_some()).max_by_key(|s| s.seqno());
     let silent: Vec<&Standing> = standings.iter().filter(|s| s.position.is_none()).collect();
     let Some(seqno) = chosen.seqno() else {
@@ -160,7 +160,7 @@ fn consequence(member: &str, standings: &[Standing]) -> Result<String> {
             return Ok(format!("the cluster starts from {member} with an empty database; all that was in it is lost"));
         }
         let instead = best.map_or(String::new(), |best| format!("; {} has data", best.member));
-        return Err(Refused(format!("{member} {}, so nothing can start from it{instead}", chosen.state)).into());
+        return Err(NoRecovery(format!("{member} {}, so nothing can start from it{instead}", chosen.state)).into());
     };
     let mut lost = Vec::new();
     for other in standings.iter().filter(|s| s.member != member) {

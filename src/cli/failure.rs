@@ -130,7 +130,7 @@ pub(super) fn tell(error: &Error, plea: &Plea) -> Told {
             vec!["`wplab list` shows the labs on this machine, `wplab up` makes one".into()],
         );
     }
-    if let Some(refused) = find::<recover::Refused>(error) {
+    if let Some(refused) = find::<recover::NoRecovery>(error) {
         return alone(Ending::Usage, refused, Vec::new());
     }
     if let Some(not_ours) = find::<NotOurs>(error) {

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use wplab::actions::recover::{self, Choice, Refused};
+use wplab::actions::recover::{self, Choice, NoRecovery};
 
 use super::{
     args::Lab,
@@ -40,7 +40,7 @@ impl Recover {
         if !self.yes {
             ensure!(
                 io::stdin().is_terminal(),
-                Refused("this loses data, and there is nobody to ask; --yes does it without asking".to_owned())
+                NoRecovery("this loses data, and there is nobody to ask; --yes does it without asking".to_owned())
             );
             if !terminal.asker().ask("Go on?".to_owned()).await {
                 terminal.say("nothing was done");

@@ -3,7 +3,7 @@
 use std::{fmt::Write, path::Path};
 
 use wplab::{
-    inside::inspect::{Seen, Verdict},
+    inside::inspect::{Judgement, Seen},
     parts::{
         images::Checked,
         trial::{self, Step, Thorough},
@@ -20,11 +20,11 @@ pub(crate) fn checked(all: &[Checked], paint: Paint) -> String {
         let wide = checked.report.lines.iter().map(|seen| seen.line.len()).max().unwrap_or(0);
         for Seen { line, says, verdict } in &checked.report.lines {
             let _ = match verdict {
-                Verdict::Holds(seen) => {
+                Judgement::Holds(seen) => {
                     writeln!(text, "  {} {line:<wide$}  {}", paint.good("√"), paint.dim(&tame(seen)))
                 }
-                Verdict::Differs(seen) => writeln!(text, "  {} {line:<wide$}  {}", paint.warning("!"), tame(seen)),
-                Verdict::Breaks(why) => {
+                Judgement::Differs(seen) => writeln!(text, "  {} {line:<wide$}  {}", paint.warning("!"), tame(seen)),
+                Judgement::Breaks(why) => {
                     writeln!(
                         text,
                         "  {} {line:<wide$}  {}\n      what the lab relies on: {says}",
@@ -54,14 +54,14 @@ pub(crate) fn thorough(thorough: &Thorough, report: &Path, paint: Paint) -> Stri
     let wide = thorough.steps.iter().map(|step| step.name.len()).max().unwrap_or(0);
     for Step { name, says, took, verdict } in &thorough.steps {
         let _ = match verdict {
-            trial::Verdict::Holds(seen) => {
+            trial::StepEnd::Holds(seen) => {
                 let _ = writeln!(text, "  {} {name:<wide$} {took:>5.1} s  {says}", paint.good("√"));
                 seen.iter().try_for_each(|seen| writeln!(text, "      {}", paint.dim(&tame(seen))))
             }
-            trial::Verdict::Breaks(why) => {
+            trial::StepEnd::Breaks(why) => {
                 writeln!(text, "  {} {name:<wide$} {took:>5.1} s  {says}\n      {}", paint.bad("×"), tame(why))
             }
-            trial::Verdict::NotReached => writeln!(text, "  {} {name:<wide$}          {says}", paint.dim("-")),
+            trial::StepEnd::NotReached => writeln!(text, "  {} {name:<wide$}          {says}", paint.dim("-")),
         };
     }
     if let Some((step, _)) = thorough.broken() {

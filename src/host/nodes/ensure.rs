@@ -115,43 +115,43 @@ async fn start_stopped(
     Ok((true, containers(docker, lab).await.context("cannot list the nodes after starting them")?))
 }
 
-/// What to do about containers that are there, before the API is asked.
+/// In what condition containers are that are there, before the API is asked.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+enum Condition {
     /// All are there and run.
-    Ask,
+    Whole,
     /// Some are missing or do not run; the API is asked what would be lost.
     Damaged(String),
     /// They cannot be what the lab file asks for.
     Differs(String),
     /// Nothing can be kept.
-    Remove,
+    Worthless,
 }
 
-fn judge(lab: &LabName, workers: u8, there: &[(&str, bool)], finished: bool) -> Verdict {
+fn judge(lab: &LabName, workers: u8, there: &[(&str, bool)], finished: bool) -> Condition {
     let wanted = node_names(lab, workers);
     let running = |name: &str| there.iter().any(|(n, running)| *n == name && *running);
     if !running(&wanted[0]) {
         // The cluster's whole state was on the control plane.
         return if there.iter().any(|(n, _)| *n == wanted[0]) && finished {
-            Verdict::Damaged(format!("its control plane {} does not run", wanted[0]))
+            Condition::Damaged(format!("its control plane {} does not run", wanted[0]))
         } else {
-            Verdict::Remove
+            Condition::Worthless
         };
     }
     let extra = there.iter().filter(|(name, _)| !wanted.iter().any(|w| w == name)).count();
     if extra > 0 && finished {
         let there = there.len() - 1;
-        return Verdict::Differs(format!("lab {lab} has {there} workers and the lab file asks for {workers}"));
+        return Condition::Differs(format!("lab {lab} has {there} workers and the lab file asks for {workers}"));
     }
     let missing: Vec<&str> = wanted.iter().map(String::as_str).filter(|name| !running(name)).collect();
     match (missing.is_empty() && extra == 0, finished) {
-        (true, _) => Verdict::Ask,
-        (false, true) => Verdict::Damaged(format!(
+        (true, _) => Condition::Whole,
+        (false, true) => Condition::Damaged(format!(
             "{} missing or stopped (or the lab file asks for more workers than it has)",
             missing.join(" and ")
         )),
-        (false, false) => Verdict::Remove,
+        (false, false) => Condition::Worthless,
     }
 }
 
@@ -171,10 +171,12 @@ where
     let finished = kubeconfig.is_file();
     let seen: Vec<(&str, bool)> = there.iter().map(|c| (c.name.as_str(), c.running)).collect();
     let damage = match judge(lab, spec.cluster.workers, &seen, finished) {
-        Verdict::Remove => return Ok(None),
-        Verdict::Differs(how) => bail!("{how}; nodes cannot be added to a kind cluster: run `wplab down {lab}` first"),
-        Verdict::Damaged(how) => Some(how),
-        Verdict::Ask => None,
+        Condition::Worthless => return Ok(None),
+        Condition::Differs(how) => {
+            bail!("{how}; nodes cannot be added to a kind cluster: run `wplab down {lab}` first")
+        }
+        Condition::Damaged(how) => Some(how),
+        Condition::Whole => None,
     };
     if !finished && let Err(error) = export_kubeconfig(host, lab, &kubeconfig).await {
         cx.say(format!("the cluster was never finished: {error:#}"));
@@ -231,17 +233,17 @@ mod tests {
         const CP: (&str, bool) = ("zoo-control-plane", true);
         const W: (&str, bool) = ("zoo-worker", true);
         const MISSING: &str = "zoo-worker missing or stopped (or the lab file asks for more workers than it has)";
-        let damaged = |text: &str| Verdict::Damaged(text.into());
-        let differs = Verdict::Differs("lab zoo has 2 workers and the lab file asks for 1".into());
-        type Case<'a> = (&'a [(&'a str, bool)], bool, Verdict);
+        let damaged = |text: &str| Condition::Damaged(text.into());
+        let differs = Condition::Differs("lab zoo has 2 workers and the lab file asks for 1".into());
+        type Case<'a> = (&'a [(&'a str, bool)], bool, Condition);
         let cases: [Case<'_>; 9] = [
-            (&[CP, W], true, Verdict::Ask),
-            (&[CP, W], false, Verdict::Ask),
-            (&[CP], false, Verdict::Remove),
+            (&[CP, W], true, Condition::Whole),
+            (&[CP, W], false, Condition::Whole),
+            (&[CP], false, Condition::Worthless),
             (&[CP], true, damaged(MISSING)),
             (&[CP, ("zoo-worker", false)], true, damaged(MISSING)),
-            (&[W], true, Verdict::Remove),
-            (&[("zoo-control-plane", false), W], false, Verdict::Remove),
+            (&[W], true, Condition::Worthless),
+            (&[("zoo-control-plane", false), W], false, Condition::Worthless),
             (&[("zoo-control-plane", false), W], true, damaged("its control plane zoo-control-plane does not run")),
             (&[CP, W, ("zoo-worker2", true)], true, differs),
         ];

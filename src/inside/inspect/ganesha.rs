@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::ConfigMap};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{CONFIG, Verdict};
+use super::{CONFIG, Judgement};
 use crate::{
     cluster::manifests::{self, name_of, typed},
     host::process::Cmd,
@@ -28,7 +28,7 @@ const OPTIONAL: [&str; 1] = ["allow_set_io_flusher_fail"];
 ///
 /// # Errors
 /// It does not start or export, does not know a parameter, leaves something in the volume, or does not end.
-pub(super) async fn exports() -> Result<Verdict> {
+pub(super) async fn exports() -> Result<Judgement> {
     let command = furnish()?;
     let (program, args) = command.split_first().context("the pod has no command")?;
     let log = Mutex::new(Vec::<String>::new());
@@ -79,15 +79,15 @@ fn last_words(log: &[String]) -> String {
 }
 
 /// What the log says of parameters that this release does not know.
-fn unknown(log: &[String]) -> Result<Verdict> {
+fn unknown(log: &[String]) -> Result<Judgement> {
     let unknown: Vec<&str> = log.iter().map(String::as_str).filter(|line| line.contains("Unknown parameter")).collect();
     let (tolerated, refused): (Vec<&str>, Vec<&str>) =
         unknown.into_iter().partition(|line| OPTIONAL.iter().any(|name| line.contains(name)));
     ensure!(refused.is_empty(), "{}", refused.join("; "));
     Ok(if tolerated.is_empty() {
-        Verdict::Holds("exported over NFSv4".to_owned())
+        Judgement::Holds("exported over NFSv4".to_owned())
     } else {
-        Verdict::Differs(format!("exported over NFSv4; does not know {}, which does no harm", OPTIONAL.join(", ")))
+        Judgement::Differs(format!("exported over NFSv4; does not know {}, which does no harm", OPTIONAL.join(", ")))
     })
 }
 
@@ -115,9 +115,9 @@ mod tests {
     #[test]
     fn parameters_that_it_does_not_know_break_but_for_those_that_do_no_harm() {
         let log = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
-        assert!(matches!(unknown(&log(&["all well"])).expect("fine"), Verdict::Holds(_)));
+        assert!(matches!(unknown(&log(&["all well"])).expect("fine"), Judgement::Holds(_)));
         let harmless = "config :CRIT :Config File (/x:8): Unknown parameter (allow_set_io_flusher_fail)";
-        assert!(matches!(unknown(&log(&[harmless])).expect("fine"), Verdict::Differs(_)));
+        assert!(matches!(unknown(&log(&[harmless])).expect("fine"), Judgement::Differs(_)));
         let error = unknown(&log(&[harmless, "Unknown parameter (Graceless)"])).expect_err("refused").to_string();
         assert_eq!(error, "Unknown parameter (Graceless)");
     }

@@ -13,7 +13,7 @@ use k8s_openapi::api::{
     storage::v1::StorageClass,
 };
 
-use super::{Verdict, apache, contract::Need, ganesha, server};
+use super::{Judgement, apache, contract::Need, ganesha, server};
 use crate::{
     cluster::manifests::{self, typed},
     host::{process::Cmd, version::Version},
@@ -26,8 +26,8 @@ const ANSWER: Duration = Duration::from_secs(20);
 ///
 /// # Errors
 /// It does not hold; why.
-pub(super) async fn at(need: &Need) -> Result<Verdict> {
-    Ok(Verdict::Holds(match need {
+pub(super) async fn at(need: &Need) -> Result<Judgement> {
+    Ok(Judgement::Holds(match need {
         Need::Programs(programs) => programs_in_path(programs)?,
         Need::OneOf(programs) => one_of(programs)?,
         Need::Files(files) => readable(files)?,
@@ -129,7 +129,7 @@ fn account(accounts: &str, uid: u32, name: &str) -> Result<String> {
 }
 
 /// Whether what a program says of its version is of the proven series, and new enough.
-fn version(said: &str, proven: &str, least: Option<&str>) -> Result<Verdict> {
+fn version(said: &str, proven: &str, least: Option<&str>) -> Result<Judgement> {
     let first = said.lines().next().unwrap_or_default();
     let found = Version::find(said).with_context(|| format!("there is no version in {first:?}"))?;
     if let Some(least) = least.and_then(Version::find) {
@@ -138,12 +138,12 @@ fn version(said: &str, proven: &str, least: Option<&str>) -> Result<Verdict> {
     let series = Version::find(proven).map(|Version(major, minor, _)| (major, minor));
     let told = found.to_string();
     if series == Some((found.0, found.1)) {
-        return Ok(Verdict::Holds(told));
+        return Ok(Judgement::Holds(told));
     }
-    Ok(Verdict::Differs(format!("{told}, and the lab was seen running on {proven}")))
+    Ok(Judgement::Differs(format!("{told}, and the lab was seen running on {proven}")))
 }
 
-fn release(proven: &str) -> Result<Verdict> {
+fn release(proven: &str) -> Result<Judgement> {
     let file = "/usr/src/wordpress/wp-includes/version.php";
     let text = fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
     let line = text.lines().find(|line| line.trim_start().starts_with("$wp_version"));
@@ -237,9 +237,9 @@ mod tests {
     #[test]
     fn versions_are_proven_told_or_refused() {
         let said = "/usr/sbin/mysqld  Ver 9.7.1 for Linux on x86_64 (MySQL Community Server - GPL)";
-        assert_eq!(version(said, "9.7", Some("8.4.0")).expect("fits"), Verdict::Holds("9.7.1".into()));
+        assert_eq!(version(said, "9.7", Some("8.4.0")).expect("fits"), Judgement::Holds("9.7.1".into()));
         let other = version("$wp_version = '7.1.1';", "6.8", None).expect("fits");
-        assert_eq!(other, Verdict::Differs("7.1.1, and the lab was seen running on 6.8".into()));
+        assert_eq!(other, Judgement::Differs("7.1.1, and the lab was seen running on 6.8".into()));
         let error = version("etcd Version: 3.5.9", "3.6", Some("3.5.11")).expect_err("too old");
         assert_eq!(error.to_string(), "3.5.9 is older than 3.5.11");
         assert!(version("no number", "9.7", None).is_err());

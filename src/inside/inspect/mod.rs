@@ -37,13 +37,13 @@ pub struct Seen {
     pub says: String,
     /// Whether it is.
     #[serde(flatten)]
-    pub verdict: Verdict,
+    pub verdict: Judgement,
 }
 
 /// Whether a line holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "verdict", content = "seen")]
-pub enum Verdict {
+pub enum Judgement {
     /// It does; what was seen, in a few words.
     Holds(String),
     /// It does as far as can be told, and is not what the lab was seen running on.
@@ -56,16 +56,16 @@ impl Report {
     /// The lines that do not hold, each with the reason.
     pub fn broken(&self) -> impl Iterator<Item = (&Seen, &str)> {
         self.lines.iter().filter_map(|seen| match &seen.verdict {
-            Verdict::Breaks(why) => Some((seen, why.as_str())),
-            Verdict::Holds(_) | Verdict::Differs(_) => None,
+            Judgement::Breaks(why) => Some((seen, why.as_str())),
+            Judgement::Holds(_) | Judgement::Differs(_) => None,
         })
     }
 
     /// The lines on which the image is not what the lab was seen running on.
     pub fn different(&self) -> impl Iterator<Item = (&Seen, &str)> {
         self.lines.iter().filter_map(|seen| match &seen.verdict {
-            Verdict::Differs(what) => Some((seen, what.as_str())),
-            Verdict::Holds(_) | Verdict::Breaks(_) => None,
+            Judgement::Differs(what) => Some((seen, what.as_str())),
+            Judgement::Holds(_) | Judgement::Breaks(_) => None,
         })
     }
 }
@@ -79,7 +79,7 @@ pub async fn main(role: &str) -> Result<()> {
     let contract = contract::of(role).with_context(|| format!("there is no contract for {role}"))?;
     let mut lines = Vec::new();
     for line in contract.lines {
-        let verdict = look::at(&line.need).await.unwrap_or_else(|error| Verdict::Breaks(format!("{error:#}")));
+        let verdict = look::at(&line.need).await.unwrap_or_else(|error| Judgement::Breaks(format!("{error:#}")));
         lines.push(Seen { line: line.id.to_owned(), says: line.need.to_string(), verdict });
     }
     let report = Report { role: role.to_owned(), lines };
@@ -124,9 +124,9 @@ mod tests {
         let report = Report {
             role: "nfs".into(),
             lines: vec![
-                seen("a", Verdict::Holds("6.5".into())),
-                seen("b", Verdict::Breaks("no such file".into())),
-                seen("c", Verdict::Differs("7.1".into())),
+                seen("a", Judgement::Holds("6.5".into())),
+                seen("b", Judgement::Breaks("no such file".into())),
+                seen("c", Judgement::Differs("7.1".into())),
             ],
         };
         let text = serde_json::to_string(&report).expect("written");

@@ -332,7 +332,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inside::inspect::{Seen, Verdict};
+    use crate::inside::inspect::{Judgement, Seen};
 
     #[test]
     fn an_image_gets_as_little_as_its_pod() {
@@ -365,7 +365,7 @@ mod tests {
         let home = tempfile::tempdir().expect("a folder");
         let memory = Memory::at(home.path(), "0123456789abcdef");
         let candidate = |id: &str| Candidate { role: Role::Nfs, image: "x".into(), id: format!("sha256:{id}") };
-        let verdict = Verdict::Breaks("no VFS".into());
+        let verdict = Judgement::Breaks("no VFS".into());
         let report =
             Report { role: "nfs".into(), lines: vec![Seen { line: "export".into(), says: "y".into(), verdict }] };
         assert_eq!(memory.recall(&candidate("a")), None);

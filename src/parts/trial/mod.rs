@@ -60,13 +60,13 @@ pub struct Step {
     pub took: f64,
     /// What was seen.
     #[serde(flatten)]
-    pub verdict: Verdict,
+    pub verdict: StepEnd,
 }
 
 /// Whether a step held.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "verdict", content = "seen")]
-pub enum Verdict {
+pub enum StepEnd {
     /// It did; by what that was seen.
     Holds(Vec<String>),
     /// It did not; why.
@@ -78,15 +78,15 @@ pub enum Verdict {
 impl Thorough {
     /// Whether the contract and every step held.
     pub fn holds(&self) -> bool {
-        let held = |step: &Step| matches!(step.verdict, Verdict::Holds(_));
+        let held = |step: &Step| matches!(step.verdict, StepEnd::Holds(_));
         self.checked.broken().is_none() && !self.steps.is_empty() && self.steps.iter().all(held)
     }
 
     /// The step that did not hold, and why.
     pub fn broken(&self) -> Option<(&'static str, &str)> {
         self.steps.iter().find_map(|step| match &step.verdict {
-            Verdict::Breaks(why) => Some((step.name, why.as_str())),
-            Verdict::Holds(_) | Verdict::NotReached => None,
+            StepEnd::Breaks(why) => Some((step.name, why.as_str())),
+            StepEnd::Holds(_) | StepEnd::NotReached => None,
         })
     }
 }
@@ -180,17 +180,17 @@ impl Told<'_> {
     /// One step; after one that did not hold the others are not tried.
     async fn step(&mut self, name: &'static str, says: &'static str, step: impl Future<Output = Result<Vec<String>>>) {
         if self.broken {
-            self.steps.push(Step { name, says, took: 0.0, verdict: Verdict::NotReached });
+            self.steps.push(Step { name, says, took: 0.0, verdict: StepEnd::NotReached });
             return;
         }
         self.cx.task(name, says, None);
         let begin = Instant::now();
         let verdict = match step.await {
-            Ok(seen) => Verdict::Holds(seen),
-            Err(error) => Verdict::Breaks(format!("{error:#}")),
+            Ok(seen) => StepEnd::Holds(seen),
+            Err(error) => StepEnd::Breaks(format!("{error:#}")),
         };
         let took = begin.elapsed().as_secs_f64();
-        self.broken = matches!(verdict, Verdict::Breaks(_));
+        self.broken = matches!(verdict, StepEnd::Breaks(_));
         self.cx.task_done(name, if self.broken { "does not hold" } else { "holds" });
         self.steps.push(Step { name, says, took, verdict });
     }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::{Step, Thorough, Verdict};
+use super::{Step, StepEnd, Thorough};
 use crate::{
     host::docker::EngineInfo,
     inside::inspect::{self, Seen},
@@ -59,9 +59,9 @@ impl Thorough {
         self.logs.iter_mut().for_each(|(_, log)| hide(log));
         for step in &mut self.steps {
             match &mut step.verdict {
-                Verdict::Holds(seen) => seen.iter_mut().for_each(hide),
-                Verdict::Breaks(why) => hide(why),
-                Verdict::NotReached => {}
+                StepEnd::Holds(seen) => seen.iter_mut().for_each(hide),
+                StepEnd::Breaks(why) => hide(why),
+                StepEnd::NotReached => {}
             }
         }
     }
@@ -86,9 +86,9 @@ impl Thorough {
         text += "\n## The contract\n\n| line | what the lab relies on | | seen |\n|---|---|---|---|\n";
         for Seen { line, says, verdict } in &self.checked.report.lines {
             let (mark, seen) = match verdict {
-                inspect::Verdict::Holds(seen) => ("holds", seen),
-                inspect::Verdict::Differs(seen) => ("differs", seen),
-                inspect::Verdict::Breaks(why) => ("**breaks**", why),
+                inspect::Judgement::Holds(seen) => ("holds", seen),
+                inspect::Judgement::Differs(seen) => ("differs", seen),
+                inspect::Judgement::Breaks(why) => ("**breaks**", why),
             };
             let _ = writeln!(text, "| {line} | {} | {mark} | {} |", cell(says), cell(seen));
         }
@@ -126,17 +126,17 @@ impl Thorough {
         let mut text = "| step | what has to be so | | took |\n|---|---|---|---|\n".to_owned();
         for Step { name, says, took, verdict } in &self.steps {
             let (mark, took) = match verdict {
-                Verdict::Holds(_) => ("holds", format!("{took:.1} s")),
-                Verdict::Breaks(_) => ("**does not hold**", format!("{took:.1} s")),
-                Verdict::NotReached => ("not reached", "-".to_owned()),
+                StepEnd::Holds(_) => ("holds", format!("{took:.1} s")),
+                StepEnd::Breaks(_) => ("**does not hold**", format!("{took:.1} s")),
+                StepEnd::NotReached => ("not reached", "-".to_owned()),
             };
             let _ = writeln!(text, "| {name} | {says} | {mark} | {took} |");
         }
         for Step { name, verdict, .. } in &self.steps {
             let seen = match verdict {
-                Verdict::Holds(seen) => seen.join("\n"),
-                Verdict::Breaks(why) => why.clone(),
-                Verdict::NotReached => continue,
+                StepEnd::Holds(seen) => seen.join("\n"),
+                StepEnd::Breaks(why) => why.clone(),
+                StepEnd::NotReached => continue,
             };
             let _ = writeln!(text, "\n### {name}\n\n{}", fenced(&seen));
         }
@@ -170,7 +170,7 @@ mod tests {
 
     const SECRET: &str = "kJ3kfh2LkfjPqZ0aXw81mN5vBt6yRe4s";
 
-    fn thorough(verdict: Verdict, contract: inspect::Verdict) -> Thorough {
+    fn thorough(verdict: StepEnd, contract: inspect::Judgement) -> Thorough {
         let line = Seen { line: "options".into(), says: "a | b".into(), verdict: contract };
         let report = Report { role: "percona".into(), lines: vec![line] };
         Thorough {
@@ -180,7 +180,7 @@ mod tests {
             machine: Machine { kernel: "6.1".into(), cgroup: 2, ..Machine::default() },
             steps: vec![
                 Step { name: "join", says: "it joins", took: 7.25, verdict },
-                Step { name: "row", says: "it is read", took: 0.0, verdict: Verdict::NotReached },
+                Step { name: "row", says: "it is read", took: 0.0, verdict: StepEnd::NotReached },
             ],
             logs: vec![("db-1".into(), format!("wsrep_sst_auth=sst:{SECRET}\n````\nend"))],
         }
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn a_report_tells_everything_and_no_secret() {
         let why = format!("it failed with {SECRET}");
-        let mut thorough = thorough(Verdict::Breaks(why), inspect::Verdict::Holds("all of them".into()));
+        let mut thorough = thorough(StepEnd::Breaks(why), inspect::Judgement::Holds("all of them".into()));
         assert!(thorough.markdown().contains(SECRET), "the test would see one");
         thorough.hide(&[SECRET.to_owned(), String::new()]);
         let text = thorough.markdown();
@@ -210,13 +210,13 @@ mod tests {
 
     #[test]
     fn only_every_step_and_the_contract_make_it_hold() {
-        let fine = || inspect::Verdict::Holds(String::new());
-        let held = || Verdict::Holds(vec!["seen".into()]);
+        let fine = || inspect::Judgement::Holds(String::new());
+        let held = || StepEnd::Holds(vec!["seen".into()]);
         assert!(!thorough(held(), fine()).holds(), "one was not reached");
         let mut whole = thorough(held(), fine());
         whole.steps.truncate(1);
         assert!(whole.holds() && whole.sum().contains("every step in 7 s"));
-        let mut broken = thorough(held(), inspect::Verdict::Breaks("no".into()));
+        let mut broken = thorough(held(), inspect::Judgement::Breaks("no".into()));
         broken.steps.clear();
         assert!(!broken.holds() && broken.markdown().contains("Not tried"));
         whole.steps.clear();

@@ -181,7 +181,7 @@ impl Etcd {
     /// etcd does not answer.
     pub async fn revoke(&self, lease: Lease) -> Result<()> {
         match self.ask::<Value>("lease/revoke", &json!({"ID": lease.0.to_string()})).await {
-            Err(error) if error.downcast_ref::<Refused>().is_some_and(|r| r.status == 404) => Ok(()),
+            Err(error) if error.downcast_ref::<BadStatus>().is_some_and(|r| r.status == 404) => Ok(()),
             answer => answer.map(drop),
         }
     }
@@ -266,7 +266,7 @@ impl Etcd {
         for turn in 0..self.endpoints.len() {
             let at = (first + turn) % self.endpoints.len();
             match self.ask_at(&self.endpoints[at], method, body).await {
-                Err(error) if error.downcast_ref::<Refused>().is_none_or(|r| r.status >= 500) => {
+                Err(error) if error.downcast_ref::<BadStatus>().is_none_or(|r| r.status >= 500) => {
                     silent.push(format!("{error:#}"));
                 }
                 answer => {
@@ -289,7 +289,7 @@ impl Etcd {
             let told: Option<Message> = serde_json::from_str(&text).ok();
             let reason = told.map(|told| told.message).filter(|message| !message.is_empty());
             let reason = reason.unwrap_or_else(|| format!("HTTP status {status}"));
-            return Err(Refused { host, method: method.to_owned(), reason, status: status.as_u16() }.into());
+            return Err(BadStatus { host, method: method.to_owned(), reason, status: status.as_u16() }.into());
         }
         serde_json::from_str(&text).with_context(|| format!("{host} did not answer {method} as etcd does"))
     }
@@ -297,20 +297,20 @@ impl Etcd {
 
 /// etcd answered that it does not do what it was asked to; below 500, no other member would either.
 #[derive(Debug)]
-struct Refused {
+struct BadStatus {
     host: String,
     method: String,
     reason: String,
     status: u16,
 }
 
-impl std::fmt::Display for Refused {
+impl std::fmt::Display for BadStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} refused {}: {}", self.host, self.method, self.reason)
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for BadStatus {}
 
 fn reason(error: &reqwest::Error) -> String {
     if error.is_timeout() { format!("no answer within {} s", PATIENCE.as_secs()) } else { innermost(error) }

@@ -33,7 +33,7 @@ pub(super) enum Place {
 
 /// What is to be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Remedy {
     /// Nothing.
     Stay,
     /// Restart it.
@@ -82,19 +82,19 @@ impl Course {
     }
 
     /// What is to be done, now.
-    pub(super) fn verdict(&self, now: Instant) -> Verdict {
-        let Some((place, since)) = self.place else { return Verdict::Stay };
+    pub(super) fn remedy(&self, now: Instant) -> Remedy {
+        let Some((place, since)) = self.place else { return Remedy::Stay };
         let lasted = now.saturating_duration_since(since);
         match place {
-            Place::Closed if lasted >= CLOSED => Verdict::Restart("Galera has closed, and does not open by itself"),
-            Place::CutOff if lasted >= CUT_OFF => Verdict::Restart("cut off for too long beside a cluster"),
+            Place::Closed if lasted >= CLOSED => Remedy::Restart("Galera has closed, and does not open by itself"),
+            Place::CutOff if lasted >= CUT_OFF => Remedy::Restart("cut off for too long beside a cluster"),
             Place::CutOff if lasted >= ALONE => {
-                Verdict::StopUnlessOthers("nobody has the majority; taking part in the election")
+                Remedy::StopUnlessOthers("nobody has the majority; taking part in the election")
             }
             Place::CutOff if lasted >= LEFT_ALONE => {
-                Verdict::StopIfOthersEnded("every other member has ended; taking part in the election")
+                Remedy::StopIfOthersEnded("every other member has ended; taking part in the election")
             }
-            _ => Verdict::Stay,
+            _ => Remedy::Stay,
         }
     }
 
@@ -152,12 +152,12 @@ mod tests {
     #[test]
     fn a_closed_server_is_restarted_after_five_seconds_and_not_before() {
         let (mut course, start) = (Course::begin(false), Instant::now());
-        assert_eq!(course.verdict(start), Verdict::Stay, "it has not said anything yet");
+        assert_eq!(course.remedy(start), Remedy::Stay, "it has not said anything yet");
         assert_eq!(course.observe(&facts("Disconnected", "Closed"), start), Place::Closed);
-        assert_eq!(course.verdict(start + Duration::from_secs(4)), Verdict::Stay);
-        assert!(matches!(course.verdict(start + CLOSED), Verdict::Restart(_)));
+        assert_eq!(course.remedy(start + Duration::from_secs(4)), Remedy::Stay);
+        assert!(matches!(course.remedy(start + CLOSED), Remedy::Restart(_)));
         course.observe(&facts("Primary", "Synced"), start + CLOSED);
-        assert_eq!(course.verdict(start + CUT_OFF * 2), Verdict::Stay);
+        assert_eq!(course.remedy(start + CUT_OFF * 2), Remedy::Stay);
     }
 
     #[test]
@@ -165,11 +165,11 @@ mod tests {
         let (mut course, start) = (Course::begin(false), Instant::now());
         course.observe(&facts("non-Primary", "Initialized"), start);
         course.observe(&facts("non-Primary", "Initialized"), start + Duration::from_secs(10));
-        assert_eq!(course.verdict(start + Duration::from_secs(2)), Verdict::Stay);
-        assert!(matches!(course.verdict(start + LEFT_ALONE), Verdict::StopIfOthersEnded(_)));
-        assert!(matches!(course.verdict(start + Duration::from_secs(19)), Verdict::StopIfOthersEnded(_)));
-        assert!(matches!(course.verdict(start + ALONE), Verdict::StopUnlessOthers(_)));
-        assert!(matches!(course.verdict(start + CUT_OFF), Verdict::Restart(_)));
+        assert_eq!(course.remedy(start + Duration::from_secs(2)), Remedy::Stay);
+        assert!(matches!(course.remedy(start + LEFT_ALONE), Remedy::StopIfOthersEnded(_)));
+        assert!(matches!(course.remedy(start + Duration::from_secs(19)), Remedy::StopIfOthersEnded(_)));
+        assert!(matches!(course.remedy(start + ALONE), Remedy::StopUnlessOthers(_)));
+        assert!(matches!(course.remedy(start + CUT_OFF), Remedy::Restart(_)));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{
     look,
     reporter::{Reporter, Wanted},
     volume::Volume,
-    watch::{ALONE, Course, Place, Verdict},
+    watch::{ALONE, Course, Place, Remedy},
 };
 use crate::{
     inside::{
@@ -166,11 +166,11 @@ impl Member {
             }
             _ => {}
         }
-        let verdict = self.course.verdict(Instant::now());
-        match verdict {
-            Verdict::Stay => Ok(()),
-            Verdict::Restart(reason) => self.restart(reason).await,
-            Verdict::StopIfOthersEnded(reason) => {
+        let remedy = self.course.remedy(Instant::now());
+        match remedy {
+            Remedy::Stay => Ok(()),
+            Remedy::Restart(reason) => self.restart(reason).await,
+            Remedy::StopIfOthersEnded(reason) => {
                 let seen = self.reporter.snapshot().await?;
                 let ended = |name: &String| {
                     let record = seen.members.get(name).map(|found| &found.record);
@@ -179,7 +179,7 @@ impl Member {
                 let mut others = self.config.members.iter().filter(|name| **name != self.config.name);
                 if others.all(ended) { self.restart(reason).await } else { Ok(()) }
             }
-            Verdict::StopUnlessOthers(reason) => {
+            Remedy::StopUnlessOthers(reason) => {
                 // While etcd is silent nobody could be elected, so nothing is gained by stopping.
                 let seen = self.reporter.snapshot().await?;
                 match decide(&self.config.name, &self.config.members, &seen) {
