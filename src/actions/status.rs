@@ -1,6 +1,6 @@
 //! Describes a lab as it is now, however little of it answers, and says how to reach it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::{
@@ -16,7 +16,7 @@ use crate::{
         list,
         smoke::database::{galera, lag, trouble},
     },
-    cluster::{Cluster, ready},
+    cluster::{Cluster, Refused, ready},
     host::{
         docker::{Container, Docker},
         nodes,
@@ -30,7 +30,7 @@ use crate::{
         },
         discovery::{self, EtcdMember},
     },
-    run::wait::Look,
+    run::{advice::Trouble, wait::Look},
     spec::LabName,
 };
 
@@ -109,6 +109,9 @@ pub struct MemberSummary {
     pub state: String,
     /// Whether it serves its role.
     pub healthy: bool,
+    /// The members from whose data a person may start the Galera cluster instead of waiting.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub start_from: Vec<String>,
 }
 
 /// WordPress replicas.
@@ -150,6 +153,11 @@ pub struct VolumeStatus {
 }
 
 impl StatusReport {
+    /// The members from whose data a person may start the Galera cluster, if one waits for that.
+    pub fn start_from(&self) -> BTreeSet<&str> {
+        self.members.iter().flat_map(|member| &member.start_from).map(String::as_str).collect()
+    }
+
     /// Whether everything that the lab consists of is there and serves.
     pub fn healthy(&self) -> bool {
         let writers = self.members.iter().filter(|member| member.role == "writer").count();
@@ -181,7 +189,7 @@ pub async fn status(lab: &LabName) -> Result<StatusReport> {
         return Ok(StatusReport { nodes: nodes(&containers, None), unknown: unknown.0, ..empty(lab, url) });
     };
     let (seen, members, roles, etcd, site, hpa, volume) = tokio::join!(
-        within(async { Ok(cluster.all::<Node>().list(&ListParams::default()).await?.items) }),
+        within(async { Ok(cluster.all::<Node>().list(&ListParams::default()).await.map_err(Refused)?.items) }),
         within(member_summaries(&cluster)),
         within(agent::roles(&cluster)),
         within(discovery::members(&cluster)),
@@ -210,7 +218,7 @@ pub async fn status(lab: &LabName) -> Result<StatusReport> {
 /// [`crate::actions::list::NoSuchLab`], or its control plane does not run.
 pub async fn url(lab: &LabName) -> Result<String> {
     let found = list::find(&Docker::connect().await?, lab).await?;
-    found.url.with_context(|| format!("the control plane of lab {lab} does not run; this starts it: wplab up"))
+    Ok(found.url.ok_or_else(|| Trouble::from(list::Stopped { lab: lab.clone() }))?)
 }
 
 /// A lab's own kubeconfig file.
@@ -300,6 +308,7 @@ fn member(member: &Member) -> MemberSummary {
         lag: lag(member).and_then(|lag| u32::try_from(lag).ok()).map(f64::from),
         cluster_size: galera(member).map(|facts| facts.size),
         seqno: galera(member).map(|facts| facts.seqno),
+        start_from: member.start_from().to_vec(),
         healthy: trouble.is_none(),
         state: trouble.unwrap_or_else(doing),
     }
@@ -319,6 +328,7 @@ fn all_members(mut there: Vec<MemberSummary>, wanted: u8) -> Vec<MemberSummary> 
                 seqno: None,
                 state,
                 healthy: false,
+                start_from: Vec::new(),
             });
         }
     }
@@ -436,6 +446,7 @@ mod tests {
             seqno: None,
             state: "source".into(),
             healthy: true,
+            start_from: Vec::new(),
         };
         let all = all_members(vec![there], 3);
         let told: Vec<_> = all.iter().map(|m| (m.name.as_str(), m.healthy)).collect();

@@ -19,7 +19,7 @@ use crate::{
         agent::{self, Roles},
         connect, members,
     },
-    run::wait::Look,
+    run::{advice::Hint, wait::Look},
     spec::{LabSpec, Topology},
     wire::sql::literal,
 };
@@ -43,7 +43,7 @@ impl<'a> Rows<'a> {
 
     pub(super) fn checks(&'a self, spec: &LabSpec) -> Vec<Check<'a>> {
         let (wanted, topology) = (usize::from(spec.database.members), spec.database.topology);
-        let logs = |of: &str| format!("wplab logs {} --of {of}", self.cluster.lab);
+        let logs = |of| [Hint::Logs { lab: self.cluster.lab.clone(), of: Some(of) }];
         let hint = logs("database");
         let healthy = match topology {
             Topology::Replication => {

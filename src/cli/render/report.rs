@@ -11,18 +11,20 @@ use wplab::{
         up::UpReport,
     },
     parts::{database::agent::Roles, discovery::EtcdMember},
+    run::advice::Hint,
 };
 
 use super::{
+    super::spell::{self, Asked},
     Paint,
     tables::{bytes, checks, role, table},
 };
 
 /// The checks, and where everything is.
-pub(crate) fn up(reached: &UpReport, paint: Paint) -> String {
+pub(crate) fn up(reached: &UpReport, asked: &Asked, paint: Paint) -> String {
     format!(
         "{}\n{} {}\n{} {}\n",
-        checks(&reached.smoke, paint),
+        checks(&reached.smoke, asked, paint),
         paint.bold("site       "),
         reached.url,
         paint.bold("kubeconfig "),
@@ -86,6 +88,10 @@ pub(crate) fn status(seen: &StatusReport, paint: Paint) -> String {
     }
     for unknown in &seen.unknown {
         let _ = write!(text, "\nunknown     {}: {}", unknown.what, unknown.why);
+    }
+    for member in seen.start_from() {
+        let recover = Hint::Recover { lab: seen.name.clone(), member: member.to_owned() };
+        let _ = write!(text, "\nhint        {}", spell::hint(&recover, &Asked::Other));
     }
     text + "\n"
 }
@@ -188,6 +194,7 @@ mod tests {
             seqno: None,
             state: "serving".into(),
             healthy: true,
+            start_from: Vec::new(),
         };
         StatusReport {
             name: LabName::default(),

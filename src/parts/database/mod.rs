@@ -14,21 +14,25 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
 
 pub use crate::inside::member::CONTAINER;
 pub use credentials::keys;
 pub(super) use credentials::names as certificate_names;
-pub use members::{Connection, Member, connect, members};
+pub use members::{Connection, Member, Undecided, connect, members};
 pub use names::{CREDENTIALS, MEMBERS, TLS, WORDPRESS, names};
 pub use objects::objects;
 
 use crate::{
     cluster::{Cluster, ready},
     parts::{discovery, images::ImageSet},
-    run::{StepCx, Stepped, wait::Look},
+    run::{
+        StepCx, Stepped,
+        advice::Trouble,
+        wait::{Look, TimedOut},
+    },
     spec::{LabSpec, Topology},
 };
 
@@ -66,13 +70,25 @@ pub async fn ensure(cx: StepCx, cluster: &Cluster, spec: &LabSpec, images: &Imag
     }
     let acted = AtomicBool::new(changed);
     let wanted = usize::from(spec.database.members);
-    let writer = cx.until("the database", LIMIT, EVERY, || settle(cluster, wanted, &acted)).await?;
+    let writer = match cx.until("the database", LIMIT, EVERY, || settle(cluster, wanted, &acted)).await {
+        Ok(writer) => writer,
+        Err(error) => return Err(with_a_way_out(cluster, error).await),
+    };
     let names = names(spec.database.members);
     let others: Vec<&str> = names.iter().map(String::as_str).filter(|name| *name != writer).collect();
     let follow = if spec.database.topology == Topology::Galera { "have the same" } else { "follow" };
     let detail = format!("{writer} takes writes, {} {follow}", others.join(", "));
     let database = Database { write_host: "db".to_owned(), read_host: "db-read".to_owned(), members: names };
     Ok(Stepped::changed(acted.into_inner(), database, detail))
+}
+
+/// What nobody waits for any more, a person may decide: a member that waits for a silent one knows from whom to start.
+async fn with_a_way_out(cluster: &Cluster, error: anyhow::Error) -> anyhow::Error {
+    let members = if error.is::<TimedOut>() { members(cluster).await.unwrap_or_default() } else { Vec::new() };
+    let Some(member) = members.iter().find(|member| !member.start_from().is_empty()) else { return error };
+    let what = member.unready().unwrap_or_else(|| member.name.clone());
+    let start_from = member.start_from().to_vec();
+    Trouble::from(Undecided { lab: cluster.lab.clone(), what, start_from }).because(error).into()
 }
 
 /// One look at all members and at the agent's record; the writer's name once all is well.
@@ -84,8 +100,8 @@ async fn settle(cluster: &Cluster, wanted: usize, acted: &AtomicBool) -> Result<
         Err(error) => return Ok(Look::NotYet(format!("{error:#}"))),
     };
     let now = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
-    if let Some(decision) = members.iter().find_map(|member| member.stuck(now)) {
-        bail!("a person has to decide: {decision}");
+    if let Some(undecided) = members.iter().find_map(|member| member.stuck(&cluster.lab, now)) {
+        return Err(Trouble::from(undecided).into());
     }
     let writer = match roles::settled(&members, wanted, &roles) {
         Ok(Look::Ready(writer)) => writer,
@@ -94,7 +110,9 @@ async fn settle(cluster: &Cluster, wanted: usize, acted: &AtomicBool) -> Result<
             acted.store(true, Ordering::Relaxed);
             return Ok(Look::NotYet(reason));
         }
-        Err(refused) => bail!(refused),
+        Err(what) => {
+            return Err(Trouble::from(Undecided { lab: cluster.lab.clone(), what, start_from: Vec::new() }).into());
+        }
     };
     let set: Option<StatefulSet> = cluster.get(MEMBERS).await?;
     Ok(match ready::stateful_set(set.as_ref()) {
