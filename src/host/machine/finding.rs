@@ -25,7 +25,7 @@ pub enum Level {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Cure {
-    /// The same as somebody else's command, in words, or as what a command of ours does.
+    /// Somebody else's command, words, or what a command of ours does.
     #[serde(flatten)]
     pub by: Hint,
     /// `--fix` does it on this machine.
