@@ -26,6 +26,7 @@
 //! | contract | what the lab relies on of an image, line by line ([`inside::inspect`]) |
 //! | check | a sentence that is true of a lab that works, and how to look ([`actions::smoke`]) |
 //! | recipe | of an image: the folder that builds it (`lab/images`); of a lab: the order of the steps of [`actions::up`] |
+//! | trouble, hint | the one error that says whose fault it is; what can be done about it, as data ([`run::advice`]) |
 //! | gate | something that is there before the step that makes it ends ([`run::gate`]) |
 
 pub mod actions;

@@ -258,6 +258,113 @@ fn strangers(house: &[Source]) -> Vec<String> {
     wrong
 }
 
+/// Our commands and our flags, as the command line alone spells them.
+const COMMANDS: &[&str] = &[
+    "up",
+    "down",
+    "list",
+    "status",
+    "smoke",
+    "url",
+    "credentials",
+    "kubeconfig",
+    "logs",
+    "doctor",
+    "plan",
+    "render",
+    "images",
+    "recover",
+    "diagnose",
+    "completions",
+    "--",
+];
+const FLAGS: &[&str] = &[
+    "--bootstrap",
+    "--destroy-on-failure",
+    "--fix",
+    "--flavour",
+    "--images",
+    "--port",
+    "--registry-mirror",
+    "--timeout",
+    "--topology",
+    "--workers",
+    "--yes",
+];
+
+/// The string literals of a source, as they are written.
+fn literals(code: &str) -> Vec<&str> {
+    let (mut found, mut at) = (Vec::new(), 0);
+    while let Some(c) = code[at..].chars().next() {
+        let rest = &code[at + c.len_utf8()..];
+        at += c.len_utf8();
+        match c {
+            '"' => {
+                let before = code[..at - 1].trim_end_matches('#');
+                let raw = before.ends_with('r').then(|| format!("\"{}", "#".repeat(at - 1 - before.len())));
+                let end = match &raw {
+                    Some(close) => rest.find(close),
+                    None => rest.match_indices('"').map(|(end, _)| end).find(|end| {
+                        let slashes = rest[..*end].len() - rest[..*end].trim_end_matches('\\').len();
+                        slashes.is_multiple_of(2)
+                    }),
+                };
+                let end = end.unwrap_or(rest.len());
+                found.push(&rest[..end]);
+                at += end + raw.map_or(1, |close| close.len());
+            }
+            // A quotation mark as a character.
+            '\'' if rest.starts_with("\"'") => at += 2,
+            '\'' if rest.starts_with("\\\"'") => at += 3,
+            _ => {}
+        }
+        at = at.min(code.len());
+    }
+    found
+}
+
+/// Texts outside the command line that name a command of ours or a flag of one: what can be done is data
+/// (`run::advice`). A flag alone is an argument of something that is started; in words it is an advice.
+fn advice_in_prose(house: &[Source]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (file, code) in house.iter().filter(|(file, _)| !file.starts_with("cli/")) {
+        for text in literals(code) {
+            let ours = text.match_indices("wplab ").any(|(at, _)| {
+                let rest = &text[at + "wplab ".len()..];
+                COMMANDS.iter().any(|command| {
+                    rest.strip_prefix(command).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
+                })
+            });
+            let words = text.split_whitespace().collect::<Vec<_>>();
+            let flag = |word: &&str| FLAGS.contains(&word.trim_matches(|c: char| !c.is_alphanumeric() && c != '-'));
+            if ours || (words.len() > 1 && words.iter().any(flag)) {
+                wrong.push(format!("{file} says {text:?}"));
+            }
+        }
+    }
+    wrong
+}
+
+/// Types that are errors by themselves: nothing in them says whose fault they are, so a step's. Every other one has its
+/// advice ([`Advise`](wplab::run::advice::Advise)) and travels only as `Trouble`.
+const PLAIN_ERRORS: &[&str] = &[
+    "actions/smoke/check.rs",
+    "actions/up/diagnostics.rs",
+    "cli/failure.rs",
+    "cluster/refused.rs",
+    "host/docker/images.rs",
+    "run/advice.rs",
+    "run/wait.rs",
+    "wire/etcd/mod.rs",
+];
+
+/// Errors that could travel without advice.
+fn plain_errors(house: &[Source]) -> Vec<String> {
+    let plain = |code: &str| code.lines().any(|line| line.starts_with("impl") && line.contains("Error for "));
+    let strangers = house.iter().filter(|(file, code)| plain(code) && !PLAIN_ERRORS.contains(&file.as_str()));
+    strangers.map(|(file, _)| format!("{file} has an error without advice")).collect()
+}
+
 /// Folders whose `mod.rs` does not begin by saying who belongs there, and files that do not say what they are for.
 fn silent(sources: &[(String, String)]) -> Vec<String> {
     let said = |text: &str| text.strip_prefix("//! ").is_some_and(|line| line.split_whitespace().count() > 3);
@@ -306,6 +413,21 @@ fn every_file_begins_by_saying_what_it_is_for() {
         })
         .collect();
     none(&silent(&texts));
+}
+
+#[test]
+fn what_can_be_done_is_spelled_by_the_command_line_only() {
+    none(&advice_in_prose(&house()));
+}
+
+#[test]
+fn errors_carry_their_advice() {
+    let house = house();
+    none(&plain_errors(&house));
+    for file in PLAIN_ERRORS {
+        let is_there = house.iter().any(|(name, code)| name == file && code.contains("Error for "));
+        assert!(is_there, "{file} has no error of its own any more");
+    }
 }
 
 #[test]
@@ -362,6 +484,31 @@ mod rules {
             seen(&strangers(&with("spec/new.rs", &format!("fn f() {{ {what} }}"))), what);
         }
         none(&strangers(&with("spec/new.rs", "/// println! is for others.\nfn f() { eprintln }")));
+    }
+
+    #[test]
+    fn an_advice_in_prose_is_seen() {
+        for text in [
+            r#"fn f() { bail!("run `wplab down {lab}` first") }"#,
+            r#"const HINT: &str = "this starts it: wplab up";"#,
+            "fn f() { let c = '\"'; let told = \"see `wplab doctor`\"; }",
+            r#"fn f(x: &'static str) { format!("{x}; use --images auto") }"#,
+            r##"const RAW: &str = r#"say "wplab smoke" again"#;"##,
+            r#"fn f() { format!("go on \"so\" with `--registry-mirror`") }"#,
+        ] {
+            seen(&advice_in_prose(&with("host/new.rs", text)), "host/new.rs says");
+            none(&advice_in_prose(&with("cli/new.rs", text)));
+        }
+        let fine = r#"fn f() { cmd.args(["--images", "x"]); bail!("another wplab is at work, see the list of wplab database"); } // wplab up"#;
+        none(&advice_in_prose(&with("host/new.rs", fine)));
+    }
+
+    #[test]
+    fn an_error_without_advice_is_seen() {
+        for text in ["impl std::error::Error for Broken {}", "impl<T> Error for Broken<T> {\n}"] {
+            seen(&plain_errors(&with("parts/new.rs", text)), "parts/new.rs");
+        }
+        none(&plain_errors(&with("parts/new.rs", "impl Advise for Broken {}")));
     }
 
     #[test]

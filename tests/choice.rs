@@ -28,9 +28,10 @@ use wplab::{
     parts::images::{self, ImageSet, Kept, Origin, PullError, PullErrorKind, Role, catalogue::Catalogue, forecast},
     run::{
         Run, StepCx,
+        advice::{self, Advise, Hint},
         event::{Event, StepId},
     },
-    spec::LabSpec,
+    spec::{ImageSource, LabSpec},
 };
 
 /// Where nothing listens.
@@ -155,7 +156,7 @@ impl Taken {
         let mut told = Vec::new();
         while let Some(event) = events.recv().await {
             match event {
-                Event::Warning { text } => told.push(format!("warning: {text}")),
+                Event::Warning { text, .. } => told.push(format!("warning: {text}")),
                 Event::Progress { task: None, note, .. } => told.push(note),
                 _ => {}
             }
@@ -243,12 +244,13 @@ async fn mariadb_comes_the_right_way(docker: &Docker) {
     // It cannot be had from there any more: it is not moved to packages.
     let refused = Taken::of(&Veil::new(true, only_built), NOBODY, &kept(from_registry.clone())).await;
     let error = refused.result.expect_err("not moved");
-    assert!(error.is::<images::NotKept>() && format!("{error:#}").contains("--images packages"), "{error:#}");
+    let packages = Hint::Images { lab: None, source: ImageSource::Packages };
+    assert!(advice::find::<images::NotKept>(&error).is_some_and(|it| it.hints().contains(&packages)), "{error:#}");
     let lacking = Registry::start("lacking", Faults::default()).await;
     let refused =
         Taken::of(&Veil::new(true, only_built), &lacking.address.to_string(), &kept(from_registry.clone())).await;
-    let error = refused.result.expect_err("not moved").downcast::<PullError>().expect("typed");
-    assert_eq!(error.kind, PullErrorKind::NotFound);
+    let error = refused.result.expect_err("not moved");
+    assert_eq!(advice::find::<PullError>(&error).expect("typed").kind, PullErrorKind::NotFound);
 
     // Where nothing can be built, the registry helps out.
     let taken = Taken::of(&Veil::new(false, here), &mirror, &Kept::new()).await;

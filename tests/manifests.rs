@@ -31,10 +31,12 @@ use wplab::{
     actions::render,
     cluster::{
         Cluster,
+        apply::Unchangeable,
         manifests::{self, name_of, typed},
     },
     labels::{COMPONENT, LAB, PART_OF},
     parts::images::{Image, ImageSet, Origin, Role},
+    run::advice::{self, Advise, Blame, Hint},
     spec::{
         AutoscaleSpec, ClusterSpec, DatabaseSpec, Flavour, ImageSource, LabName, LabSpec, Quantity, Resources,
         StorageSpec, Topology, WordpressSpec,
@@ -397,7 +399,7 @@ async fn what_somebody_else_made_is_left_alone_and_named() {
     let error = cluster.apply(&map("1")).await.expect_err("refused");
     assert_eq!(
         format!("{error:#}"),
-        "cannot apply ConfigMap/x: it exists already and was not made by wplab, so it is left alone"
+        "cannot apply ConfigMap/x: ConfigMap/x exists already and was not made by wplab, so it is left alone"
     );
     assert!(server.lock().expect("not poisoned").asked.iter().all(|asked| asked.starts_with("GET")));
 }
@@ -423,10 +425,11 @@ async fn a_pods_answer_counts_only_with_a_good_status() {
 #[tokio::test]
 async fn a_field_that_cannot_change_is_explained() {
     let (cluster, _) = cluster(Server { immutable: true, ..Server::default() });
-    let error = format!("{:#}", cluster.apply(&map("1")).await.expect_err("refused"));
-    assert!(
-        error
-            .starts_with("cannot apply ConfigMap/x: this cannot be changed on a lab that exists: `wplab down` first: "),
-        "{error}"
-    );
+    let error = cluster.apply(&map("1")).await.expect_err("refused");
+    let anew = Hint::Anew { lab: cluster.lab.clone() };
+    let unchangeable = advice::find::<Unchangeable>(&error).expect("typed");
+    assert_eq!((unchangeable.blame(), unchangeable.hints()), (Blame::User, vec![anew]));
+    let said =
+        "cannot apply ConfigMap/x: ConfigMap/x of lab wplab cannot be changed as it is asked for: the API server";
+    assert!(format!("{error:#}").starts_with(said), "{error:#}");
 }

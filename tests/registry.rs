@@ -17,7 +17,7 @@ use wplab::{
     },
     parts::images::{PullError, PullErrorKind, pull::pull},
     run::{
-        Run, StepCx,
+        Run, StepCx, advice,
         event::{Amount, Event, StepId},
     },
 };
@@ -47,7 +47,8 @@ impl Pulled {
 
     /// What went wrong; nothing half-made is left behind.
     async fn failure(self, reference: &str) -> PullErrorKind {
-        let kind = self.result.expect_err("fails").downcast::<PullError>().expect("typed").kind;
+        let error = self.result.expect_err("fails");
+        let kind = advice::find::<PullError>(&error).expect("typed").kind.clone();
         assert!(
             self.docker.image(reference).await.expect("an answer").is_none(),
             "{reference} is in Docker all the same"

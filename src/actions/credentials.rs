@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
-use crate::{actions::standing, host::docker::Docker, spec::LabName};
+use crate::{actions::standing, cluster::NotComplete, host::docker::Docker, run::advice::Trouble, spec::LabName};
 
 /// What one logs in with. No `Debug`, so that it cannot end in a message.
 #[derive(Clone, Serialize)]
@@ -31,15 +31,16 @@ pub async fn credentials(lab: &LabName) -> Result<Credentials> {
     let url = standing::url(&Docker::connect().await?, lab).await?;
     let cluster = standing::connect(lab).await?;
     let (site, database) = tokio::try_join!(cluster.secret("wordpress-credentials"), cluster.secret("db-credentials"))?;
-    from_secrets(&url, site, database)
+    from_secrets(lab, &url, site, database)
 }
 
 type Values = Option<BTreeMap<String, String>>;
 
-fn from_secrets(url: &str, site: Values, database: Values) -> Result<Credentials> {
+fn from_secrets(lab: &LabName, url: &str, site: Values, database: Values) -> Result<Credentials> {
     let take = |values: &mut Values, secret: &str, key: &str| {
         let value = values.as_mut().and_then(|values| values.remove(key));
-        value.with_context(|| format!("the lab has no {key} in Secret {secret} yet; this continues it: wplab up"))
+        let lacks = || NotComplete { lab: lab.clone(), lacks: format!("it has no {key} in Secret {secret} yet") };
+        value.ok_or_else(|| Trouble::from(lacks()))
     };
     let (mut site, mut database) = (site, database);
     Ok(Credentials {
@@ -64,13 +65,13 @@ mod tests {
         let site = values(&[("admin-user", "admin"), ("admin-password", "one"), ("auth-key", "never told")]);
         let database =
             values(&[("root-password", "two"), ("wordpress-password", "three"), ("replication-password", "four")]);
-        let found =
-            from_secrets("http://127.0.0.1:8080", site.clone(), database).unwrap_or_else(|_| panic!("complete"));
+        let found = from_secrets(&LabName::default(), "http://127.0.0.1:8080", site.clone(), database)
+            .unwrap_or_else(|_| panic!("complete"));
         let told = serde_json::to_value(&found).expect("JSON");
         assert_eq!(told["login-url"], "http://127.0.0.1:8080/wp-login.php");
         assert_eq!((&told["admin-password"], &told["database-root-password"]), (&"one".into(), &"two".into()));
         assert_eq!(told.as_object().expect("an object").len(), 5);
-        let error = from_secrets("", site, None).err().expect("incomplete").to_string();
+        let error = from_secrets(&LabName::default(), "", site, None).err().expect("incomplete").to_string();
         assert!(error.contains("no root-password in Secret db-credentials") && !error.contains("one"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
 //! The logs of a lab's containers, line by line, each with its pod and container in front.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use futures_util::{AsyncBufRead, AsyncBufReadExt};
@@ -16,8 +16,9 @@ use tokio::{
 
 use crate::{
     actions::standing,
-    cluster::Cluster,
+    cluster::{Cluster, Refused},
     labels::{COMPONENT, of_lab},
+    run::advice::{Advise, Blame, Hint, Trouble},
     spec::LabName,
 };
 
@@ -45,7 +46,7 @@ pub struct LogOptions {
 /// [`crate::actions::standing::NoSuchLab`], no such part or pod, or the cluster does not answer.
 pub async fn logs(lab: &LabName, options: &LogOptions, mut told: impl FnMut(&str) + Send) -> Result<()> {
     let cluster = standing::open(lab).await?;
-    let sources = sources(&pods(&cluster).await?, options.of.as_deref())?;
+    let sources = sources(lab, &pods(&cluster).await?, options.of.as_deref())?;
     let mut params = LogParams { since_seconds: options.since.map(whole_seconds), ..LogParams::default() };
     if options.follow {
         return follow(&cluster, options, sources, &params, told).await;
@@ -69,6 +70,34 @@ pub async fn logs(lab: &LabName, options: &LogOptions, mut told: impl FnMut(&str
     Ok(())
 }
 
+/// A lab has no part or pod of this name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoSuchPart {
+    /// The lab.
+    pub lab: LabName,
+    /// The name.
+    pub of: String,
+    /// The parts and pods that it has.
+    pub known: Vec<String>,
+}
+
+impl fmt::Display for NoSuchPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let NoSuchPart { lab, of, known } = self;
+        write!(f, "lab {lab} has no part or pod {of:?}; there is: {}", known.join(", "))
+    }
+}
+
+impl Advise for NoSuchPart {
+    fn blame(&self) -> Blame {
+        Blame::User
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![Hint::Logs { lab: self.lab.clone(), of: None }]
+    }
+}
+
 /// One container that has written, or may have.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Source {
@@ -85,8 +114,9 @@ impl Source {
         let params = LogParams { container: Some(self.container.clone()), ..params.clone() };
         let api: Api<Pod> = cluster.api_in(&self.namespace);
         let stream = api.log_stream(&self.pod, &params).await;
-        let stream =
-            stream.with_context(|| format!("cannot read the log of {} in pod {}", self.container, self.pod))?;
+        let stream = stream
+            .map_err(Refused)
+            .with_context(|| format!("cannot read the log of {} in pod {}", self.container, self.pod))?;
         Ok(Lines::new(Box::pin(stream), format!("{}/{}", self.pod, self.container)))
     }
 }
@@ -114,11 +144,11 @@ impl<S: AsyncBufRead + Unpin> Lines<S> {
 async fn pods(cluster: &Cluster) -> Result<Vec<Pod>> {
     let selector: Vec<String> = of_lab(&cluster.lab).iter().map(|(key, value)| format!("{key}={value}")).collect();
     let params = ListParams::default().labels(&selector.join(","));
-    Ok(cluster.all::<Pod>().list(&params).await.context("cannot list the lab's pods")?.items)
+    Ok(cluster.all::<Pod>().list(&params).await.map_err(Refused).context("cannot list the lab's pods")?.items)
 }
 
 /// The containers asked for that have begun, in the order of their pods.
-fn sources(pods: &[Pod], of: Option<&str>) -> Result<Vec<Source>> {
+fn sources(lab: &LabName, pods: &[Pod], of: Option<&str>) -> Result<Vec<Source>> {
     let part = |pod: &Pod| pod.labels().get(COMPONENT).cloned().unwrap_or_default();
     let asked = |pod: &&Pod| of.is_none_or(|of| part(pod) == of || pod.name_any() == of);
     let chosen: Vec<&Pod> = pods.iter().filter(asked).collect();
@@ -128,8 +158,8 @@ fn sources(pods: &[Pod], of: Option<&str>) -> Result<Vec<Source>> {
         if names.is_empty() {
             bail!("the lab has no pods");
         }
-        let known: Vec<String> = parts.into_iter().chain(names).collect();
-        bail!("the lab has no part or pod {of:?}; there is: {}", known.join(", "));
+        let known = parts.into_iter().chain(names).collect();
+        return Err(Trouble::from(NoSuchPart { lab: lab.clone(), of: of.to_owned(), known }).into());
     }
     let mut sources: Vec<Source> = chosen.into_iter().flat_map(of_pod).collect();
     sources.sort();
@@ -177,7 +207,7 @@ async fn follow(
             _ = beat.tick() => {
                 // An API server that does not answer for a moment is no reason to stop; neither is a pod that is being replaced.
                 let pods = pods(cluster).await.unwrap_or_default();
-                new = self::sources(&pods, options.of.as_deref()).unwrap_or_default();
+                new = self::sources(&cluster.lab, &pods, options.of.as_deref()).unwrap_or_default();
             }
         }
     }
@@ -237,7 +267,7 @@ mod tests {
     #[test]
     fn a_part_or_a_pod_picks_the_containers_that_have_begun() {
         let names = |of| {
-            let sources = sources(&lab(), of).expect("known");
+            let sources = sources(&LabName::default(), &lab(), of).expect("known");
             sources.into_iter().map(|s| format!("{}/{}", s.pod, s.container)).collect::<Vec<_>>()
         };
         assert_eq!(names(Some("database")), ["db-0/mysql", "db-0/tools"]);
@@ -248,10 +278,13 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_answered_with_what_is() {
-        let error = sources(&lab(), Some("cache")).expect_err("unknown").to_string();
-        assert_eq!(error, "the lab has no part or pod \"cache\"; there is: database, frontend, db-0, wordpress-a");
-        assert_eq!(sources(&[], Some("cache")).expect_err("unknown").to_string(), "the lab has no pods");
-        assert_eq!(sources(&[], None).expect("all of nothing"), []);
+        let error = sources(&LabName::default(), &lab(), Some("cache")).expect_err("unknown").to_string();
+        assert_eq!(error, "lab wplab has no part or pod \"cache\"; there is: database, frontend, db-0, wordpress-a");
+        assert_eq!(
+            sources(&LabName::default(), &[], Some("cache")).expect_err("unknown").to_string(),
+            "the lab has no pods"
+        );
+        assert_eq!(sources(&LabName::default(), &[], None).expect("all of nothing"), []);
     }
 
     #[tokio::test]

@@ -1,19 +1,20 @@
 //! `wplab smoke`: finds a lab that runs already and proves it.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::{
     actions::{
         smoke::{self, SmokeReport},
         standing,
     },
+    cluster::NotComplete,
     host::{docker::Docker, nodes},
     labels,
     parts::{
         frontend::Site,
         images::{self, ImageSet},
     },
-    run::{Run, event::StepId},
+    run::{Run, advice::Trouble, event::StepId},
     spec::LabName,
 };
 
@@ -27,8 +28,9 @@ pub async fn prove(run: &Run, lab: &LabName) -> Result<SmokeReport> {
         let port = standing::port(&docker, lab).await?;
         let cluster = standing::connect(lab).await?;
         let spec = cluster.lab_file().await?;
-        let images: ImageSet = serde_json::from_str(&cluster.record(labels::IMAGES).await?)
-            .context("the lab's record of its images cannot be read; this writes it anew: wplab up")?;
+        let images = serde_json::from_str::<ImageSet>(&cluster.record(labels::IMAGES).await?);
+        let lacks = || NotComplete { lab: lab.clone(), lacks: "its record of its images cannot be read".to_owned() };
+        let images = images.map_err(|error| Trouble::from(lacks()).because(error))?;
         let nodes = nodes::node_names(lab, spec.cluster.workers);
         let on_nodes = images::on_nodes(&docker, &nodes, &images);
         smoke::run(cx, &cluster, &spec, &Site::new(&spec, port), on_nodes).await

@@ -20,7 +20,12 @@ use crate::{
         database::{self, CONTAINER},
         discovery::{self, Way},
     },
-    run::{Run, Stepped, event::StepId, wait::Look},
+    run::{
+        Run, Stepped,
+        advice::{Advise, Blame, Hint, Trouble},
+        event::StepId,
+        wait::Look,
+    },
     spec::{LabName, Topology},
 };
 
@@ -47,17 +52,30 @@ impl Standing {
     }
 }
 
-/// The decision cannot be carried out, or must not be.
+/// A decision that cannot be carried out, or must not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoRecovery(pub String);
+pub struct NoRecovery {
+    /// The lab that it is about.
+    pub lab: LabName,
+    /// Why.
+    pub why: String,
+}
 
 impl fmt::Display for NoRecovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.why)
     }
 }
 
-impl std::error::Error for NoRecovery {}
+impl Advise for NoRecovery {
+    fn blame(&self) -> Blame {
+        Blame::User
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![Hint::Status { lab: self.lab.clone() }]
+    }
+}
 
 /// What is decided, and what it costs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -74,10 +92,11 @@ pub struct Choice {
 /// # Errors
 /// [`NoRecovery`] when it must not be done; [`crate::actions::standing::NoSuchLab`]; etcd or the cluster does not answer.
 pub async fn look(lab: &LabName, member: &str) -> Result<Choice> {
+    let impossible = |why| Trouble::from(NoRecovery { lab: lab.clone(), why });
     let cluster = standing::open(lab).await?;
     let spec = cluster.lab_file().await?;
     if spec.database.topology != Topology::Galera {
-        return Err(NoRecovery(format!(
+        return Err(impossible(format!(
             "lab {lab} has topology {}, which has nothing to bootstrap",
             spec.database.topology.name()
         ))
@@ -89,10 +108,10 @@ pub async fn look(lab: &LabName, member: &str) -> Result<Choice> {
     let serves =
         serving.iter().filter(|m| m.status.as_ref().and_then(|s| s.galera.as_ref()).is_some_and(GaleraFacts::serves));
     if let Some(one) = serves.map(|m| &m.name).next() {
-        return Err(NoRecovery(format!("{one} serves: the cluster runs, and the others join it by themselves")).into());
+        return Err(impossible(format!("{one} serves: the cluster runs, and the others join it by themselves")).into());
     }
     let standings: Vec<Standing> = names.iter().map(|name| standing(name, &seen)).collect();
-    let consequence = consequence(member, &standings)?;
+    let consequence = consequence(member, &standings).map_err(impossible)?;
     Ok(Choice { standings, consequence })
 }
 
@@ -148,11 +167,11 @@ fn standing(name: &str, seen: &Snapshot) -> Standing {
     Standing { member: name.to_owned(), position: Some(record.position.clone()), state }
 }
 
-/// What starting from `member` loses; an error when it must not be done.
-fn consequence(member: &str, standings: &[Standing]) -> Result<String> {
+/// What starting from `member` loses; why not, when it must not be done.
+fn consequence(member: &str, standings: &[Standing]) -> Result<String, String> {
     let names = || standings.iter().map(|s| s.member.as_str()).collect::<Vec<_>>().join(", ");
     let chosen = standings.iter().find(|s| s.member == member);
-    let chosen = chosen.with_context(|| NoRecovery(format!("there is no member {member}; there are {}", names())))?;
+    let chosen = chosen.ok_or_else(|| format!("there is no member {member}; there are {}", names()))?;
     let best = standings.iter().filter(|s| s.seqno().is_some()).max_by_key(|s| s.seqno());
     let silent: Vec<&Standing> = standings.iter().filter(|s| s.position.is_none()).collect();
     let Some(seqno) = chosen.seqno() else {
@@ -160,7 +179,7 @@ fn consequence(member: &str, standings: &[Standing]) -> Result<String> {
             return Ok(format!("the cluster starts from {member} with an empty database; all that was in it is lost"));
         }
         let instead = best.map_or(String::new(), |best| format!("; {} has data", best.member));
-        return Err(NoRecovery(format!("{member} {}, so nothing can start from it{instead}", chosen.state)).into());
+        return Err(format!("{member} {}, so nothing can start from it{instead}", chosen.state));
     };
     let mut lost = Vec::new();
     for other in standings.iter().filter(|s| s.member != member) {
@@ -207,7 +226,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_refused() {
-        let why = |member: &str, seqnos| consequence(member, &standings(seqnos)).expect_err("refused").to_string();
+        let why = |member: &str, seqnos| consequence(member, &standings(seqnos)).expect_err("refused");
         assert_eq!(why("db-7", [Some(1), None, None]), "there is no member db-7; there are db-0, db-1, db-2");
         assert_eq!(
             why("db-2", [Some(1), Some(3), None]),

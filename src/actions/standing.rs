@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, NotComplete},
     host::{
         docker::Docker,
         nodes::{
@@ -13,6 +13,7 @@ use crate::{
             labs::{self, LabOnHost},
         },
     },
+    run::advice::{Advise, Blame, Hint, Trouble},
     spec::LabName,
 };
 
@@ -32,7 +33,38 @@ impl fmt::Display for NoSuchLab {
     }
 }
 
-impl std::error::Error for NoSuchLab {}
+impl Advise for NoSuchLab {
+    fn blame(&self) -> Blame {
+        Blame::User
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![Hint::List, Hint::Up { lab: self.name.clone() }]
+    }
+}
+
+/// The control plane of a lab does not run, so that nobody knows where its site is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// The lab.
+    pub lab: LabName,
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the control plane of lab {} does not run", self.lab)
+    }
+}
+
+impl Advise for Stopped {
+    fn blame(&self) -> Blame {
+        Blame::Step
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![Hint::Up { lab: self.lab.clone() }]
+    }
+}
 
 /// One lab, as far as its node containers tell.
 ///
@@ -46,7 +78,7 @@ fn pick(labs: Vec<LabOnHost>, lab: &LabName) -> Result<LabOnHost> {
     let others = labs.iter().map(|l| l.name.clone()).collect();
     match labs.into_iter().find(|l| l.name == lab.as_str()) {
         Some(found) => Ok(found),
-        None => Err(NoSuchLab { name: lab.clone(), others }.into()),
+        None => Err(Trouble::from(NoSuchLab { name: lab.clone(), others }).into()),
     }
 }
 
@@ -68,7 +100,7 @@ pub(crate) async fn url(docker: &Docker, lab: &LabName) -> Result<String> {
 
 /// What only a running control plane tells.
 fn answers<T>(lab: &LabName, told: Option<T>) -> Result<T> {
-    told.with_context(|| format!("the control plane of lab {lab} does not run; this starts it: wplab up"))
+    Ok(told.ok_or_else(|| Trouble::from(Stopped { lab: lab.clone() }))?)
 }
 
 /// The cluster of a lab that is there; whether it answers shows with the first request.
@@ -86,7 +118,8 @@ pub(crate) async fn open(lab: &LabName) -> Result<Cluster> {
 /// The lab has no kubeconfig yet.
 pub(crate) async fn connect(lab: &LabName) -> Result<Cluster> {
     let cluster = Cluster::connect(&nodes::kubeconfig_path(lab), lab).await;
-    cluster.with_context(|| format!("lab {lab} is not complete; this continues it: wplab up"))
+    let lacks = || NotComplete { lab: lab.clone(), lacks: "it has no kubeconfig that can be used".to_owned() };
+    cluster.map_err(|error| Trouble::from(lacks()).because(error).into())
 }
 
 #[cfg(test)]
@@ -104,7 +137,7 @@ mod tests {
         let found = pick(there.clone(), &a).expect("found");
         assert_eq!(found.url().as_deref(), Some("http://127.0.0.1:8081"));
         let error = pick(there, &c).expect_err("not there");
-        assert_eq!(error.downcast_ref::<NoSuchLab>().expect("typed").others, ["a", "b"]);
+        assert_eq!(crate::run::advice::find::<NoSuchLab>(&error).expect("typed").others, ["a", "b"]);
         assert_eq!(error.to_string(), "there is no lab c; there is: a, b");
         assert_eq!(pick(Vec::new(), &c).expect_err("not there").to_string(), "there is no lab c");
     }

@@ -1,6 +1,6 @@
 //! Describes a lab as it is now, however little of it answers, and says how to reach it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::{
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::{
     actions::standing,
-    cluster::{Cluster, ready},
+    cluster::{Cluster, Refused, ready},
     host::{
         docker::{Container, Docker},
         nodes,
@@ -109,6 +109,9 @@ pub struct MemberSummary {
     pub state: String,
     /// Whether it serves its role.
     pub healthy: bool,
+    /// The members from whose data a person may start the Galera cluster instead of waiting.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub start_from: Vec<String>,
 }
 
 /// WordPress replicas.
@@ -150,6 +153,11 @@ pub struct VolumeStatus {
 }
 
 impl StatusReport {
+    /// The members from whose data a person may start the Galera cluster, if one waits for that.
+    pub fn start_from(&self) -> BTreeSet<&str> {
+        self.members.iter().flat_map(|member| &member.start_from).map(String::as_str).collect()
+    }
+
     /// Whether everything that the lab consists of is there and serves.
     pub fn healthy(&self) -> bool {
         self.unknown.is_empty()
@@ -178,7 +186,7 @@ pub async fn status(lab: &LabName) -> Result<StatusReport> {
         return Ok(StatusReport { nodes: nodes(&containers, None), unknown: unknown.0, ..empty(lab, url) });
     };
     let (seen, members, record, etcd, site, hpa, volume) = tokio::join!(
-        within(async { Ok(cluster.all::<Node>().list(&ListParams::default()).await?.items) }),
+        within(async { Ok(cluster.all::<Node>().list(&ListParams::default()).await.map_err(Refused)?.items) }),
         within(all_members(&cluster)),
         within(agent::look(&cluster)),
         within(discovery::members(&cluster)),
@@ -305,6 +313,7 @@ fn member(member: &Member) -> MemberSummary {
         lag: member.lag().and_then(|lag| u32::try_from(lag).ok()).map(f64::from),
         cluster_size: member.galera().map(|facts| facts.size),
         seqno: member.galera().map(|facts| facts.seqno),
+        start_from: member.start_from().to_vec(),
         healthy: trouble.is_none(),
         state: trouble.unwrap_or_else(doing),
     }
@@ -325,6 +334,7 @@ fn summaries(there: &[Member], wanted: u8) -> Vec<MemberSummary> {
                 seqno: None,
                 state,
                 healthy: false,
+                start_from: Vec::new(),
             });
         }
     }

@@ -7,9 +7,12 @@ use std::{
 
 use clap::Args;
 use jiff::SignedDuration;
-use wplab::spec::{
-    Flavour, ImageSource, LabName, LabSpec, Topology,
-    load::{Overrides, Source, SpecError, load},
+use wplab::{
+    run::advice::Trouble,
+    spec::{
+        Flavour, ImageSource, LabName, LabSpec, Topology,
+        load::{Overrides, Source, load},
+    },
 };
 
 /// The lab that a command is about.
@@ -27,7 +30,7 @@ impl Lab {
 }
 
 /// The lab as it is asked for: a file, and what the command line says over it.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(super) struct Wanted {
     /// Name of the lab [default: the file's, or wplab]
     #[arg(value_parser = LabName::new)]
@@ -60,6 +63,11 @@ impl Wanted {
 
     /// `wplab up` of the same lab once more.
     pub(super) fn again(&self) -> String {
+        self.again_with(&[])
+    }
+
+    /// The same with other values of these flags; the flag without a name is the lab's own name.
+    pub(super) fn again_with(&self, instead: &[(&str, String)]) -> String {
         let flags = [
             ("", self.name.as_ref().map(ToString::to_string)),
             (" -f", self.file.as_ref().map(|file| file.display().to_string())),
@@ -69,11 +77,15 @@ impl Wanted {
             (" --topology", self.topology.map(|topology| topology.name().to_owned())),
             (" --flavour", self.flavour.map(|flavour| flavour.name().to_owned())),
         ];
-        let given = flags.into_iter().filter_map(|(flag, value)| Some(format!("{flag} {}", value?)));
+        let other = |flag: &str| instead.iter().find(|(name, _)| flag.trim_start_matches([' ', '-']) == *name);
+        let given = flags.into_iter().filter_map(|(flag, value)| {
+            let value = other(flag).map(|(_, value)| value.clone()).or(value);
+            Some(format!("{flag} {}", value?))
+        });
         format!("wplab up{}", given.collect::<String>())
     }
 
-    pub(super) fn spec(&self) -> Result<LabSpec, SpecError> {
+    pub(super) fn spec(&self) -> Result<LabSpec, Trouble> {
         let source = match &self.file {
             None => Source::Defaults,
             Some(path) if path.as_os_str() == "-" => Source::Stdin,
@@ -82,7 +94,7 @@ impl Wanted {
         let Wanted { name, images, workers, port, topology, flavour, .. } = self;
         let (name, images) = (name.clone(), images.clone());
         let (workers, port, topology, flavour) = (*workers, *port, *topology, *flavour);
-        load(&source, &Overrides { name, workers, port, images, topology, flavour })
+        Ok(load(&source, &Overrides { name, workers, port, images, topology, flavour })?)
     }
 }
 
@@ -108,6 +120,20 @@ pub(super) fn mirror(text: &str) -> Result<String, String> {
     }
     Err("write a host and, if need be, a port, such as registry.example:5000, without https:// and without a path"
         .to_owned())
+}
+
+#[cfg(test)]
+impl Wanted {
+    /// What these words on the command line ask for.
+    pub(super) fn of(words: &str) -> Wanted {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            wanted: Wanted,
+        }
+        let line: Line = clap::Parser::parse_from(std::iter::once("up").chain(words.split(' ')));
+        line.wanted
+    }
 }
 
 #[cfg(test)]

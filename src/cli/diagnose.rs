@@ -7,6 +7,7 @@ use clap::Args;
 use wplab::{
     actions::{diagnose, standing::NoSuchLab},
     host::docker::Docker,
+    run::advice::Trouble,
 };
 
 use super::{args::Lab, failure::Ending, session::Session};
@@ -29,7 +30,7 @@ impl Diagnose {
             .perform(|_run| async {
                 let docker = Docker::connect().await?;
                 let saved = diagnose::save(&docker, &name, self.folder).await?;
-                saved.ok_or_else(|| NoSuchLab { name: name.clone(), others: Vec::new() }.into())
+                Ok(saved.ok_or_else(|| Trouble::from(NoSuchLab { name: name.clone(), others: Vec::new() }))?)
             })
             .await?;
         session.terminal.result(&saved, |_| format!("{}\n", saved.folder.display()));

@@ -13,6 +13,7 @@ use super::{
     fix::Fix,
     render::tables,
     session::Session,
+    spell::Asked,
 };
 
 /// Look at what a lab needs of this machine, and name the cure of what is missing
@@ -35,6 +36,7 @@ impl Doctor {
         let spec = self.wanted.spec()?;
         let terminal = &session.terminal;
         let (mirror, consent) = (self.registry_mirror.as_deref(), self.fix.consent(terminal));
+        let asked = Asked::Up { wanted: self.wanted.clone(), lab: spec.name.clone() };
         let (fix, spec) = (consent.as_deref(), &spec);
         let look = |run| async move {
             match fix {
@@ -43,17 +45,17 @@ impl Doctor {
             }
         };
         let diagnosis = session.perform(look).await?;
-        terminal.result(&diagnosis, |paint| tables::findings(&diagnosis.findings, paint));
+        terminal.result(&diagnosis, |paint| tables::findings(&diagnosis.findings, &asked, paint));
         if diagnosis.worst() == Level::Blocking {
             if fix.is_none() {
                 terminal.next(&[
                     ("wplab doctor --fix".to_owned(), "install what can be installed"),
-                    ("wplab up --fix".to_owned(), "the same, then bring the lab up"),
+                    (format!("{} --fix", self.wanted.again()), "the same, then bring the lab up"),
                 ]);
             }
             return Ok(Ending::Missing);
         }
-        terminal.next(&[("wplab up".to_owned(), "bring the lab up")]);
+        terminal.next(&[(self.wanted.again(), "bring the lab up")]);
         Ok(Ending::Done)
     }
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use wplab::actions::down;
 
-use super::{args::Lab, failure::Ending, render::report, session::Session};
+use super::{args::Lab, failure::Ending, render::report, session::Session, spell::command};
 
 /// Remove a lab: everything that carries its labels, and nothing else
 #[derive(Debug, Args)]
@@ -19,9 +19,10 @@ pub(super) struct Down {
 impl Down {
     pub(super) async fn run(self, session: &Session) -> Result<Ending> {
         let name = self.lab.name();
-        let gone = session.perform(|run| async move { down::down(&run, &name).await }).await?;
+        let lab = &name;
+        let gone = session.perform(|run| async move { down::down(&run, lab).await }).await?;
         session.terminal.result(&gone, |_| report::down(&gone));
-        session.terminal.next(&[("wplab list".to_owned(), "what is left"), ("wplab up".to_owned(), "a new lab")]);
+        session.terminal.next(&[("wplab list".to_owned(), "what is left"), (command("up", &name), "a new lab")]);
         Ok(Ending::Done)
     }
 }

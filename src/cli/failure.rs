@@ -1,15 +1,15 @@
-//! How a command ends: the exit codes (this is the only place that has them), and the error chain, told once, with a
-//! hint that says what to do.
+//! How a command ends: the exit codes (this is the only place that has them), and the error chain, told once, with
+//! hints that say what to do.
 
 use std::{fmt, process::ExitCode};
 
 use anyhow::Error;
-use wplab::{
-    actions::{recover, standing::NoSuchLab, up::OtherData},
-    host::{machine::Missing, nodes::NotOurs, process::CommandFailed},
-    run::wait::TimedOut,
-    spec::{LabName, load::SpecError},
+use wplab::run::{
+    advice::{self, Advise, Blame, Hint, Trouble},
+    wait::TimedOut,
 };
+
+use super::spell::{self, Asked, command};
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,22 +76,14 @@ impl fmt::Display for Misused {
     }
 }
 
-impl std::error::Error for Misused {}
+impl Advise for Misused {
+    fn blame(&self) -> Blame {
+        Blame::User
+    }
 
-/// What a command says about the lab when it does not end well.
-#[derive(Debug)]
-pub(super) enum Plea {
-    /// `up` of a lab: what is there is kept.
-    Up {
-        /// The command that goes on.
-        again: String,
-        /// The lab; what it is called is known once its file is read.
-        name: LabName,
-    },
-    /// `down` of a lab.
-    Down(LabName),
-    /// Everything else leaves a lab as it is.
-    Other,
+    fn hints(&self) -> Vec<Hint> {
+        Vec::new()
+    }
 }
 
 /// An error as it is told.
@@ -106,133 +98,71 @@ pub(super) struct Told {
     pub(super) hints: Vec<String>,
 }
 
-/// A typed error, be it context or cause.
+/// An error of this type, be it context or cause.
 fn find<E: std::error::Error + Send + Sync + 'static>(error: &Error) -> Option<&E> {
     error.downcast_ref::<E>().or_else(|| error.chain().find_map(|cause| cause.downcast_ref::<E>()))
 }
 
 /// Puts an error into words.
-pub(super) fn tell(error: &Error, plea: &Plea) -> Told {
-    // These say everything by themselves; the steps on the way to them would only be in the way.
-    let alone = |ending, error: &dyn std::fmt::Display, hints| Told {
-        ending,
-        error: error.to_string(),
-        causes: Vec::new(),
-        hints,
-    };
-    if let Some(wrong) = find::<SpecError>(error) {
-        return alone(Ending::Usage, wrong, Vec::new());
-    }
-    if let Some(unknown) = find::<NoSuchLab>(error) {
-        return alone(
-            Ending::Usage,
-            unknown,
-            vec!["`wplab list` shows the labs on this machine, `wplab up` makes one".into()],
-        );
-    }
-    if let Some(refused) = find::<recover::NoRecovery>(error) {
-        return alone(Ending::Usage, refused, Vec::new());
-    }
-    if let Some(not_ours) = find::<NotOurs>(error) {
-        return alone(Ending::Usage, not_ours, Vec::new());
-    }
-    if let Some(other_data) = find::<OtherData>(error) {
-        return alone(Ending::Usage, other_data, Vec::new());
-    }
-    if let Some(misused) = find::<Misused>(error) {
-        return alone(Ending::Usage, misused, Vec::new());
-    }
-    if let Some(missing) = find::<Missing>(error) {
-        let fix = match plea {
-            Plea::Up { again, .. } => format!("`{again} --fix` installs what it can; `wplab doctor` shows everything"),
-            _ => "`wplab doctor --fix` installs what it can; `wplab doctor` shows everything".to_owned(),
-        };
-        return alone(Ending::Missing, missing, vec![fix]);
-    }
+pub(super) fn tell(error: &Error, asked: &Asked) -> Told {
     if let Some(interrupted) = find::<Interrupted>(error) {
-        return alone(Ending::Interrupted, interrupted, hints(error, plea));
+        let hints = afterwards(asked).into_iter().collect();
+        return Told { ending: Ending::Interrupted, error: interrupted.to_string(), causes: Vec::new(), hints };
     }
+    // Whoever can do something about it decides; the steps on the way there would only be in the way.
+    let decides = advice::troubles(error).find(|trouble| trouble.blame() != Blame::Step);
+    let above = |cause: &&(dyn std::error::Error + 'static)| {
+        decides.is_some_and(|decides| cause.downcast_ref::<Trouble>().is_none_or(|it| !std::ptr::eq(it, decides)))
+    };
     let mut sentences: Vec<String> = Vec::new();
-    for cause in error.chain().map(ToString::to_string) {
-        // A cause that its context repeats word for word is told once.
-        if !sentences.iter().any(|said| said.contains(&cause)) {
-            sentences.push(cause);
+    let mut hints: Vec<Hint> = Vec::new();
+    for cause in error.chain().skip_while(above) {
+        // What its context repeats word for word is told once.
+        let said = cause.to_string();
+        if !sentences.iter().any(|before| before.contains(&said)) {
+            sentences.push(said);
+        }
+        for hint in cause.downcast_ref().map(Trouble::hints).unwrap_or_default() {
+            if !hints.contains(&hint) {
+                hints.push(hint);
+            }
         }
     }
+    let ending = match decides.map_or(Blame::Step, Trouble::blame) {
+        Blame::User => Ending::Usage,
+        Blame::Machine => Ending::Missing,
+        Blame::Step => Ending::StepFailed,
+    };
     let mut sentences = sentences.into_iter();
     let first = sentences.next().unwrap_or_default();
-    Told { ending: Ending::StepFailed, error: first, causes: sentences.collect(), hints: hints(error, plea) }
+    Told { ending, error: first, causes: sentences.collect(), hints: spelled(ending, error, &hints, asked) }
 }
 
-fn hints(error: &Error, plea: &Plea) -> Vec<String> {
-    let mut hints = Vec::new();
-    match plea {
-        Plea::Up { again, name } => {
-            let down = command("down", name);
-            hints.push(format!("what is there is kept: `{again}` continues, `{down}` removes it"));
+fn spelled(ending: Ending, error: &Error, hints: &[Hint], asked: &Asked) -> Vec<String> {
+    let mut spelled: Vec<String> = hints.iter().map(|hint| spell::hint(hint, asked)).collect();
+    if ending == Ending::StepFailed {
+        // An error that says what to do with the lab knows better.
+        let knows = hints.iter().any(|hint| matches!(hint, Hint::Up { .. } | Hint::Anew { .. } | Hint::Recover { .. }));
+        spelled.extend(afterwards(asked).filter(|_| !knows));
+        if find::<TimedOut>(error).is_some_and(|timed_out| timed_out.what == WHOLE) {
+            spelled.push("a longer --timeout gives it more time".into());
         }
-        Plea::Down(name) => hints.push(format!("`{}` again removes the rest", command("down", name))),
-        Plea::Other => {}
     }
-    if find::<TimedOut>(error).is_some_and(|timed_out| timed_out.what == WHOLE) {
-        hints.push("a longer --timeout gives it more time".into());
-    }
-    if find::<CommandFailed>(error).is_some() {
-        hints.push("the command between the backquotes can be pasted into a shell".into());
-    }
-    hints
+    spelled
 }
 
-/// A command as one types it for a lab.
-pub(super) fn command(verb: &str, lab: &LabName) -> String {
-    if *lab == LabName::default() { format!("wplab {verb}") } else { format!("wplab {verb} {lab}") }
+/// What a command leaves behind when it is cut short.
+fn afterwards(asked: &Asked) -> Option<String> {
+    match asked {
+        Asked::Up { wanted, lab } => {
+            let (again, down) = (wanted.again(), command("down", lab));
+            Some(format!("what is there is kept: `{again}` continues, `{down}` removes it"))
+        }
+        Asked::Down(lab) => Some(format!("`{}` again removes the rest", command("down", lab))),
+        Asked::Other => None,
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use anyhow::{Context, Result, anyhow};
-    use wplab::host::machine::Finding;
-
-    use super::*;
-
-    fn through_a_step(error: impl Into<Error>) -> Error {
-        Result::<()>::Err(error.into()).context("looking at it").context("step preflight failed").expect_err("an error")
-    }
-
-    fn lab() -> Plea {
-        Plea::Up { again: "wplab up -f lab.yaml".into(), name: LabName::new("demo").expect("a name") }
-    }
-
-    #[test]
-    fn every_typed_error_has_its_code_however_deep_it_lies() {
-        let name = LabName::default();
-        let spec = SpecError { file: "lab.yaml".into(), problems: Vec::new() };
-        let ending = |error: Error| tell(&error, &lab()).ending;
-        assert_eq!(ending(through_a_step(spec)), Ending::Usage);
-        assert_eq!(ending(through_a_step(NoSuchLab { name, others: Vec::new() })), Ending::Usage);
-        assert_eq!(ending(through_a_step(Missing { findings: Vec::<Finding>::new() })), Ending::Missing);
-        assert_eq!(ending(through_a_step(anyhow!("broken"))), Ending::StepFailed);
-        let timed_out = TimedOut { what: "x".into(), after: Duration::from_secs(1), last: "cold".into() };
-        assert_eq!(ending(through_a_step(timed_out)), Ending::StepFailed);
-        assert_eq!(ending(anyhow!("why").context(Missing { findings: Vec::new() })), Ending::Missing);
-    }
-
-    #[test]
-    fn the_chain_is_told_from_the_outside_in_and_ends_in_what_to_type() {
-        let told = tell(&through_a_step(anyhow!("db-1 is not ready")), &lab());
-        assert_eq!(told.error, "step preflight failed");
-        assert_eq!(told.causes, ["looking at it", "db-1 is not ready"]);
-        assert_eq!(
-            told.hints,
-            ["what is there is kept: `wplab up -f lab.yaml` continues, `wplab down demo` removes it"]
-        );
-    }
-
-    #[test]
-    fn what_a_context_repeats_is_told_once() {
-        let told = tell(&anyhow!("disk full").context("cannot write: disk full"), &Plea::Other);
-        assert_eq!((told.error.as_str(), told.causes.len()), ("cannot write: disk full", 0));
-    }
-}
+#[path = "failure_tests.rs"]
+mod tests;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use wplab::{
@@ -15,6 +15,7 @@ use wplab::{
         images::Role,
         trial::{self, Thorough},
     },
+    run::advice::Trouble,
     spec::{Flavour, ImageSource},
 };
 
@@ -113,17 +114,20 @@ impl Images {
             }
             What::Check { roles, image, thorough: true, report } => {
                 let [role] = roles.as_slice() else {
-                    return Err(Misused("--thorough is for one role at a time: mariadb or percona".to_owned()).into());
+                    return Err(misused("--thorough is for one role at a time: mariadb or percona".to_owned()));
                 };
                 if !trial::can(*role) {
                     let why = "--thorough is for the servers of topology galera, mariadb and percona, not for";
-                    return Err(Misused(format!("{why} {}", role.name())).into());
+                    return Err(misused(format!("{why} {}", role.name())));
                 }
                 return thoroughly(session, *role, image.as_deref(), report).await;
             }
             What::Check { roles, image, .. } => {
                 if image.is_some() && roles.len() != 1 {
-                    bail!("--image is held against the contract of one role, and {} are named", roles.len());
+                    let many = roles.len();
+                    return Err(misused(format!(
+                        "--image is held against the contract of one role, and {many} are named"
+                    )));
                 }
                 let checked =
                     session.perform(|run| async move { images::check(&run, &roles, image.as_deref()).await }).await?;
@@ -152,12 +156,16 @@ impl Images {
     }
 }
 
+fn misused(why: String) -> Error {
+    Trouble::from(Misused(why)).into()
+}
+
 /// The check with a cluster, and its report in a file.
 async fn thoroughly(session: &Session, role: Role, image: Option<&str>, report: Option<PathBuf>) -> Result<Ending> {
     let path = report.unwrap_or_else(|| PathBuf::from(format!("wplab-check-{}.md", role.name())));
     // Told now, not when everything is done.
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
-        return Err(Misused(format!("--report: there is no folder {}", folder.display())).into());
+        return Err(misused(format!("--report: there is no folder {}", folder.display())));
     }
     let checked = session.perform(|run| async move { images::check_thoroughly(&run, role, image).await }).await;
     let checked = match checked {

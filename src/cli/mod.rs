@@ -20,6 +20,7 @@ mod recover;
 mod render;
 mod session;
 mod smoke;
+mod spell;
 mod status;
 mod up;
 mod url;
@@ -28,12 +29,9 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use wplab::run::advice::Trouble;
 
-use self::{
-    failure::{Ending, Plea},
-    render::Terminal,
-    session::Session,
-};
+use self::{failure::Ending, render::Terminal, session::Session, spell::Asked};
 
 /// Brings up a highly available WordPress lab on real Kubernetes, and proves that it works.
 #[derive(Debug, Parser)]
@@ -155,12 +153,12 @@ impl Command {
         }
     }
 
-    /// What to say when this command does not end well.
-    fn plea(&self) -> Plea {
+    /// What is asked for, for what is said when this command does not end well.
+    fn asked(&self) -> Asked {
         match self {
-            Command::Up(it) => it.plea(),
-            Command::Down(it) => Plea::Down(it.lab.name()),
-            _ => Plea::Other,
+            Command::Up(it) => it.asked(),
+            Command::Down(it) => Asked::Down(it.lab.name()),
+            _ => Asked::Other,
         }
     }
 }
@@ -171,7 +169,7 @@ pub(crate) fn main() -> ExitCode {
     if args.get(1).is_some_and(|arg| arg == "runc-shim") {
         // Its arguments are another program's; clap must not look at them.
         let error = wplab::host::machine::runc_shim::become_runc(&args[2..]);
-        return Terminal::plain().fail(&error, &Plea::Other);
+        return Terminal::plain().fail(&error, &Asked::Other);
     }
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
@@ -185,21 +183,21 @@ pub(crate) fn main() -> ExitCode {
     if let Some(to) = &cli.common.events {
         let command: Vec<String> = args[1..].iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
         if let Err(misused) = terminal.stream_to(to, &command) {
-            return terminal.fail(&misused.into(), &Plea::Other);
+            return terminal.fail(&Trouble::from(misused).into(), &Asked::Other);
         }
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return terminal.fail(&error.into(), &Plea::Other),
+        Err(error) => return terminal.fail(&error.into(), &Asked::Other),
     };
     let session = Session::new(terminal, cli.common.timeout);
-    let plea = cli.command.plea();
+    let asked = cli.command.asked();
     let code = match runtime.block_on(cli.command.run(&session)) {
         Ok(ending) => {
             session.terminal.ended(ending.number(), None);
             ending.code()
         }
-        Err(error) => session.terminal.fail(&error, &session.plea(plea)),
+        Err(error) => session.terminal.fail(&error, &session.asked(asked)),
     };
     // Whatever a blocking thread still does, nobody waits for it any more.
     runtime.shutdown_background();

@@ -2,15 +2,19 @@
 
 use std::io::{self, IsTerminal};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::Args;
-use wplab::actions::recover::{self, Choice, NoRecovery};
+use wplab::{
+    actions::recover::{self, Choice},
+    run::advice::Trouble,
+};
 
 use super::{
     args::Lab,
-    failure::{Ending, command},
+    failure::{Ending, Misused},
     render::tables,
     session::Session,
+    spell::command,
 };
 
 /// Start a Galera cluster again from one member's data, when a member that might have more does not come back
@@ -38,10 +42,10 @@ impl Recover {
         let choice = session.perform(|_run| recover::look(&name, &member)).await?;
         terminal.say(&standings(&choice));
         if !self.yes {
-            ensure!(
-                io::stdin().is_terminal(),
-                NoRecovery("this loses data, and there is nobody to ask; --yes does it without asking".to_owned())
-            );
+            if !io::stdin().is_terminal() {
+                let why = "this loses data, and there is nobody to ask; --yes does it without asking";
+                return Err(Trouble::from(Misused(why.to_owned())).into());
+            }
             if !terminal.asker().ask("Go on?".to_owned()).await {
                 terminal.say("nothing was done");
                 return Ok(Ending::Done);

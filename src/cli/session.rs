@@ -11,8 +11,9 @@ use wplab::{
 };
 
 use super::{
-    failure::{Interrupted, Plea, WHOLE},
+    failure::{Interrupted, WHOLE},
     render::{self, Terminal},
+    spell::Asked,
 };
 
 /// How long the renderer may take after the work, in case something that was left behind still holds the run.
@@ -39,11 +40,11 @@ impl Session {
         let _ = self.about.set(lab.clone());
     }
 
-    /// A plea with the remembered name.
-    pub(super) fn plea(&self, plea: Plea) -> Plea {
-        match (plea, self.about.get()) {
-            (Plea::Up { again, .. }, Some(name)) => Plea::Up { again, name: name.clone() },
-            (plea, _) => plea,
+    /// What was asked for, with the remembered name.
+    pub(super) fn asked(&self, asked: Asked) -> Asked {
+        match (asked, self.about.get()) {
+            (Asked::Up { wanted, .. }, Some(lab)) => Asked::Up { wanted, lab: lab.clone() },
+            (asked, _) => asked,
         }
     }
 
@@ -149,7 +150,7 @@ mod tests {
                 let _kept = kept;
                 std::future::pending::<()>().await;
             });
-            run.send(Event::Warning { text: "shown".into() });
+            run.send(Event::Warning { text: "shown".into(), hints: Vec::new() });
             Ok(7)
         };
         assert_eq!(session(None).perform(work).await.ok(), Some(7));

@@ -6,9 +6,10 @@ use wplab::actions::prove;
 
 use super::{
     args::Lab,
-    failure::{Ending, command},
+    failure::Ending,
     render::tables,
     session::Session,
+    spell::{Asked, command},
 };
 
 /// Prove a lab through its front door: log in, publish, upload, read back
@@ -24,7 +25,7 @@ impl Smoke {
         let name = self.lab.name();
         let lab = name.clone();
         let proof = session.perform(|run| async move { prove::prove(&run, &lab).await }).await?;
-        session.terminal.result(&proof, |paint| tables::checks(&proof, paint));
+        session.terminal.result(&proof, |paint| tables::checks(&proof, &Asked::Other, paint));
         if !proof.passed() {
             session
                 .terminal

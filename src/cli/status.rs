@@ -6,12 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use wplab::actions::status;
 
-use super::{
-    args::Lab,
-    failure::{Ending, command},
-    render::report,
-    session::Session,
-};
+use super::{args::Lab, failure::Ending, render::report, session::Session, spell::command};
 
 /// How often `--watch` looks.
 const EVERY: Duration = Duration::from_secs(2);

@@ -9,10 +9,11 @@ use wplab::actions::{
 
 use super::{
     args::{self, Wanted},
-    failure::{Ending, Plea, command},
+    failure::Ending,
     fix::Fix,
     render::{report, tables},
     session::Session,
+    spell::{Asked, command},
 };
 
 /// Bring a lab up, or repair and complete it; on a healthy lab it changes nothing
@@ -42,8 +43,8 @@ Examples:
   generate-lab | wplab up -f -        a lab file from standard input";
 
 impl Up {
-    pub(super) fn plea(&self) -> Plea {
-        Plea::Up { again: self.wanted.again(), name: self.wanted.name() }
+    pub(super) fn asked(&self) -> Asked {
+        Asked::Up { wanted: self.wanted.clone(), lab: self.wanted.name() }
     }
 
     pub(super) async fn run(self, session: &Session) -> Result<Ending> {
@@ -59,7 +60,8 @@ impl Up {
             session.perform(|run| async move { down::down(&run, &lab).await.map(drop) }).await?;
         }
         let reached = reached?;
-        terminal.result(&reached, |paint| report::up(&reached, paint));
+        let asked = Asked::Up { wanted: self.wanted, lab: name.clone() };
+        terminal.result(&reached, |paint| report::up(&reached, &asked, paint));
         if terminal.verbose() {
             terminal.say(&tables::timings(&reached.timings));
         }

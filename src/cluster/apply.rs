@@ -1,8 +1,8 @@
 //! The one server-side apply: our field manager, our labels, and never an object that somebody else made.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
@@ -13,7 +13,10 @@ use serde_json::{Value, json};
 use super::{Cluster, Refused, manifests::name_of, passing};
 use crate::{
     labels::{FIELD_MANAGER, LAB, PART_OF, of_lab},
-    run::wait::{self, Look},
+    run::{
+        advice::{Advise, Blame, Hint, Trouble},
+        wait::{self, Look},
+    },
     spec::LabName,
 };
 
@@ -63,7 +66,10 @@ impl Cluster {
             ours(before, &self.lab)?;
         }
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let after = api.patch(name, &params, &Patch::Apply(object)).await.map_err(explained)?;
+        let after = api
+            .patch(name, &params, &Patch::Apply(object))
+            .await
+            .map_err(|error| explained(error, object, &self.lab))?;
         Ok(before.is_none_or(|before| differs(&before, &after)))
     }
 
@@ -117,15 +123,13 @@ fn add_labels(holder: Option<&mut Value>, labels: &BTreeMap<String, String>) {
 }
 
 /// What we did not label we never touch.
-fn ours(existing: &DynamicObject, lab: &LabName) -> Result<()> {
+fn ours(existing: &DynamicObject, lab: &LabName) -> Result<(), Trouble> {
     let wanted = of_lab(lab);
     if wanted.iter().all(|(key, value)| existing.labels().get(key) == Some(value)) {
         return Ok(());
     }
-    match existing.labels().get(LAB) {
-        Some(other) if existing.labels().contains_key(PART_OF) => bail!("it belongs to the lab {other}"),
-        _ => bail!("it exists already and was not made by wplab, so it is left alone"),
-    }
+    let other = existing.labels().get(LAB).filter(|_| existing.labels().contains_key(PART_OF)).cloned();
+    Err(Foreign { object: name_of(existing), owner: other }.into())
 }
 
 /// Whether applying changed the object itself. A newer resource version alone may be a controller writing the status.
@@ -142,10 +146,66 @@ fn differs(before: &DynamicObject, after: &DynamicObject) -> bool {
 }
 
 /// Adds the cure to the one refusal that a user can cause: a field of an existing object that cannot be changed.
-fn explained(error: kube::Error) -> anyhow::Error {
+fn explained(error: kube::Error, object: &DynamicObject, lab: &LabName) -> anyhow::Error {
     let fixed = matches!(&error, kube::Error::Api(s) if s.code == 422 && (s.message.contains("immutable") || s.message.contains("Forbidden")));
     let error = anyhow::Error::new(Refused(error));
-    if fixed { error.context("this cannot be changed on a lab that exists: `wplab down` first") } else { error }
+    if !fixed {
+        return error;
+    }
+    Trouble::from(Unchangeable { lab: lab.clone(), object: name_of(object) }).because(error).into()
+}
+
+/// An object of that name is somebody else's: what we did not label we never touch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// The object.
+    pub object: String,
+    /// The lab that it belongs to, if it is one's.
+    pub owner: Option<String>,
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.owner {
+            Some(owner) => write!(f, "{} belongs to the lab {owner}", self.object),
+            None => write!(f, "{} exists already and was not made by wplab, so it is left alone", self.object),
+        }
+    }
+}
+
+impl Advise for Foreign {
+    fn blame(&self) -> Blame {
+        Blame::User
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![Hint::OtherName]
+    }
+}
+
+/// What is wanted would change what cannot be changed on a lab that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unchangeable {
+    /// The lab.
+    pub lab: LabName,
+    /// The object.
+    pub object: String,
+}
+
+impl fmt::Display for Unchangeable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of lab {} cannot be changed as it is asked for", self.object, self.lab)
+    }
+}
+
+impl Advise for Unchangeable {
+    fn blame(&self) -> Blame {
+        Blame::User
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![Hint::Anew { lab: self.lab.clone() }]
+    }
 }
 
 #[cfg(test)]
@@ -185,7 +245,7 @@ mod tests {
         let foreign = one("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}");
         assert!(ours(&foreign, &lab).expect_err("not ours").to_string().contains("not made by wplab"));
         let other = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, labels: {app.kubernetes.io/part-of: wplab, wplab.dev/lab: two}}";
-        assert_eq!(ours(&one(other), &lab).expect_err("not ours").to_string(), "it belongs to the lab two");
+        assert_eq!(ours(&one(other), &lab).expect_err("not ours").to_string(), "ConfigMap/x belongs to the lab two");
     }
 
     #[test]

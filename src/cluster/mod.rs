@@ -8,6 +8,7 @@ pub mod forward;
 pub mod manifests;
 pub mod pods;
 pub mod ready;
+mod refused;
 pub mod rollout;
 pub mod secrets;
 
@@ -28,12 +29,18 @@ use std::collections::BTreeMap;
 
 use crate::{
     labels::{LAB_FILE, NAMESPACE, of_lab},
-    run::{StepCx, wait::Look},
+    run::{
+        StepCx,
+        advice::{Advise, Blame, Hint, Trouble},
+        wait::Look,
+    },
     spec::{
         LabName, LabSpec,
-        load::{self, Overrides},
+        load::{self, Overrides, SpecError},
     },
 };
+
+pub use refused::{Refused, passing};
 
 /// How often a wait looks. Short, because a look is one small request and the lab is on this machine.
 const EVERY: Duration = Duration::from_millis(500);
@@ -135,18 +142,26 @@ impl Cluster {
     /// # Errors
     /// The API server does not answer, or there is no such record: the lab is not complete.
     pub async fn record(&self, name: &str) -> Result<String> {
-        let found = self.all::<Namespace>().get_opt(NAMESPACE).await.context("cannot read the lab's namespace")?;
+        let found = self
+            .all::<Namespace>()
+            .get_opt(NAMESPACE)
+            .await
+            .map_err(Refused)
+            .context("cannot read the lab's namespace")?;
         let record = found.and_then(|n| n.annotations().get(name).cloned());
-        record.with_context(|| format!("lab {} is not complete; this continues it: wplab up", self.lab))
+        let lacks =
+            || NotComplete { lab: self.lab.clone(), lacks: "it has not written down what it is made of".to_owned() };
+        Ok(record.ok_or_else(|| Trouble::from(lacks()))?)
     }
 
     /// What the lab was made from, as `up` recorded it.
     ///
     /// # Errors
-    /// As [`Cluster::record`]; or a [`load::SpecError`]: another version recorded it in another form.
+    /// As [`Cluster::record`]; or [`OtherVersion`]: it was recorded in another form.
     pub async fn lab_file(&self) -> Result<LabSpec> {
         let file = self.record(LAB_FILE).await?;
-        Ok(load::parse("the lab's own record", Path::new(""), &file, &Overrides::default())?)
+        let read = load::parse("its record", Path::new(""), &file, &Overrides::default());
+        Ok(read.map_err(|wrong| Trouble::from(OtherVersion { lab: self.lab.clone(), wrong }))?)
     }
 
     /// Whether the lab's namespace exists: whether anything of the lab can be in this cluster at all.
@@ -234,39 +249,52 @@ async fn pods_of(api: &Api<Pod>, selector: &str) -> Result<Vec<Pod>> {
     Ok(pods)
 }
 
-/// What the API server or the way to it said, in one sentence; kube's own text repeats it three times. Turn a
-/// [`kube::Error`] into one with `map_err(Refused)` before adding context.
-#[derive(Debug)]
-pub struct Refused(pub kube::Error);
+/// A lab lacks something that every complete one has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotComplete {
+    /// The lab.
+    pub lab: LabName,
+    /// What it lacks, as a sentence.
+    pub lacks: String,
+}
 
-impl fmt::Display for Refused {
+impl fmt::Display for NotComplete {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            kube::Error::Api(status) if !status.message.is_empty() => f.write_str(&status.message),
-            kube::Error::Api(status) => write!(f, "the API server answered with status {}", status.code),
-            error if passing(error) => write!(f, "the API server does not answer ({})", root(error)),
-            error => write!(f, "{}", root(error)),
-        }
+        write!(f, "lab {} is not complete: {}", self.lab, self.lacks)
     }
 }
 
-impl std::error::Error for Refused {}
-
-/// The innermost of an error's sources: what the others only repeat.
-fn root(error: &kube::Error) -> &dyn std::error::Error {
-    let mut root: &dyn std::error::Error = error;
-    while let Some(source) = root.source() {
-        root = source;
+impl Advise for NotComplete {
+    fn blame(&self) -> Blame {
+        Blame::Step
     }
-    root
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![Hint::Up { lab: self.lab.clone() }]
+    }
 }
 
-/// Whether a request failed in a way that the same request may survive a moment later: nobody answered, or the server
-/// is starting, busy or electing.
-pub fn passing(error: &kube::Error) -> bool {
-    match error {
-        kube::Error::Api(status) => matches!(status.code, 429 | 500 | 502 | 503 | 504),
-        kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => true,
-        _ => false,
+/// What a lab was made from was recorded by a version of ours that wrote it in another form.
+#[derive(Clone, Debug)]
+pub struct OtherVersion {
+    /// The lab.
+    pub lab: LabName,
+    /// What this version makes of it.
+    pub wrong: SpecError,
+}
+
+impl fmt::Display for OtherVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "lab {} was made by another version: {}", self.lab, self.wrong)
+    }
+}
+
+impl Advise for OtherVersion {
+    fn blame(&self) -> Blame {
+        Blame::Step
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![Hint::Up { lab: self.lab.clone() }]
     }
 }

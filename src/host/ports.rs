@@ -2,28 +2,54 @@
 
 use std::{
     collections::BTreeSet,
+    fmt,
     net::{Ipv4Addr, TcpListener},
 };
 
-use anyhow::{Result, bail};
+use crate::run::advice::{Advise, Blame, Hint, Trouble};
 
 /// How many ports after the wanted one are tried.
 const TRIES: u16 = 100;
+
+/// A port is taken, and so are those after it.
+#[derive(Clone, Debug)]
+pub struct PortsTaken {
+    /// The first of them.
+    pub first: u16,
+    /// The last of them.
+    pub last: u16,
+}
+
+impl fmt::Display for PortsTaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the ports {} to {} of 127.0.0.1 are all taken", self.first, self.last)
+    }
+}
+
+impl Advise for PortsTaken {
+    fn blame(&self) -> Blame {
+        Blame::Machine
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![Hint::words("choose another cluster.port in the lab file")]
+    }
+}
 
 /// The wanted port or the next free one. `published` are ports that containers publish: without Docker's userland
 /// proxy nothing listens on them, so that they look free.
 ///
 /// # Errors
-/// A hundred ports in a row are taken.
-pub fn next_free(wanted: u16, published: &[u16]) -> Result<u16> {
+/// [`PortsTaken`]: a hundred in a row.
+pub fn next_free(wanted: u16, published: &[u16]) -> Result<u16, Trouble> {
     pick(wanted, &published.iter().copied().collect(), |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
 }
 
-fn pick(wanted: u16, published: &BTreeSet<u16>, free: impl Fn(u16) -> bool) -> Result<u16> {
+fn pick(wanted: u16, published: &BTreeSet<u16>, free: impl Fn(u16) -> bool) -> Result<u16, Trouble> {
     let last = wanted.saturating_add(TRIES);
     match (wanted..=last).find(|port| !published.contains(port) && free(*port)) {
         Some(port) => Ok(port),
-        None => bail!("the ports {wanted} to {last} of 127.0.0.1 are all taken"),
+        None => Err(PortsTaken { first: wanted, last }.into()),
     }
 }
 

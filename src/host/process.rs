@@ -17,6 +17,8 @@ use tokio::{
     process::Command,
 };
 
+use crate::run::advice::{Advise, Blame, Hint, Trouble};
+
 /// A command to run. Its standard input is empty unless [`Cmd::stdin`] says otherwise.
 #[derive(Debug)]
 pub struct Cmd {
@@ -57,7 +59,15 @@ impl fmt::Display for CommandFailed {
     }
 }
 
-impl std::error::Error for CommandFailed {}
+impl Advise for CommandFailed {
+    fn blame(&self) -> Blame {
+        Blame::Step
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![Hint::Paste]
+    }
+}
 
 impl Cmd {
     /// A command by name (looked up in PATH) or path.
@@ -134,7 +144,7 @@ impl Cmd {
             return Ok(output);
         }
         let said = if output.stderr.trim().is_empty() { &output.stdout } else { &output.stderr };
-        Err(CommandFailed { command: shown, code: status.code(), said: tail(said, 12) }.into())
+        Err(Trouble::from(CommandFailed { command: shown, code: status.code(), said: tail(said, 12) }).into())
     }
 
     /// [`Cmd::run`] that ends the command after `limit`.
@@ -166,8 +176,8 @@ impl Cmd {
         if status.success() {
             return Ok(());
         }
-        Err(CommandFailed { command: format!("setsid --fork {shown}"), code: status.code(), said: String::new() }
-            .into())
+        let command = format!("setsid --fork {shown}");
+        Err(Trouble::from(CommandFailed { command, code: status.code(), said: String::new() }).into())
     }
 }
 
@@ -231,6 +241,7 @@ async fn lines(stream: Option<impl AsyncRead + Unpin>, mut told: impl FnMut(&str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::advice;
 
     #[test]
     fn a_command_is_shown_so_that_it_can_be_pasted() {
@@ -242,7 +253,7 @@ mod tests {
     async fn a_failure_carries_the_command_its_code_and_its_last_words() {
         let error =
             Cmd::new("sh").args(["-c", "echo out; echo no such thing >&2; exit 3"]).run().await.expect_err("fails");
-        let failed = error.downcast_ref::<CommandFailed>().expect("typed");
+        let failed = advice::find::<CommandFailed>(&error).expect("typed");
         assert_eq!((failed.code, failed.said.as_str()), (Some(3), "no such thing"));
     }
 
@@ -252,7 +263,7 @@ mod tests {
         assert_eq!(cmd.to_string(), "sh -c 'echo $0 $1' a 'b c'");
         assert_eq!(cmd.run().await.expect("runs").stdout, "a b c\n");
         let error = Cmd::new("sh").args(["-c", "exit 3"]).ends_with_us().run().await.expect_err("fails");
-        let failed = error.downcast_ref::<CommandFailed>().expect("typed");
+        let failed = advice::find::<CommandFailed>(&error).expect("typed");
         assert_eq!((failed.command.as_str(), failed.code), ("sh -c 'exit 3'", Some(3)));
     }
 

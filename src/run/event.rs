@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::verdict::{self, seconds};
+use super::{
+    advice::Hint,
+    verdict::{self, seconds},
+};
 
 /// A step of a command, in the words that a user sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -136,8 +139,11 @@ pub enum Event {
     },
     /// Worth telling, though nothing failed.
     Warning {
-        /// What, and what to do about it.
+        /// What.
         text: String,
+        /// What can be done about it; most say it in their text.
+        #[serde(rename = "advice", skip_serializing_if = "Vec::is_empty")]
+        hints: Vec<Hint>,
     },
     /// A step ended well.
     Finished {

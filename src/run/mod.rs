@@ -1,5 +1,6 @@
 //! One run of a command: sends events, times the steps, and bounds every wait.
 
+pub mod advice;
 pub mod event;
 pub mod gate;
 pub mod verdict;
@@ -16,6 +17,7 @@ use serde::Serialize;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use self::{
+    advice::Hint,
     event::{Amount, Event, Outcome, StepId},
     wait::Look,
 };
@@ -100,7 +102,12 @@ impl Run {
 
     /// Tells a warning.
     pub fn warn(&self, text: impl Into<String>) {
-        self.send(Event::Warning { text: text.into() });
+        self.advise(text, []);
+    }
+
+    /// Tells a warning, with what can be done about it.
+    pub fn advise(&self, text: impl Into<String>, hints: impl IntoIterator<Item = Hint>) {
+        self.send(Event::Warning { text: text.into(), hints: hints.into_iter().collect() });
     }
 
     /// Runs one step: started, body, finished or failed; the step's name becomes part of an error's context.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::run::advice::Hint;
+
 /// What came of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "verdict")]
@@ -18,7 +20,8 @@ pub enum Verdict {
         /// Why.
         reason: String,
         /// What to do or look at next.
-        hint: String,
+        #[serde(rename = "advice")]
+        hints: Vec<Hint>,
     },
     /// It could not be looked at, because another check failed first.
     Skipped {

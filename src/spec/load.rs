@@ -67,7 +67,7 @@ fn open(path: &Path) -> Result<String, Problem> {
     match File::open(path) {
         Ok(file) => read(file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(whole("there is no such file", "check the path; `wplab up` without -f brings up the default lab"))
+            Err(whole("there is no such file", "check the path, or name no file: the default lab needs none"))
         }
         Err(error) => Err(whole(&format!("it cannot be opened: {error}"), "check the path and its permissions")),
     }

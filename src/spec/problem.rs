@@ -61,8 +61,6 @@ impl fmt::Display for SpecError {
     }
 }
 
-impl std::error::Error for SpecError {}
-
 /// A value as it is quoted in a message: on one line and not longer than a line can bear.
 pub(super) fn quoted(text: &str) -> String {
     const LONGEST: usize = 60;

@@ -8,7 +8,7 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use crate::{
     actions::smoke::check::{Check, Hopeless},
     cluster::{Cluster, ready},
-    run::wait::Look,
+    run::{advice::Hint, wait::Look},
 };
 
 /// Two rounds of the autoscaler's controller and of metrics-server, and then some: the first value of a new lab takes
@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(150);
 
 /// The HorizontalPodAutoscaler has a real CPU value.
 pub(super) fn checks(cluster: &Cluster) -> Vec<Check<'_>> {
-    let hint = format!("wplab logs {} --of autoscale", cluster.lab);
+    let hint = [Hint::Logs { lab: cluster.lab.clone(), of: Some("autoscale") }];
     vec![Check::new("cpu", "autoscale", "the autoscaler reports a CPU value", LIMIT, hint, || look(cluster))]
 }
 

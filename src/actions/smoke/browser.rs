@@ -89,7 +89,7 @@ impl Browser {
         let site = Url::parse(site).with_context(|| format!("{site:?} is no URL"))?;
         ensure!(site.scheme() == "http" && site.host_str().is_some(), "{site} is not the URL of a site");
         let client = Client::builder()
-            .user_agent("Mozilla/5.0 (compatible; wplab smoke)")
+            .user_agent("Mozilla/5.0 (compatible; wplab-smoke)")
             .redirect(Policy::none())
             // The doors are on this machine, whatever the environment says about the rest of the world.
             .no_proxy()

@@ -13,6 +13,7 @@ use crate::{
     actions::smoke::{CheckResult, Verdict},
     run::{
         StepCx,
+        advice::Hint,
         event::Event,
         wait::{self, Look, TimedOut},
     },
@@ -32,7 +33,7 @@ pub struct Check<'a> {
     /// How long it may take to become true.
     pub deadline: Duration,
     /// What to do or look at next when it does not.
-    pub hint: String,
+    pub hints: Vec<Hint>,
     /// Keys of the checks without which looking is pointless. They stand before this one.
     pub needs: Vec<&'static str>,
     /// Whether the deadline holds even when the run's own time is over.
@@ -47,7 +48,7 @@ impl<'a> Check<'a> {
         subject: &'static str,
         sentence: impl Into<String>,
         deadline: Duration,
-        hint: impl Into<String>,
+        hints: impl Into<Vec<Hint>>,
         look: impl Fn() -> F + Send + Sync + 'a,
     ) -> Check<'a>
     where
@@ -59,7 +60,7 @@ impl<'a> Check<'a> {
             subject,
             sentence: sentence.into(),
             deadline,
-            hint: hint.into(),
+            hints: hints.into(),
             needs: Vec::new(),
             insists: false,
             look,
@@ -91,7 +92,7 @@ impl<'a> Check<'a> {
         let limit = if self.insists { self.deadline } else { cx.run().patience(self.deadline) };
         let verdict = match wait::until(&self.sentence, limit, EVERY, told, look).await {
             Ok(seen) => Verdict::Passed { seen },
-            Err(error) => Verdict::Failed { reason: reason(&error), hint: self.hint.clone() },
+            Err(error) => Verdict::Failed { reason: reason(&error), hints: self.hints.clone() },
         };
         self.result(verdict, begin.elapsed())
     }
@@ -207,12 +208,16 @@ mod tests {
 
     const SHORT: Duration = Duration::from_millis(50);
 
+    fn look() -> [Hint; 1] {
+        [Hint::words("look")]
+    }
+
     fn ready<'a>(key: &'static str) -> Check<'a> {
-        Check::new(key, "test", format!("{key} is there"), SHORT, "look", move || async move { Ok(key.to_owned()) })
+        Check::new(key, "test", format!("{key} is there"), SHORT, look(), move || async move { Ok(key.to_owned()) })
     }
 
     fn never<'a>(key: &'static str) -> Check<'a> {
-        Check::new(key, "test", format!("{key} is there"), SHORT, "look", || async { bail!("still cold") })
+        Check::new(key, "test", format!("{key} is there"), SHORT, look(), || async { bail!("still cold") })
     }
 
     fn cx() -> StepCx {
@@ -222,7 +227,7 @@ mod tests {
     #[tokio::test]
     async fn a_deadline_gives_the_last_reason_and_the_hint() {
         let results = run(&cx(), &[never("a")], 2).await;
-        let expected = Verdict::Failed { reason: "still cold (for 0 s)".into(), hint: "look".into() };
+        let expected = Verdict::Failed { reason: "still cold (for 0 s)".into(), hints: look().into() };
         assert_eq!(results[0].verdict, expected);
     }
 
@@ -231,7 +236,7 @@ mod tests {
         let cx = StepCx::new(&Run::new(Some(Duration::ZERO)).0, StepId::Smoke);
         let slow = |key| {
             let looks = AtomicUsize::new(0);
-            Check::new(key, "test", key, Duration::from_secs(5), "", move || {
+            Check::new(key, "test", key, Duration::from_secs(5), look(), move || {
                 let first = looks.fetch_add(1, Ordering::Relaxed) == 0;
                 async move { if first { bail!("warming up") } else { Ok(String::new()) } }
             })
@@ -242,7 +247,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_fails_a_check_at_once_with_its_whole_chain() {
-        let broken = Check::new("a", "test", "a is there", Duration::from_secs(60), "look", || async {
+        let broken = Check::new("a", "test", "a is there", Duration::from_secs(60), look(), || async {
             Err(Hopeless("no such pod".into())).context("cannot look")
         });
         let results = run(&cx(), &[broken], 1).await;
@@ -266,7 +271,7 @@ mod tests {
     async fn results_and_events_keep_the_order_though_the_first_is_slowest() {
         let (run_, mut events) = Run::new(None);
         let tries = AtomicUsize::new(0);
-        let slow = Check::new("slow", "test", "slow is there", Duration::from_secs(10), "look", || {
+        let slow = Check::new("slow", "test", "slow is there", Duration::from_secs(10), look(), || {
             let first = tries.fetch_add(1, Ordering::Relaxed) == 0;
             async move { if first { bail!("warming up") } else { Ok(String::new()) } }
         });
@@ -288,7 +293,7 @@ mod tests {
         let (now, most, order) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
         let busy = |key: &'static str| {
             let (now, most, order) = (&now, &most, &order);
-            Check::new(key, "test", key, Duration::from_secs(5), "", move || async move {
+            Check::new(key, "test", key, Duration::from_secs(5), look(), move || async move {
                 most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 tokio::task::yield_now().await;
                 now.fetch_sub(1, Ordering::SeqCst);

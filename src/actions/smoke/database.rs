@@ -20,6 +20,7 @@ use crate::{
         health::{self, Wrong},
         members,
     },
+    run::advice::Hint,
     spec::{LabSpec, Topology},
     wire::sql::literal,
 };
@@ -43,7 +44,7 @@ impl<'a> Rows<'a> {
 
     pub(super) fn checks(&'a self, spec: &LabSpec) -> Vec<Check<'a>> {
         let (wanted, topology) = (usize::from(spec.database.members), spec.database.topology);
-        let logs = |of: &str| format!("wplab logs {} --of {of}", self.cluster.lab);
+        let logs = |of| [Hint::Logs { lab: self.cluster.lab.clone(), of: Some(of) }];
         let hint = logs("database");
         let healthy = match topology {
             Topology::Replication => {

@@ -8,6 +8,7 @@ use crate::{
     actions::smoke::{check::Check, marker::Marker},
     cluster::Cluster,
     parts::discovery::{self, EtcdMember, MEMBERS, Way},
+    run::advice::Hint,
     spec::{LabSpec, Topology},
 };
 
@@ -21,7 +22,7 @@ pub(super) fn checks<'a>(cluster: &'a Cluster, marker: &'a Marker, spec: &LabSpe
     if spec.database.topology != Topology::Galera {
         return Vec::new();
     }
-    let hint = format!("wplab logs {} --of discovery", cluster.lab);
+    let hint = [Hint::Logs { lab: cluster.lab.clone(), of: Some("discovery") }];
     let healthy = format!("all {MEMBERS} members of etcd are healthy and have one leader");
     let read = "a value stored through one etcd member is read through each";
     vec![

@@ -19,7 +19,7 @@ use crate::{
     },
     cluster::{Cluster, forward::Forward, ready},
     parts::frontend::Site,
-    run::wait::Look,
+    run::{advice::Hint, wait::Look},
 };
 
 /// Where WordPress listens in its pods.
@@ -39,7 +39,7 @@ pub(super) fn visit<'a>(cluster: &'a Cluster, site: &'a Site, marker: &Marker) -
 
 /// The checks of a visit, in the order in which a person would make them.
 pub(super) fn checks<'a>(cluster: &'a Cluster, visit: &'a Visit<'_>) -> Vec<Check<'a>> {
-    let logs = format!("wplab logs {} --of frontend", cluster.lab);
+    let logs = [Hint::Logs { lab: cluster.lab.clone(), of: Some("frontend") }];
     let login = move || async move { visit.log_in(&login(cluster).await?).await };
     vec![
         Check::new(

@@ -11,14 +11,16 @@ use futures_util::future::BoxFuture;
 use crate::{
     actions::smoke::check::{Check, Hopeless},
     parts::images::Role,
+    run::advice::Hint,
+    spec::LabName,
 };
 
 /// One look at every node: its name, and the images that it lacks.
 pub type ImagesOnNodes<'a> = BoxFuture<'a, Result<Vec<(String, Vec<Role>)>>>;
 
 /// Every image of the lab is on every node. There is one look only: what is not there does not come by itself.
-pub(super) fn checks(look: ImagesOnNodes<'_>) -> Vec<Check<'_>> {
-    let hint = "wplab up loads what is missing";
+pub(super) fn checks<'a>(lab: &LabName, look: ImagesOnNodes<'a>) -> Vec<Check<'a>> {
+    let hint = [Hint::Up { lab: lab.clone() }];
     let look = Mutex::new(Some(look));
     let look = move || {
         let once = look.lock().unwrap_or_else(PoisonError::into_inner).take();

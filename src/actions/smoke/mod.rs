@@ -28,7 +28,7 @@ use crate::{
     actions::smoke::{check::Check, database::Rows, marker::Marker, site::Visit, storage::Volume},
     cluster::Cluster,
     parts::{frontend::Site, images::Role},
-    run::{StepCx, Stepped},
+    run::{StepCx, Stepped, advice::Hint},
     spec::LabSpec,
 };
 
@@ -65,7 +65,7 @@ pub async fn run(
     let (rows, volume) = (Rows::new(cluster, &marker), Volume::new(cluster, &marker));
     let visit = frontend::visit(cluster, site, &marker)?;
     let mut checks = nodes::checks(cluster, spec);
-    checks.extend(images::checks(images.boxed()));
+    checks.extend(images::checks(&cluster.lab, images.boxed()));
     checks.extend(discovery::checks(cluster, &marker, spec));
     checks.extend(rows.checks(spec));
     checks.extend(schema::checks(cluster, spec));
@@ -82,8 +82,8 @@ pub async fn run(
 
 /// Runs after all others, whatever came of them.
 fn clean_up<'a>(rows: &'a Rows<'_>, volume: &'a Volume<'_>, visit: &'a Visit<'_>, cluster: &Cluster) -> Check<'a> {
-    let hint =
-        format!("what is left is called {}-…; the next wplab smoke {} removes it", Marker::common(), cluster.lab);
+    let left = format!("what is left is called {}-…; the next proof removes it", Marker::common());
+    let hint = [Hint::words(left), Hint::Smoke { lab: cluster.lab.clone() }];
     let look = move || async move {
         // Each has its turn even when another one fails.
         let done = [

@@ -8,21 +8,28 @@ use kube::{ResourceExt, api::ListParams};
 
 use crate::{
     actions::smoke::check::Check,
-    cluster::{Cluster, ready},
-    run::wait::Look,
+    cluster::{Cluster, Refused, ready},
+    run::{advice::Hint, wait::Look},
     spec::LabSpec,
 };
 
 /// Every node that the lab file asks for is there and ready.
 pub(super) fn checks<'a>(cluster: &'a Cluster, spec: &LabSpec) -> Vec<Check<'a>> {
     let wanted = 1 + usize::from(spec.cluster.workers);
-    let hint = format!("wplab status {0}; a node container that is stopped is started again by: wplab up", cluster.lab);
+    let lab = || cluster.lab.clone();
+    let hint = [Hint::Status { lab: lab() }, Hint::Up { lab: lab() }];
     let sentence = format!("all {wanted} nodes are ready");
     vec![Check::new("nodes", "nodes", sentence, Duration::from_secs(60), hint, move || look(cluster, wanted))]
 }
 
 async fn look(cluster: &Cluster, wanted: usize) -> Result<String> {
-    let nodes = cluster.all::<Node>().list(&ListParams::default()).await.context("cannot list the nodes")?.items;
+    let nodes = cluster
+        .all::<Node>()
+        .list(&ListParams::default())
+        .await
+        .map_err(Refused)
+        .context("cannot list the nodes")?
+        .items;
     judge(&nodes, wanted)
 }
 

@@ -10,6 +10,7 @@ use crate::{
     cluster::Cluster,
     labels::{COMPONENT, Component},
     parts::database::connect,
+    run::advice::Hint,
     spec::{LabSpec, Topology},
 };
 
@@ -24,7 +25,7 @@ pub(super) fn checks<'a>(cluster: &'a Cluster, spec: &LabSpec) -> Vec<Check<'a>>
     if spec.database.topology != Topology::Galera {
         return Vec::new();
     }
-    let hint = "give the tables that are named a primary key; plugins may have made them";
+    let hint = [Hint::words("give the tables that are named a primary key; plugins may have made them")];
     let sentence = "every table has a primary key, and strict mode is on";
     vec![
         Check::new("schema", "database", sentence, Duration::from_secs(60), hint, move || look(cluster))

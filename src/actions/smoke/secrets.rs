@@ -17,7 +17,8 @@ use serde_json::Value;
 
 use crate::{
     actions::smoke::check::{Check, Hopeless},
-    cluster::Cluster,
+    cluster::{Cluster, Refused},
+    run::advice::Hint,
 };
 
 /// Passwords that everybody tries first, in lower case. The last is what WordPress ships for its keys and salts.
@@ -53,14 +54,15 @@ const SHORTEST: usize = 12;
 
 /// No object of the lab carries a default or empty password, and no password stands outside a Secret.
 pub(super) fn checks(cluster: &Cluster) -> Vec<Check<'_>> {
-    let hint = format!("remove what is named, then: wplab up (or a new lab: wplab down {})", cluster.lab);
+    let lab = || cluster.lab.clone();
+    let hint = [Hint::words("remove what is named"), Hint::Up { lab: lab() }, Hint::Anew { lab: lab() }];
     let sentence = "no object carries a default, empty or readable password";
     vec![Check::new("secrets", "secrets", sentence, Duration::from_secs(30), hint, || look(cluster))]
 }
 
 async fn look(cluster: &Cluster) -> Result<String> {
     let all = ListParams::default();
-    let secrets = cluster.api::<Secret>().list(&all).await.context("cannot list the Secrets")?.items;
+    let secrets = cluster.api::<Secret>().list(&all).await.map_err(Refused).context("cannot list the Secrets")?.items;
     let values = confidential(&secrets);
     ensure!(!values.is_empty(), "there are no Secrets with passwords yet");
     let mut objects = Vec::new();
@@ -94,6 +96,7 @@ where
         .api::<K>()
         .list(&ListParams::default())
         .await
+        .map_err(Refused)
         .with_context(|| format!("cannot list every {kind}"))?
         .items;
     let object = |item: K| Ok((format!("{kind} {}", item.name_any()), serde_json::to_value(item)?));

@@ -13,6 +13,7 @@ use kube::ResourceExt;
 use crate::{
     actions::smoke::{check::Check, frontend::replicas, marker::Marker},
     cluster::Cluster,
+    run::advice::Hint,
     spec::LabSpec,
 };
 
@@ -40,7 +41,7 @@ impl<'a> Volume<'a> {
             1 => "the NFS volume is mounted".to_owned(),
             _ => format!("the NFS volume is mounted on at least {nodes} nodes"),
         };
-        let hint = format!("wplab logs {} --of storage", self.cluster.lab);
+        let hint = [Hint::Logs { lab: self.cluster.lab.clone(), of: Some("storage") }];
         let shared = "a file written by one replica is read by every other";
         vec![
             Check::new("mounted", SUBJECT, sentence, LIMIT, &hint, move || self.mounted(nodes)),

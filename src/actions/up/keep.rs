@@ -6,11 +6,12 @@ use std::{borrow::Cow, fmt, time::Duration};
 use anyhow::{Context, Result};
 
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, OtherVersion},
     host::nodes::{self, Nodes},
     labels,
     parts::images::{ImageSet, Kept},
-    spec::{Flavour, ImageSource, LabName, LabSpec, Topology, load::SpecError},
+    run::advice::{self, Advise, Blame, Hint, Trouble},
+    spec::{Flavour, ImageSource, LabName, LabSpec, Topology},
 };
 
 /// How long a lab may take to say what it is before anything is done; one that does not is asked again in [`check`].
@@ -71,7 +72,7 @@ pub(super) async fn take_over(nodes: &Nodes, spec: &LabSpec, images: &ImageSet) 
 ///
 /// # Errors
 /// [`OtherData`].
-pub(crate) async fn foresee(wanted: &LabSpec) -> Result<Standing, OtherData> {
+pub(crate) async fn foresee(wanted: &LabSpec) -> Result<Standing, Trouble> {
     let asked = async {
         let cluster = Cluster::connect(&nodes::kubeconfig_path(&wanted.name), &wanted.name).await?;
         recorded(&cluster).await
@@ -82,7 +83,7 @@ pub(crate) async fn foresee(wanted: &LabSpec) -> Result<Standing, OtherData> {
     }
 }
 
-fn keep(stands: &LabSpec, had: ImageSet, wanted: &LabSpec) -> Result<Standing, OtherData> {
+fn keep(stands: &LabSpec, had: ImageSet, wanted: &LabSpec) -> Result<Standing, Trouble> {
     let chosen = Some(wanted.database.flavour).filter(|flavour| *flavour != Flavour::Auto);
     let flavour = had.flavour();
     compare(stands, flavour, wanted, chosen)?;
@@ -96,7 +97,7 @@ async fn recorded(cluster: &Cluster) -> Result<Option<(LabSpec, ImageSet)>> {
     }
     let stands = match cluster.lab_file().await {
         // Records that another version wrote in another form are about to be written anew.
-        Err(error) if error.is::<SpecError>() => return Ok(None),
+        Err(error) if advice::find::<OtherVersion>(&error).is_some() => return Ok(None),
         read => read?,
     };
     let images = cluster.record(labels::IMAGES).await?;
@@ -106,32 +107,45 @@ async fn recorded(cluster: &Cluster) -> Result<Option<(LabSpec, ImageSet)>> {
 /// The data of a lab that stands is of another server than the one that is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtherData {
-    lab: LabName,
+    /// The lab.
+    pub lab: LabName,
     /// `topology` or `flavour`, as the flag is called.
-    what: &'static str,
-    has: &'static str,
-    wanted: &'static str,
+    pub what: &'static str,
+    /// What the lab has.
+    pub has: &'static str,
+    /// What is asked for.
+    pub wanted: &'static str,
 }
 
 impl fmt::Display for OtherData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let OtherData { lab, what, has, wanted } = self;
-        write!(
-            f,
-            "lab {lab} has {what} {has}, and this would make it {wanted}, which does not read the same data; go on with --{what} {has}, remove the lab first (wplab down {lab}), or bring up another under a name of its own"
-        )
+        write!(f, "lab {lab} has {what} {has}, and this would make it {wanted}, which does not read the same data")
     }
 }
 
-impl std::error::Error for OtherData {}
+impl Advise for OtherData {
+    fn blame(&self) -> Blame {
+        Blame::User
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        let OtherData { lab, what, has, .. } = self;
+        vec![
+            Hint::Keep { lab: lab.clone(), setting: what, has: (*has).to_owned() },
+            Hint::Anew { lab: lab.clone() },
+            Hint::OtherName,
+        ]
+    }
+}
 
 fn compare(
     stands: &LabSpec,
     flavour: Option<Flavour>,
     wanted: &LabSpec,
     chosen: Option<Flavour>,
-) -> Result<(), OtherData> {
-    let other = |what, has, asked| OtherData { lab: wanted.name.clone(), what, has, wanted: asked };
+) -> Result<(), Trouble> {
+    let other = |what, has, asked| Trouble::from(OtherData { lab: wanted.name.clone(), what, has, wanted: asked });
     let (has, asked) = (stands.database.topology, wanted.database.topology);
     if has != asked {
         return Err(other("topology", has.name(), asked.name()));
@@ -217,6 +231,6 @@ mod tests {
             compare(stands, flavour, wanted, chosen).expect_err("refused").to_string()
         };
         assert!(told(&replication, None, &galera, mariadb).starts_with("lab wplab has topology replication, and this"));
-        assert!(told(&galera, mariadb, &galera, percona).contains("go on with --flavour mariadb, remove"));
+        assert!(told(&galera, mariadb, &galera, percona).starts_with("lab wplab has flavour mariadb, and this"));
     }
 }

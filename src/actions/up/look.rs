@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use k8s_openapi::api::{core::v1::Node, storage::v1::StorageClass};
 use kube::{ResourceExt, api::ListParams};
 
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, Refused},
     host::nodes::{self, ClusterLook},
     spec::LabSpec,
 };
@@ -19,9 +19,8 @@ pub(super) async fn look(spec: &LabSpec, kubeconfig: PathBuf) -> ClusterLook {
 
 async fn seen(spec: &LabSpec, kubeconfig: PathBuf) -> Result<ClusterLook> {
     let cluster = Cluster::connect(&kubeconfig, &spec.name).await?;
-    let nodes = cluster.all::<Node>().list(&ListParams::default()).await.context("cannot list the nodes")?;
-    let classes =
-        cluster.all::<StorageClass>().list(&ListParams::default()).await.context("cannot list the classes")?;
+    let nodes = cluster.all::<Node>().list(&ListParams::default()).await.map_err(Refused)?;
+    let classes = cluster.all::<StorageClass>().list(&ListParams::default()).await.map_err(Refused)?;
     let mut lacking = nodes::node_names(&spec.name, spec.cluster.workers);
     lacking.retain(|name| !nodes.items.iter().any(|n| n.name_any() == *name));
     if !classes.items.iter().any(|c| c.name_any() == "standard") {

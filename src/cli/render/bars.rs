@@ -78,7 +78,7 @@ impl Bars {
                     self.above(&format!("    {:<20} {}", tame(task), tame(note)));
                 }
             }
-            Event::Warning { text } => self.above(&lines::warning(self.paint, text)),
+            Event::Warning { text, hints } => self.above(&lines::warning(self.paint, text, hints)),
             Event::Finished { step, took, outcome, detail } => {
                 self.end(*step, &lines::finished(self.paint, *took, *outcome, detail));
             }

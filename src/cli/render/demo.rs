@@ -7,12 +7,13 @@ use wplab::{
     actions::smoke::{CheckResult, Verdict},
     run::{
         Run, StepCx, Stepped,
+        advice::Hint,
         event::{Amount, Event, StepId},
     },
 };
 
 use super::{Paint, Terminal, Volume, lines::Lines, show};
-use crate::cli::{Format, failure::Plea, session::Session};
+use crate::cli::{Format, args::Wanted, session::Session, spell::Asked};
 
 const MIB: u64 = 1 << 20;
 const FAST: Duration = Duration::from_millis(1);
@@ -78,7 +79,7 @@ async fn story(run: Run, pace: Duration) -> anyhow::Result<()> {
         for number in 0..8 {
             tokio::time::sleep(pace).await;
             let verdict = match number {
-                5 => Verdict::Failed { reason: "db-2 is 12 s behind".into(), hint: "`wplab logs --of db-2`".into() },
+                5 => Verdict::Failed { reason: "db-2 is 12 s behind".into(), hints: vec![Hint::words("look there")] },
                 _ => Verdict::Passed { seen: "seen".into() },
             };
             let sentence = format!("what is written at the writer is read at reader {number}");
@@ -121,7 +122,7 @@ async fn demo() {
         .await;
     let error = told.expect_err("the story ends badly");
     let _ =
-        session.terminal.fail(&error, &Plea::Up { again: "wplab up".into(), name: wplab::spec::LabName::default() });
+        session.terminal.fail(&error, &Asked::Up { wanted: Wanted::default(), lab: wplab::spec::LabName::default() });
 }
 
 #[tokio::test]

@@ -5,10 +5,14 @@ use std::{collections::HashMap, time::Duration};
 
 use wplab::{
     actions::smoke::{CheckResult, Verdict},
-    run::event::{Amount, Event, Outcome, StepId},
+    run::{
+        advice::Hint,
+        event::{Amount, Event, Outcome, StepId},
+    },
 };
 
 use super::{
+    super::spell,
     paint::{Paint, span, tame},
     tables::bytes,
 };
@@ -46,7 +50,7 @@ impl Lines {
     /// The line for an event that happened `at` after the start, if it deserves one.
     pub(crate) fn line(&mut self, at: Duration, event: &Event) -> Option<String> {
         let (step, text) = match event {
-            Event::Warning { text } => return Some(warning(self.paint, text)),
+            Event::Warning { text, hints } => return Some(warning(self.paint, text, hints)),
             Event::Checked(check) => {
                 return checked(self.paint, self.volume, check).map(|text| stamped(at, StepId::Smoke, &text));
             }
@@ -107,8 +111,8 @@ fn plain_amount(amount: &Amount) -> String {
 }
 
 /// A warning is told in full: its lines may be many.
-pub(crate) fn warning(paint: Paint, text: &str) -> String {
-    let lines: Vec<String> = text.lines().map(tame).collect();
+pub(crate) fn warning(paint: Paint, text: &str, hints: &[Hint]) -> String {
+    let lines: Vec<String> = text.lines().map(tame).chain(hints.iter().map(spell::in_passing)).collect();
     format!("{} {}", paint.warning("warning:"), lines.join("\n         "))
 }
 
@@ -181,8 +185,10 @@ mod tests {
         let mut lines = Lines::new(Paint::off(), Volume::Quiet);
         assert_eq!(lines.line(at(1), &pulling(1)), None);
         assert_eq!(
-            lines.line(at(1), &Event::Warning { text: "careful\nnow".into() }).as_deref(),
-            Some("warning: careful\n         now")
+            lines
+                .line(at(1), &Event::Warning { text: "careful\nnow".into(), hints: vec![Hint::words("stop")] })
+                .as_deref(),
+            Some("warning: careful\n         now\n         stop")
         );
         assert!(lines.line(at(1), &Event::Failed { step: StepId::Load, took: at(1) }).is_some());
     }

@@ -35,7 +35,8 @@ use self::{
 };
 use super::{
     Common, Format,
-    failure::{Misused, Plea, Told, tell},
+    failure::{Misused, Told, tell},
+    spell::Asked,
 };
 
 pub(super) use self::paint::Paint;
@@ -135,7 +136,7 @@ impl Terminal {
 
     fn lost(&self, why: Option<io::Error>) {
         if let Some(why) = why.filter(|why| why.kind() != io::ErrorKind::BrokenPipe) {
-            talk(&lines::warning(self.err, &format!("the events cannot be written any more: {why}")));
+            talk(&lines::warning(self.err, &format!("the events cannot be written any more: {why}"), &[]));
         }
     }
 
@@ -196,8 +197,8 @@ impl Terminal {
     }
 
     /// Tells an error, once, and returns its exit code.
-    pub(super) fn fail(&self, error: &Error, plea: &Plea) -> ExitCode {
-        let told = tell(error, plea);
+    pub(super) fn fail(&self, error: &Error, asked: &Asked) -> ExitCode {
+        let told = tell(error, asked);
         let indented = |text: &str, by: usize| text.replace('\n', &format!("\n{}", " ".repeat(by)));
         talk(&format!("{} {}", self.err.bad("error:"), told.error));
         for cause in &told.causes {

@@ -14,18 +14,20 @@ use wplab::{
         database::{agent::Roles, health::Wrong},
         discovery::EtcdMember,
     },
+    run::advice::Hint,
 };
 
 use super::{
+    super::spell::{self, Asked},
     Paint,
     tables::{bytes, checks, role, table},
 };
 
 /// The checks, and where everything is.
-pub(crate) fn up(reached: &UpReport, paint: Paint) -> String {
+pub(crate) fn up(reached: &UpReport, asked: &Asked, paint: Paint) -> String {
     format!(
         "{}\n{} {}\n{} {}\n",
-        checks(&reached.smoke, paint),
+        checks(&reached.smoke, asked, paint),
         paint.bold("site       "),
         reached.url,
         paint.bold("kubeconfig "),
@@ -95,6 +97,10 @@ pub(crate) fn status(seen: &StatusReport, paint: Paint) -> String {
     }
     for unknown in &seen.unknown {
         let _ = write!(text, "\nunknown     {}: {}", unknown.what, unknown.why);
+    }
+    for member in seen.start_from() {
+        let recover = Hint::Recover { lab: seen.name.clone(), member: member.to_owned() };
+        let _ = write!(text, "\nhint        {}", spell::hint(&recover, &Asked::Other));
     }
     text + "\n"
 }
@@ -197,6 +203,7 @@ mod tests {
             seqno: None,
             state: "serving".into(),
             healthy: true,
+            start_from: Vec::new(),
         };
         StatusReport {
             name: LabName::default(),

@@ -124,7 +124,11 @@ mod tests {
 
     use wplab::{
         actions::smoke::{CheckResult, Verdict},
-        run::event::{Amount, Outcome},
+        run::{
+            advice::Hint,
+            event::{Amount, Outcome},
+        },
+        spec::{ImageSource, LabName},
     };
 
     use super::*;
@@ -165,6 +169,7 @@ mod tests {
 
     /// One of each kind.
     fn events() -> Vec<Event> {
+        let lab = || LabName::new("demo").expect("a name");
         let checked = |verdict| {
             Event::Checked(CheckResult {
                 subject: "frontend",
@@ -193,13 +198,20 @@ mod tests {
                 note: "waiting for the API server: it does not answer yet".into(),
                 amount: None,
             },
-            Event::Warning { text: "port 8080 is taken; lab demo gets 127.0.0.1:8081".into() },
+            Event::Warning { text: "port 8080 is taken; lab demo gets 127.0.0.1:8081".into(), hints: Vec::new() },
             Event::Finished { step: StepId::Cluster, took, outcome: Outcome::Done, detail: "4 nodes".into() },
             Event::Finished { step: StepId::Load, took, outcome: Outcome::AlreadyThere, detail: "7 images".into() },
             Event::Failed { step: StepId::Database, took },
             checked(Verdict::Passed { seen: "3 of 3".into() }),
-            checked(Verdict::Failed { reason: "wordpress-1 answered 500".into(), hint: "its log says why".into() }),
+            checked(Verdict::Failed {
+                reason: "wordpress-1 answered 500".into(),
+                hints: vec![Hint::Logs { lab: lab(), of: Some("frontend") }],
+            }),
             checked(Verdict::Skipped { reason: "nobody could log in".into() }),
+            Event::Warning {
+                text: "No container registry answers".into(),
+                hints: vec![Hint::Images { lab: Some(lab()), source: ImageSource::Packages }],
+            },
         ]
     }
 

@@ -12,7 +12,10 @@ use wplab::{
     run::{StepTiming, event::Outcome},
 };
 
-use super::paint::{Paint, span, tame};
+use super::{
+    super::spell::{self, Asked},
+    paint::{Paint, span, tame},
+};
 
 /// Rows below a head; nothing is said of no rows.
 pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
@@ -53,7 +56,7 @@ pub(crate) fn role(role: Role) -> String {
 }
 
 /// Every check below its subject, and how many passed.
-pub(crate) fn checks(proof: &SmokeReport, paint: Paint) -> String {
+pub(crate) fn checks(proof: &SmokeReport, asked: &Asked, paint: Paint) -> String {
     let mut text = String::new();
     let width = proof.checks.iter().map(|check| check.sentence.chars().count()).max().unwrap_or_default();
     let mut subject = "";
@@ -62,7 +65,7 @@ pub(crate) fn checks(proof: &SmokeReport, paint: Paint) -> String {
             subject = check.subject;
             let _ = writeln!(text, "{}", paint.bold(subject));
         }
-        text += &one_check(check, width, paint);
+        text += &one_check(check, width, asked, paint);
     }
     let count = |wanted: fn(&Verdict) -> bool| proof.checks.iter().filter(|check| wanted(&check.verdict)).count();
     let (all, failed) = (proof.checks.len(), count(|verdict| matches!(verdict, Verdict::Failed { .. })));
@@ -75,22 +78,22 @@ pub(crate) fn checks(proof: &SmokeReport, paint: Paint) -> String {
     text + &sum + "\n"
 }
 
-fn one_check(check: &CheckResult, width: usize, paint: Paint) -> String {
+fn one_check(check: &CheckResult, width: usize, asked: &Asked, paint: Paint) -> String {
     let CheckResult { sentence, verdict, took, .. } = check;
     let took = format!("{:>6}", span(took.as_secs_f64()));
     match verdict {
         Verdict::Passed { seen } => {
             format!("  {} {sentence:<width$} {} {}\n", paint.good("√"), paint.dim(&took), paint.dim(&tame(seen)))
         }
-        Verdict::Failed { reason, hint } => {
+        Verdict::Failed { reason, hints } => {
             let mut text = format!(
                 "  {} {sentence:<width$} {}\n      {}\n",
                 paint.bad("×"),
                 paint.dim(&took),
                 reason.replace('\n', "\n      ")
             );
-            if !hint.is_empty() {
-                let _ = writeln!(text, "      {} {hint}", paint.bold("hint:"));
+            for hint in hints {
+                let _ = writeln!(text, "      {} {}", paint.bold("hint:"), spell::hint(hint, asked));
             }
             text
         }
@@ -101,7 +104,7 @@ fn one_check(check: &CheckResult, width: usize, paint: Paint) -> String {
 }
 
 /// What `doctor` found, with the cures below.
-pub(crate) fn findings(findings: &[Finding], paint: Paint) -> String {
+pub(crate) fn findings(findings: &[Finding], asked: &Asked, paint: Paint) -> String {
     let mut text = String::new();
     for Finding { title, level, detail, cure, .. } in findings {
         let mark = match level {
@@ -115,7 +118,7 @@ pub(crate) fn findings(findings: &[Finding], paint: Paint) -> String {
         }
         if let Some(cure) = cure.as_ref().filter(|_| *level != Level::Ok) {
             let by = if cure.fixable { ", or let --fix do it" } else { "" };
-            let _ = writeln!(text, "    {} {}{by}", paint.bold("cure:"), cure.command);
+            let _ = writeln!(text, "    {} {}{by}", paint.bold("cure:"), spell::hint(&cure.by, asked));
         }
     }
     let count = |wanted: Level| findings.iter().filter(|finding| finding.level == wanted).count();
@@ -174,6 +177,8 @@ pub(crate) fn images(rows: &[ImageRow]) -> String {
 mod tests {
     use std::time::Duration;
 
+    use wplab::{run::advice::Hint, spec::LabName};
+
     use super::*;
 
     #[test]
@@ -199,13 +204,15 @@ mod tests {
             verdict,
             took: Duration::from_millis(240),
         };
+        let demo = LabName::new("demo").expect("a name");
+        let logs = Hint::Logs { lab: demo, of: Some("frontend") };
         let proof = SmokeReport {
             checks: vec![
                 check("nodes", "every node is ready", Verdict::Passed { seen: "4 nodes".into() }),
                 check(
                     "frontend",
                     "the front page answers",
-                    Verdict::Failed { reason: "status 503".into(), hint: "`wplab logs`".into() },
+                    Verdict::Failed { reason: "status 503".into(), hints: vec![logs] },
                 ),
                 check(
                     "frontend",
@@ -215,8 +222,8 @@ mod tests {
             ],
         };
         assert_eq!(
-            checks(&proof, Paint::off()),
-            "nodes\n  √ every node is ready      0.2s 4 nodes\nfrontend\n  × the front page answers   0.2s\n      status 503\n      hint: `wplab logs`\n  - a post can be read\n      not looked at: the front page does not answer\n1 of 3 checks failed, 1 could not be looked at\n"
+            checks(&proof, &Asked::Other, Paint::off()),
+            "nodes\n  √ every node is ready      0.2s 4 nodes\nfrontend\n  × the front page answers   0.2s\n      status 503\n      hint: `wplab logs demo --of frontend` shows what was written\n  - a post can be read\n      not looked at: the front page does not answer\n1 of 3 checks failed, 1 could not be looked at\n"
         );
     }
 }

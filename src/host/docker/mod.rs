@@ -22,6 +22,8 @@ pub use exec::Exec;
 pub use images::{BuildFailed, LocalImage, PullProgress};
 pub use throwaway::Sandbox;
 
+use crate::run::advice::{Advise, Blame, Hint, Trouble};
+
 /// How long the first answer may take.
 const HELLO: Duration = Duration::from_secs(10);
 /// How long an ordinary request may take to answer.
@@ -87,7 +89,40 @@ impl fmt::Display for NoEngine {
     }
 }
 
-impl std::error::Error for NoEngine {}
+impl Advise for NoEngine {
+    fn blame(&self) -> Blame {
+        Blame::Machine
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![Hint::Fix, Hint::Doctor]
+    }
+}
+
+/// An engine that has answered does not any more.
+#[derive(Clone, Debug)]
+pub struct EngineGone {
+    /// Its address.
+    pub host: String,
+    /// What happened instead of an answer.
+    pub why: String,
+}
+
+impl fmt::Display for EngineGone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Docker at {} does not answer any more: {}", self.host, self.why)
+    }
+}
+
+impl Advise for EngineGone {
+    fn blame(&self) -> Blame {
+        Blame::Machine
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![Hint::Doctor]
+    }
+}
 
 impl fmt::Debug for Docker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -110,7 +145,7 @@ impl Docker {
                 Err(why) => tried.push((host, format!("{why:#}"))),
             }
         }
-        Err(NoEngine { tried }.into())
+        Err(Trouble::from(NoEngine { tried }).into())
     }
 
     /// Connects to the engine at one address (`unix:///…`, `tcp://HOST:PORT`).
@@ -191,7 +226,7 @@ impl Docker {
         let said = plain(error);
         match error {
             Error::DockerResponseServerError { .. } | Error::DockerStreamError { .. } => anyhow!(said),
-            _ => anyhow!("Docker at {} does not answer any more: {said}", self.host),
+            _ => Trouble::from(EngineGone { host: self.host.clone(), why: said }).into(),
         }
     }
 }

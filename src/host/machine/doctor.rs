@@ -1,7 +1,9 @@
 //! What this machine has and lacks for a lab, as data: one look at everything (`observe.rs`), one judgement
 //! (`judge.rs`), and the door to [`Host`] that only opens when nothing is blocking.
 
-use anyhow::{Context, Result};
+use std::fmt;
+
+use anyhow::Result;
 
 use crate::{
     host::{
@@ -16,9 +18,32 @@ use crate::{
             outlook::Outlook,
         },
     },
-    run::{StepCx, Stepped},
+    run::{
+        StepCx, Stepped,
+        advice::{Advise, Blame, Hint, Trouble},
+    },
     spec::LabSpec,
 };
+
+/// What was there a moment ago.
+#[derive(Clone, Debug)]
+pub struct Gone(pub &'static str);
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} went away", self.0)
+    }
+}
+
+impl Advise for Gone {
+    fn blame(&self) -> Blame {
+        Blame::Machine
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![Hint::Doctor]
+    }
+}
 
 /// Looks at everything; never fails, what cannot be seen is a finding. `mirror` is asked instead of the public registry.
 pub async fn examine(spec: &LabSpec, mirror: Option<&str>) -> Diagnosis {
@@ -85,16 +110,15 @@ pub async fn preflight(
     let diagnosis = diagnose(spec, &observed);
     let blocking: Vec<Finding> = diagnosis.of(Level::Blocking).cloned().collect();
     if !blocking.is_empty() {
-        return Err(Missing { findings: blocking }.into());
+        return Err(Trouble::from(Missing { findings: blocking }).into());
     }
     for Finding { title, detail, cure, .. } in diagnosis.of(Level::Warning) {
-        let cure = cure.as_ref().map(|cure| format!(" ({})", cure.command)).unwrap_or_default();
         let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
-        cx.warn(format!("{title}{detail}{cure}"));
+        cx.run().advise(format!("{title}{detail}"), cure.iter().map(|cure| cure.by.clone()));
     }
     // Their absence is blocking, so these two are there.
-    let docker = docker.context("the Docker engine went away")?;
-    let kind = observed.usable_kind().context("kind went away")?;
+    let docker = docker.ok_or_else(|| Trouble::from(Gone("the Docker engine")))?;
+    let kind = observed.usable_kind().ok_or_else(|| Trouble::from(Gone("kind")))?;
     let engine = if let EngineSeen::Answers(info) = &observed.engine { info.version.as_str() } else { "?" };
     let detail = format!("Docker {engine}, kind {}, {} cores", kind.version, diagnosis.facts.cpus);
     Ok(Stepped::changed(changed, Host { docker, kind: Some(kind), facts: diagnosis.facts }, detail))
@@ -109,7 +133,7 @@ pub async fn engine(mirror: Option<&str>) -> Result<Host> {
     let (observed, docker) = observe(&spec, mirror).await;
     let Diagnosis { mut findings, facts } = diagnose(&spec, &observed);
     findings.retain(|f| f.level == Level::Blocking && f.id.starts_with("docker"));
-    let docker = docker.ok_or(Missing { findings })?;
+    let docker = docker.ok_or_else(|| Trouble::from(Missing { findings }))?;
     Ok(Host { docker, kind: observed.usable_kind(), facts })
 }
 

@@ -4,7 +4,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::host::HostFacts;
+use crate::{
+    host::HostFacts,
+    run::advice::{Advise, Blame, Hint},
+};
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -22,8 +25,9 @@ pub enum Level {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Cure {
-    /// A command to type, or what to do in words where no command does it.
-    pub command: String,
+    /// Somebody else's command, words, or what a command of ours does.
+    #[serde(flatten)]
+    pub by: Hint,
     /// `--fix` does it on this machine.
     pub fixable: bool,
 }
@@ -76,21 +80,29 @@ pub struct Missing {
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "this machine is not ready for a lab:")?;
-        for Finding { title, detail, cure, .. } in &self.findings {
+        for Finding { title, detail, .. } in &self.findings {
             write!(f, "\n- {title}")?;
             if !detail.is_empty() {
                 write!(f, ": {detail}")?;
-            }
-            if let Some(Cure { command, fixable }) = cure {
-                let by = if *fixable { " (or let --fix do it)" } else { "" };
-                write!(f, "\n  cure: {command}{by}")?;
             }
         }
         Ok(())
     }
 }
 
-impl std::error::Error for Missing {}
+impl Advise for Missing {
+    fn blame(&self) -> Blame {
+        Blame::Machine
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        let cure = |found: &Finding| {
+            let Cure { by, fixable } = found.cure.clone()?;
+            Some(Hint::Cure { of: found.title.clone(), by: Box::new(by), fixable })
+        };
+        self.findings.iter().filter_map(cure).chain([Hint::Fix, Hint::Doctor]).collect()
+    }
+}
 
 /// All is well.
 pub(super) fn fine(id: &'static str, title: impl Into<String>, detail: impl Into<String>) -> Finding {
@@ -104,9 +116,14 @@ impl Finding {
         self
     }
 
-    /// The same, with what to do about it.
-    pub(super) fn cured_by(mut self, command: impl Into<String>, fixable: bool) -> Finding {
-        self.cure = Some(Cure { command: command.into(), fixable });
+    /// The same, with what to do about it in words or with somebody else's command.
+    pub(super) fn cured_by(self, words: impl Into<String>, fixable: bool) -> Finding {
+        self.cured(Hint::words(words), fixable)
+    }
+
+    /// The same, with what to do about it with a command of ours.
+    pub(super) fn cured(mut self, by: Hint, fixable: bool) -> Finding {
+        self.cure = Some(Cure { by, fixable });
         self
     }
 }
@@ -124,13 +141,18 @@ mod tests {
             detail: detail.into(),
             cure,
         };
-        let cure = |fixable| Some(Cure { command: "apt-get install x".into(), fixable });
+        let by = || Hint::words("apt-get install x");
         let missing = Missing {
-            findings: vec![finding("There is no x", "a lab needs it", cure(true)), finding("No y", "", None)],
+            findings: vec![
+                finding("There is no x", "a lab needs it", Some(Cure { by: by(), fixable: true })),
+                finding("No y", "", None),
+            ],
         };
         assert_eq!(
             missing.to_string(),
-            "this machine is not ready for a lab:\n- There is no x: a lab needs it\n  cure: apt-get install x (or let --fix do it)\n- No y"
+            "this machine is not ready for a lab:\n- There is no x: a lab needs it\n- No y"
         );
+        let cure = Hint::Cure { of: "There is no x".into(), by: Box::new(by()), fixable: true };
+        assert_eq!(missing.hints(), [cure, Hint::Fix, Hint::Doctor]);
     }
 }

@@ -13,6 +13,7 @@ use crate::{
         nodes::rules::{self, Leak},
         version::Version,
     },
+    run::advice::Hint,
     spec::{ImageSource, LabSpec},
 };
 
@@ -46,6 +47,11 @@ pub(crate) fn judge(spec: &LabSpec, seen: &Observed) -> Vec<Finding> {
     findings.extend(mmdebstrap(spec, seen, can(|a| a.installs("mmdebstrap"))));
     findings.push(cluster_addresses(seen));
     findings
+}
+
+/// The same lab, with images from another source.
+fn images(spec: &LabSpec, source: ImageSource) -> Hint {
+    Hint::Images { lab: Some(spec.name.clone()), source }
 }
 
 fn engine(seen: &Observed, fixable: bool) -> Finding {
@@ -109,7 +115,7 @@ fn privileged(seen: &Observed) -> Finding {
             format!("processes here never have CAP_SYS_RESOURCE, and the engine's runtime asks for it: {why}"),
         )
         .at(Level::Blocking)
-        .cured_by("stop the engine, move /etc/docker/daemon.json away, and run `wplab up --fix`", false),
+        .cured_by("stop the engine, move /etc/docker/daemon.json away, and have an engine set up anew", false),
         Privileged::Untried if seen.sys_resource => {
             fine(ID, "Privileged containers should run", "no image is here to try it with")
         }
@@ -137,7 +143,7 @@ fn cgroup(spec: &LabSpec, info: &EngineInfo) -> Finding {
         let detail = format!(
             "{means}; the published node image's systemd may refuse to boot on it, the package-built one does not"
         );
-        return Finding { detail, ..finding }.at(Level::Warning).cured_by("wplab up --images packages", false);
+        return Finding { detail, ..finding }.at(Level::Warning).cured(images(spec, ImageSource::Packages), false);
     }
     finding
 }
@@ -305,7 +311,7 @@ fn nfs(spec: &LabSpec, seen: &Observed) -> Finding {
     }
     if spec.images == ImageSource::Registry {
         let detail = "the published node image needs that; the package-built one mounts over FUSE".to_owned();
-        return Finding { detail, ..finding }.at(Level::Blocking).cured_by("wplab up --images auto", false);
+        return Finding { detail, ..finding }.at(Level::Blocking).cured(images(spec, ImageSource::Auto), false);
     }
     finding
 }
@@ -317,7 +323,7 @@ fn registry(spec: &LabSpec, seen: &Observed) -> Finding {
         (Err(why), ImageSource::Registry) => {
             fine(ID, "No container registry answers", format!("{why}; only images that are here already can be used"))
                 .at(Level::Warning)
-                .cured_by("wplab up --images packages, or --registry-mirror HOST", false)
+                .cured(images(spec, ImageSource::Packages), false)
         }
         (Err(why), ImageSource::Auto) if seen.images => {
             fine(ID, "No container registry answers", format!("{why}; package-built images are here"))
@@ -352,7 +358,7 @@ fn cluster_addresses(seen: &Observed) -> Finding {
         ),
         // A laptop behind an ordinary router loses nothing by it; so this is no warning at every `up`.
         Leak::Unknown(why) => Finding {
-            cure: Some(Cure { command: rules::by_hand(), fixable: false }),
+            cure: Some(Cure { by: Hint::words(rules::by_hand()), fixable: false }),
             ..fine(
                 ID,
                 "Cluster addresses may leave this machine",

@@ -180,7 +180,10 @@ fn the_cure_fits_the_machine() {
             s.engine = EngineSeen::Silent("refused".into());
             (s.dockerd, s.systemd, s.apt, s.root) = (dockerd, systemd, apt, root);
         });
-        finding.cure.map(|cure| (cure.command, cure.fixable)).expect("a cure")
+        match finding.cure.expect("a cure") {
+            Cure { by: Hint::Words { text }, fixable } => (text, fixable),
+            other => panic!("{other:?}"),
+        }
     };
     assert_eq!(silent(true, true, true, true), ("sudo systemctl start docker".into(), true));
     assert_eq!(silent(true, false, false, true), ("sudo setsid --fork dockerd".into(), true));

@@ -1,7 +1,7 @@
 //! The only file that starts `kind`: makes the nodes, and says in other words what its errors usually mean. When it is
 //! called is [`super::ensure()`]'s to decide.
 
-use std::{collections::BTreeMap, io::Write, path::Path, time::Duration};
+use std::{collections::BTreeMap, fmt, io::Write, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -20,7 +20,11 @@ use crate::{
         programs,
     },
     labels,
-    run::{StepCx, wait::TimedOut},
+    run::{
+        StepCx,
+        advice::{self, Advise, Blame, Hint, Trouble},
+        wait::TimedOut,
+    },
     spec::{LabName, LabSpec},
 };
 
@@ -46,16 +50,15 @@ pub(crate) async fn create(
     let yaml = config::yaml(spec.cluster.workers, port, host.facts.cgroup_version)?;
     if let Err(error) = run_kind(cx, host, lab, lock, &image, &yaml).await {
         // A killed run's `docker` children may bring a container up after we have looked.
-        let late = error
-            .downcast_ref::<CommandFailed>()
+        let late = advice::find::<CommandFailed>(&error)
             .is_some_and(|failed| failed.said.contains("already exist for a cluster"));
         if !late {
-            return Err(explained(error));
+            return Err(explained(lab, error));
         }
         let left = containers(docker, lab).await?;
         NotOurs::check(lab, &left)?;
         remove_leftovers(cx, docker, &left).await?;
-        run_kind(cx, host, lab, lock, &image, &yaml).await.map_err(explained)?;
+        run_kind(cx, host, lab, lock, &image, &yaml).await.map_err(|error| explained(lab, error))?;
     }
     let kubeconfig = kubeconfig_path(lab);
     let all = node_names(lab, spec.cluster.workers);
@@ -94,16 +97,13 @@ async fn run_kind(cx: &StepCx, host: &Host, lab: &LabName, lock: &LabLock, image
 }
 
 /// An error of kind's with what it usually means.
-fn explained(error: anyhow::Error) -> anyhow::Error {
-    let meaning = match error.downcast_ref::<CommandFailed>() {
+fn explained(lab: &LabName, error: anyhow::Error) -> anyhow::Error {
+    let means = match advice::find::<CommandFailed>(&error) {
         Some(failed) => meaning(&failed.said),
-        None if error.is::<TimedOut>() => Some("a node hangs; `docker logs` of the node containers may say why"),
+        None if error.is::<TimedOut>() => Some(Meaning::Hangs),
         None => None,
     };
-    error.context(
-        meaning
-            .map_or_else(|| "kind could not make the nodes".into(), |m| format!("kind could not make the nodes: {m}")),
-    )
+    Trouble::from(KindFailed { lab: lab.clone(), means }).because(error).into()
 }
 
 /// The node image with our labels on top: containers inherit them, and that is how we know our nodes again.
@@ -161,29 +161,119 @@ fn note(line: &str) -> Option<String> {
     (!words.is_empty()).then(|| words.join(" "))
 }
 
+/// kind could not make the nodes of a lab.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KindFailed {
+    /// The lab.
+    pub lab: LabName,
+    /// What its last words usually mean, where that is known.
+    pub means: Option<Meaning>,
+}
+
 /// What kind's last words usually mean.
-fn meaning(said: &str) -> Option<&'static str> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// Another program was quicker.
+    PortTaken,
+    /// No space is left.
+    DiskFull,
+    /// The nodes of all labs share them.
+    Inotify,
+    /// Its init does not get as far as kind waits for.
+    NoBoot,
+    /// The engine keeps from its containers what nodes need.
+    Unprivileged,
+    /// kubeadm gave up on the control plane.
+    NoControlPlane,
+    /// kubeadm gave up on a worker.
+    NoWorker,
+    /// The engine does not answer.
+    NoEngine,
+    /// kind waits, and nothing comes.
+    Hangs,
+}
+
+impl Meaning {
+    /// Every meaning.
+    pub const ALL: [Meaning; 9] = [
+        Meaning::PortTaken,
+        Meaning::DiskFull,
+        Meaning::Inotify,
+        Meaning::NoBoot,
+        Meaning::Unprivileged,
+        Meaning::NoControlPlane,
+        Meaning::NoWorker,
+        Meaning::NoEngine,
+        Meaning::Hangs,
+    ];
+
+    fn words(self) -> &'static str {
+        match self {
+            Meaning::PortTaken => {
+                "another program took the port in the meantime; the next free one is taken when it is run again"
+            }
+            Meaning::DiskFull => "Docker's disk is full",
+            Meaning::Inotify => "the machine's inotify limits are too low",
+            Meaning::NoBoot => {
+                "a node did not boot; the usual reasons are low inotify limits and a node image that does not want this machine's cgroup version"
+            }
+            Meaning::Unprivileged => "this engine cannot run privileged containers",
+            Meaning::NoControlPlane => {
+                "Kubernetes did not start on the control plane; the usual reasons are a slow or full disk and too little memory"
+            }
+            Meaning::NoWorker => "a worker could not join the control plane; the usual reason is too little memory",
+            Meaning::NoEngine => "the Docker engine went away",
+            Meaning::Hangs => "a node hangs",
+        }
+    }
+}
+
+impl fmt::Display for KindFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("kind could not make the nodes")?;
+        self.means.map_or(Ok(()), |means| write!(f, ": {}", means.words()))
+    }
+}
+
+impl Advise for KindFailed {
+    fn blame(&self) -> Blame {
+        match self.means {
+            Some(Meaning::DiskFull | Meaning::Inotify | Meaning::Unprivileged | Meaning::NoEngine) => Blame::Machine,
+            _ => Blame::Step,
+        }
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        let why = || Hint::words(format!("`docker logs {}-control-plane` (or another node) may say why", self.lab));
+        match self.means {
+            None => vec![Hint::Doctor],
+            Some(Meaning::PortTaken) => vec![Hint::Up { lab: self.lab.clone() }],
+            Some(Meaning::DiskFull) => vec![Hint::words("`docker system df` shows what takes the space"), Hint::Doctor],
+            Some(Meaning::NoBoot | Meaning::Hangs) => vec![why(), Hint::Doctor],
+            Some(Meaning::NoControlPlane | Meaning::NoWorker) => vec![Hint::Doctor, why()],
+            Some(Meaning::Inotify | Meaning::Unprivileged | Meaning::NoEngine) => vec![Hint::Doctor],
+        }
+    }
+}
+
+fn meaning(said: &str) -> Option<Meaning> {
     let has = |text: &str| said.contains(text);
     if has("port is already allocated") || has("address already in use") {
-        Some("another program took the port in the meantime; run it again and the next free port is taken")
+        Some(Meaning::PortTaken)
     } else if has("no space left on device") {
-        Some("Docker's disk is full; see `wplab doctor`")
+        Some(Meaning::DiskFull)
     } else if has("too many open files") || has("inotify") {
-        Some("the machine's inotify limits are too low; see `wplab doctor`")
+        Some(Meaning::Inotify)
     } else if has("could not find a log line that matches") {
-        Some(
-            "a node did not boot; `docker logs` of the node container says why, and the usual reasons are low inotify limits and a node image that does not want this machine's cgroup version",
-        )
+        Some(Meaning::NoBoot)
     } else if has("unable to apply caps") || has("operation not permitted") {
-        Some("this engine cannot run privileged containers; see `wplab doctor`")
+        Some(Meaning::Unprivileged)
     } else if has("failed to init node with kubeadm") {
-        Some(
-            "Kubernetes did not start on the control plane; the usual reasons are a slow or full disk and too little memory",
-        )
+        Some(Meaning::NoControlPlane)
     } else if has("failed to join node with kubeadm") {
-        Some("a worker could not join the control plane; the usual reason is too little memory")
+        Some(Meaning::NoWorker)
     } else if has("Cannot connect to the Docker daemon") {
-        Some("the Docker engine went away")
+        Some(Meaning::NoEngine)
     } else {
         None
     }
@@ -206,11 +296,9 @@ mod tests {
 
     #[test]
     fn last_words_get_their_usual_meaning() {
-        assert!(
-            meaning("Bind for 127.0.0.1:8080 failed: port is already allocated")
-                .is_some_and(|m| m.contains("next free"))
-        );
-        assert!(meaning("write /x: no space left on device").is_some_and(|m| m.contains("full")));
+        let taken = meaning("Bind for 127.0.0.1:8080 failed: port is already allocated");
+        assert_eq!(taken, Some(Meaning::PortTaken));
+        assert_eq!(meaning("write /x: no space left on device"), Some(Meaning::DiskFull));
         assert_eq!(meaning("something new"), None);
     }
 }

@@ -3,9 +3,9 @@
 //! `kind` writes the kubeconfig after everything else, so a cluster without one was never finished and holds nothing.
 //! Whether a finished cluster is whole only Kubernetes can say; the caller looks for us ([`ClusterLook`]).
 
-use std::{future::Future, path::PathBuf, time::Duration};
+use std::{fmt, future::Future, path::PathBuf, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::{
     host::{
@@ -20,6 +20,7 @@ use crate::{
     },
     run::{
         StepCx, Stepped,
+        advice::{Advise, Blame, Hint, Trouble},
         gate::Gate,
         wait::{Look, TimedOut},
     },
@@ -115,6 +116,64 @@ async fn start_stopped(
     Ok((true, containers(docker, lab).await.context("cannot list the nodes after starting them")?))
 }
 
+/// A lab has other nodes than are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Differs {
+    /// The lab.
+    pub lab: LabName,
+    /// The workers that it has.
+    pub workers: usize,
+    /// The workers that are asked for.
+    pub wanted: u8,
+}
+
+impl fmt::Display for Differs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Differs { lab, workers, wanted } = self;
+        write!(
+            f,
+            "lab {lab} has {workers} workers and the lab file asks for {wanted}; nodes of a kind cluster cannot be added or taken away"
+        )
+    }
+}
+
+impl Advise for Differs {
+    fn blame(&self) -> Blame {
+        Blame::User
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        let lab = || self.lab.clone();
+        let keep = Hint::Keep { lab: lab(), setting: "workers", has: self.workers.to_string() };
+        vec![keep, Hint::Anew { lab: lab() }]
+    }
+}
+
+/// A lab has lost something that cannot be made again without what was in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damaged {
+    /// The lab.
+    pub lab: LabName,
+    /// What it has lost.
+    pub how: String,
+}
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "lab {} is damaged: {}", self.lab, self.how)
+    }
+}
+
+impl Advise for Damaged {
+    fn blame(&self) -> Blame {
+        Blame::Step
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![Hint::Anew { lab: self.lab.clone() }]
+    }
+}
+
 /// In what condition containers are that are there, before the API is asked.
 #[derive(Debug, PartialEq, Eq)]
 enum Condition {
@@ -122,8 +181,8 @@ enum Condition {
     Whole,
     /// Some are missing or do not run; the API is asked what would be lost.
     Damaged(String),
-    /// They cannot be what the lab file asks for.
-    Differs(String),
+    /// They are so many workers, and the lab file asks for fewer.
+    Differs(usize),
     /// Nothing can be kept.
     Worthless,
 }
@@ -141,8 +200,7 @@ fn judge(lab: &LabName, workers: u8, there: &[(&str, bool)], finished: bool) -> 
     }
     let extra = there.iter().filter(|(name, _)| !wanted.iter().any(|w| w == name)).count();
     if extra > 0 && finished {
-        let there = there.len() - 1;
-        return Condition::Differs(format!("lab {lab} has {there} workers and the lab file asks for {workers}"));
+        return Condition::Differs(there.len() - 1);
     }
     let missing: Vec<&str> = wanted.iter().map(String::as_str).filter(|name| !running(name)).collect();
     match (missing.is_empty() && extra == 0, finished) {
@@ -172,8 +230,8 @@ where
     let seen: Vec<(&str, bool)> = there.iter().map(|c| (c.name.as_str(), c.running)).collect();
     let damage = match judge(lab, spec.cluster.workers, &seen, finished) {
         Condition::Worthless => return Ok(None),
-        Condition::Differs(how) => {
-            bail!("{how}; nodes cannot be added to a kind cluster: run `wplab down {lab}` first")
+        Condition::Differs(workers) => {
+            return Err(Trouble::from(Differs { lab: lab.clone(), workers, wanted: spec.cluster.workers }).into());
         }
         Condition::Damaged(how) => Some(how),
         Condition::Whole => None,
@@ -182,7 +240,7 @@ where
         cx.say(format!("the cluster was never finished: {error:#}"));
         return Ok(None);
     }
-    let lost = |how: &str| format!("lab {lab} is damaged: {how}; run `wplab down {lab}`, then `wplab up` again");
+    let lost = |how: &str| Trouble::from(Damaged { lab: lab.clone(), how: how.to_owned() });
     let patience = if finished { API_PATIENCE } else { DOUBTFUL_PATIENCE };
     let seen = cx
         .until("the API server", patience, EVERY, || {
@@ -201,21 +259,22 @@ where
             cx.say(format!("the cluster was never finished: {why}"));
             return Ok(None);
         }
-        Ok(ClusterLook::InUse(why)) => bail!(lost(damage.as_deref().unwrap_or(&why))),
-        Ok(_) => bail!(lost(damage.as_deref().unwrap_or("its API server does not answer"))),
+        Ok(ClusterLook::InUse(why)) => return Err(lost(damage.as_deref().unwrap_or(&why)).into()),
+        Ok(_) => return Err(lost(damage.as_deref().unwrap_or("its API server does not answer")).into()),
         Err(error) if !finished && error.is::<TimedOut>() => {
             let _ = std::fs::remove_file(&kubeconfig);
             return Ok(None);
         }
         Err(error) => {
-            return Err(error.context(
-                damage.map_or_else(|| "the nodes run, but Kubernetes does not answer".into(), |how| lost(&how)),
-            ));
+            return Err(match damage {
+                Some(how) => lost(&how).because(error).into(),
+                None => error.context("the nodes run, but Kubernetes does not answer"),
+            });
         }
     }
     let all = node_names(lab, spec.cluster.workers);
     let Some(port) = there.iter().find_map(frontend_port) else {
-        bail!(lost("its control plane maps no port to the frontend"));
+        return Err(lost("its control plane maps no port to the frontend").into());
     };
     Ok(Some(Nodes { kubeconfig, control_plane: all[0].clone(), all, port, created: false }))
 }
@@ -234,7 +293,7 @@ mod tests {
         const W: (&str, bool) = ("zoo-worker", true);
         const MISSING: &str = "zoo-worker missing or stopped (or the lab file asks for more workers than it has)";
         let damaged = |text: &str| Condition::Damaged(text.into());
-        let differs = Condition::Differs("lab zoo has 2 workers and the lab file asks for 1".into());
+        let differs = Condition::Differs(2);
         type Case<'a> = (&'a [(&'a str, bool)], bool, Condition);
         let cases: [Case<'_>; 9] = [
             (&[CP, W], true, Condition::Whole),

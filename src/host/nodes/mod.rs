@@ -10,6 +10,7 @@ mod there;
 
 pub(crate) use self::{create::version_command, there::containers};
 pub use self::{
-    ensure::{ClusterLook, ensure},
+    create::{KindFailed, Meaning},
+    ensure::{ClusterLook, Damaged, Differs, ensure},
     there::{CLUSTER_LABEL, Kind, NODE_PORT, Nodes, NotOurs, frontend_port, kubeconfig_path, node_names},
 };

@@ -11,7 +11,10 @@ use crate::{
         lock,
     },
     labels,
-    run::StepCx,
+    run::{
+        StepCx,
+        advice::{Advise, Blame, Hint, Trouble},
+    },
     spec::LabName,
 };
 
@@ -56,22 +59,27 @@ pub struct NotOurs {
 impl fmt::Display for NotOurs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (lab, containers) = (&self.lab, self.containers.join(", "));
-        write!(
-            f,
-            "the kind cluster {lab} was not made by wplab and is left alone ({containers}); choose another lab name"
-        )
+        write!(f, "the kind cluster {lab} was not made by wplab and is left alone ({containers})")
     }
 }
 
-impl std::error::Error for NotOurs {}
+impl Advise for NotOurs {
+    fn blame(&self) -> Blame {
+        Blame::User
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![Hint::OtherName]
+    }
+}
 
 impl NotOurs {
     /// All of these containers of the cluster `lab` are ours.
-    pub(crate) fn check(lab: &LabName, containers: &[Container]) -> Result<(), NotOurs> {
+    pub(crate) fn check(lab: &LabName, containers: &[Container]) -> Result<(), Trouble> {
         let mine = labels::of_lab(lab);
         let foreign = |c: &&Container| !mine.iter().all(|(name, value)| c.labels.get(name) == Some(value));
         let containers: Vec<String> = containers.iter().filter(foreign).map(|c| c.name.clone()).collect();
-        if containers.is_empty() { Ok(()) } else { Err(NotOurs { lab: lab.clone(), containers }) }
+        if containers.is_empty() { Ok(()) } else { Err(NotOurs { lab: lab.clone(), containers }.into()) }
     }
 }
 
@@ -133,7 +141,7 @@ mod tests {
         let other = LabName::new("ark").expect("a name");
         for foreign in [BTreeMap::new(), labels::of_lab(&other)] {
             let error = NotOurs::check(&lab(), &[container(foreign)]).expect_err("not ours");
-            assert_eq!(error.containers, ["zoo-control-plane"]);
+            assert_eq!(error.is_a::<NotOurs>().expect("typed").containers, ["zoo-control-plane"]);
         }
     }
 }

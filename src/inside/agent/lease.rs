@@ -143,7 +143,7 @@ impl Keeper {
     }
 
     async fn look(&mut self) -> Result<()> {
-        let lease = ask(PATIENCE, self.api.get_opt(NAME)).await?.context("cannot read the lease")?;
+        let lease = ask(PATIENCE, self.api.get_opt(NAME)).await?.map_err(Refused).context("cannot read the lease")?;
         let holder = lease.as_ref().map(|lease| (holder(lease), lease.resource_version().unwrap_or_default()));
         if self.sight.as_ref().is_none_or(|sight| sight.holder != holder) {
             self.sight = Some(Sight { holder, since: Instant::now() });
@@ -206,7 +206,7 @@ impl Keeper {
     }
 
     async fn reread(&mut self) -> Result<()> {
-        let lease = ask(PATIENCE, self.api.get_opt(NAME)).await?.context("cannot read the lease")?;
+        let lease = ask(PATIENCE, self.api.get_opt(NAME)).await?.map_err(Refused).context("cannot read the lease")?;
         let Some(held) = &mut self.held else { return Ok(()) };
         match lease {
             Some(lease) if holder(&lease) == self.me && transitions(&lease) == held.leadership.term => {

@@ -21,6 +21,7 @@ use super::CONFIG;
 use crate::{
     cluster::manifests::{self, name_of, typed},
     host::process::{Cmd, CommandFailed},
+    run::advice,
     run::wait::{self, Look},
 };
 
@@ -144,7 +145,7 @@ fn pid() -> Result<Pid> {
 }
 
 fn in_its_words(error: &anyhow::Error) -> anyhow::Error {
-    match error.downcast_ref::<CommandFailed>() {
+    match advice::find::<CommandFailed>(error) {
         Some(failed) if !failed.said.is_empty() => anyhow!("{}", failed.said.replace('\n', "; ")),
         _ => anyhow!("{error:#}"),
     }

@@ -14,6 +14,7 @@ use super::{CONFIG, contract::Server};
 use crate::{
     host::process::{Cmd, CommandFailed},
     inside::member,
+    run::advice,
     spec::{LabSpec, Topology},
     wire::tls::Authority,
 };
@@ -73,7 +74,7 @@ fn variable(help: &str, name: &str) -> Option<String> {
 
 /// What a server that ended with an error said about it.
 fn in_its_words(error: &anyhow::Error) -> anyhow::Error {
-    let Some(failed) = error.downcast_ref::<CommandFailed>() else { return anyhow::anyhow!("{error:#}") };
+    let Some(failed) = advice::find::<CommandFailed>(error) else { return anyhow::anyhow!("{error:#}") };
     let errors: Vec<&str> = failed.said.lines().filter(|line| line.to_ascii_uppercase().contains("ERROR")).collect();
     let said = if errors.is_empty() { failed.said.clone() } else { errors.join("; ") };
     anyhow::anyhow!("{}", if said.is_empty() { failed.to_string() } else { said })
@@ -128,7 +129,7 @@ mod tests {
                 .into(),
         };
         assert_eq!(
-            in_its_words(&failed.into()).to_string(),
+            in_its_words(&advice::Trouble::from(failed).into()).to_string(),
             "2026 0 [ERROR] [MY-000067] [Server] unknown variable 'a=b'."
         );
     }

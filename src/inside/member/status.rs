@@ -75,6 +75,9 @@ pub struct MemberStatus {
     /// Why, or what it waits for; empty when there is nothing to say.
     #[serde(default)]
     pub note: String,
+    /// The members from whose data a person may start the Galera cluster instead of waiting.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub start_from: Vec<String>,
     /// What failed when this was last tried; empty when it went well.
     #[serde(default)]
     pub trouble: String,
@@ -235,7 +238,13 @@ impl Board {
 
     /// A new state and note; logs what is new, so that the pod's log tells the story.
     pub(super) fn enter(&self, state: State, note: &str) {
+        self.undecided(state, note, &[]);
+    }
+
+    /// As [`Board::enter`], where a person may start the cluster from one of these members.
+    pub(super) fn undecided(&self, state: State, note: &str, start_from: &[String]) {
         self.change(|status| {
+            start_from.clone_into(&mut status.start_from);
             if status.state == state && status.note == note {
                 return;
             }

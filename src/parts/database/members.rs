@@ -1,5 +1,7 @@
 //! The members as they are now: what Kubernetes knows of each pod and what its supervisor says; and SQL from this machine.
 
+use std::fmt;
+
 use anyhow::{Context, Result};
 use futures_util::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
@@ -14,7 +16,10 @@ use crate::{
         status::{GaleraFacts, MemberStatus, ServerFacts, State},
     },
     labels::{COMPONENT, Component, READS, ROLE},
-    run::wait::Look,
+    run::{
+        advice::{Advise, Blame, Hint},
+        wait::Look,
+    },
     spec::LabName,
     wire::sql::{Session, Way},
 };
@@ -76,11 +81,47 @@ impl Member {
         Some(format!("{}: {}", self.name, status.note))
     }
 
+    /// The members from whose data a person may start the cluster instead of waiting for this one.
+    pub fn start_from(&self) -> &[String] {
+        self.status.as_ref().map_or(&[], |status| &status.start_from)
+    }
+
     /// The same, once nobody has made the decision for long; `None` while it may still pass by itself. `now` in seconds
     /// since 1970.
-    pub(super) fn stuck(&self, now: u64) -> Option<String> {
+    pub(super) fn stuck(&self, lab: &LabName, now: u64) -> Option<Undecided> {
         let since = self.status.as_ref()?.since;
-        self.undecided().filter(|_| now.saturating_sub(since) >= PATIENT)
+        let what = self.undecided().filter(|_| now.saturating_sub(since) >= PATIENT)?;
+        Some(Undecided { lab: lab.clone(), what, start_from: self.start_from().to_vec() })
+    }
+}
+
+/// A database waits for a person, who alone can say what may be lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undecided {
+    /// The lab.
+    pub lab: LabName,
+    /// What has to be decided.
+    pub what: String,
+    /// The members from whose data a Galera cluster can be started.
+    pub start_from: Vec<String>,
+}
+
+impl fmt::Display for Undecided {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a person has to decide: {}", self.what)
+    }
+}
+
+impl Advise for Undecided {
+    fn blame(&self) -> Blame {
+        Blame::Step
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        let Undecided { lab, start_from, .. } = self;
+        let from = start_from.iter().map(|member| Hint::Recover { lab: lab.clone(), member: member.clone() });
+        let last = if start_from.is_empty() { Some(Hint::Anew { lab: lab.clone() }) } else { None };
+        from.chain([Hint::Status { lab: lab.clone() }]).chain(last).collect()
     }
 }
 
@@ -105,17 +146,9 @@ async fn member(cluster: &Cluster, pod: &Pod) -> Member {
             Look::Ready(()) => None,
             Look::NotYet(reason) => Some(reason),
         },
-        status: answer.and_then(|json| MemberStatus::parse(&json).ok()).map(|status| told_here(status, &cluster.lab)),
+        status: answer.and_then(|json| MemberStatus::parse(&json).ok()),
         name,
     }
-}
-
-/// A member does not know what its lab is called; a command that it names has to name the lab here.
-fn told_here(mut status: MemberStatus, lab: &LabName) -> MemberStatus {
-    if *lab != LabName::default() {
-        status.note = status.note.replace("`wplab recover ", &format!("`wplab recover {lab} "));
-    }
-    status
 }
 
 /// SQL to one member from this machine; the way through the API server ends with it.
@@ -146,22 +179,16 @@ mod tests {
     #[test]
     fn a_member_that_needs_a_decision_is_waited_for_a_while_and_then_no_more() {
         let member = |state| {
-            let note = "db-2 lost its data".to_owned();
-            let status = Some(MemberStatus { state, note, since: 100, ..MemberStatus::default() });
+            let (note, start_from) = ("db-2 lost its data".to_owned(), vec!["db-0".to_owned()]);
+            let status = Some(MemberStatus { state, note, start_from, since: 100, ..MemberStatus::default() });
             Member { name: "db-1".into(), node: None, role: None, reads: false, pod_waits: None, status }
         };
-        assert_eq!(member(State::Stuck).stuck(110), None);
-        assert_eq!(member(State::Stuck).stuck(116).as_deref(), Some("db-1: db-2 lost its data"));
-        assert_eq!(member(State::Waiting).stuck(900), None);
-    }
-
-    #[test]
-    fn a_command_that_a_member_names_is_for_its_lab() {
-        let note = "db-1 has not reported; to go on without: `wplab recover --bootstrap db-2`".to_owned();
-        let status = MemberStatus { note: note.clone(), ..MemberStatus::default() };
-        let demo = LabName::new("demo").expect("a name");
-        assert_eq!(told_here(status.clone(), &LabName::default()).note, note);
-        assert!(told_here(status, &demo).note.ends_with("to go on without: `wplab recover demo --bootstrap db-2`"));
+        let lab = LabName::new("demo").expect("a name");
+        assert_eq!(member(State::Stuck).stuck(&lab, 110), None);
+        let stuck = member(State::Stuck).stuck(&lab, 116).expect("long enough");
+        assert_eq!(stuck.to_string(), "a person has to decide: db-1: db-2 lost its data");
+        assert_eq!(stuck.hints()[0], Hint::Recover { lab: lab.clone(), member: "db-0".into() });
+        assert_eq!(member(State::Waiting).stuck(&lab, 900), None);
     }
 
     #[test]

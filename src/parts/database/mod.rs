@@ -14,14 +14,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
 
 pub use crate::inside::member::CONTAINER;
 pub use credentials::keys;
 pub(super) use credentials::names as certificate_names;
-pub use members::{Connection, Member, connect, members};
+pub use members::{Connection, Member, Undecided, connect, members};
 pub use names::{CREDENTIALS, MEMBERS, TLS, WORDPRESS, names};
 pub use objects::objects;
 
@@ -29,8 +29,12 @@ use self::health::Wrong;
 use crate::{
     cluster::{Cluster, ready},
     parts::{discovery, images::ImageSet},
-    run::{StepCx, Stepped, wait::Look},
-    spec::{LabSpec, Topology},
+    run::{
+        StepCx, Stepped,
+        advice::Trouble,
+        wait::{Look, TimedOut},
+    },
+    spec::{LabName, LabSpec, Topology},
 };
 
 /// A first start creates volumes, initialises, copies and restarts on every member, perhaps on one slow disk.
@@ -67,13 +71,25 @@ pub async fn ensure(cx: StepCx, cluster: &Cluster, spec: &LabSpec, images: &Imag
     }
     let acted = AtomicBool::new(changed);
     let wanted = usize::from(spec.database.members);
-    let writer = cx.until("the database", LIMIT, EVERY, || settle(cluster, wanted, &acted)).await?;
+    let writer = match cx.until("the database", LIMIT, EVERY, || settle(cluster, wanted, &acted)).await {
+        Ok(writer) => writer,
+        Err(error) => return Err(with_a_way_out(cluster, error).await),
+    };
     let names = names(spec.database.members);
     let others: Vec<&str> = names.iter().map(String::as_str).filter(|name| *name != writer).collect();
     let follow = if spec.database.topology == Topology::Galera { "have the same" } else { "follow" };
     let detail = format!("{writer} takes writes, {} {follow}", others.join(", "));
     let database = Database { write_host: "db".to_owned(), read_host: "db-read".to_owned(), members: names };
     Ok(Stepped::changed(acted.into_inner(), database, detail))
+}
+
+/// What nobody waits for any more, a person may decide: a member that waits for a silent one knows from whom to start.
+async fn with_a_way_out(cluster: &Cluster, error: anyhow::Error) -> anyhow::Error {
+    let members = if error.is::<TimedOut>() { members(cluster).await.unwrap_or_default() } else { Vec::new() };
+    let Some(member) = members.iter().find(|member| !member.start_from().is_empty()) else { return error };
+    let what = member.unready().map_or_else(|| member.name.clone(), |why| format!("{}: {why}", member.name));
+    let start_from = member.start_from().to_vec();
+    Trouble::from(Undecided { lab: cluster.lab.clone(), what, start_from }).because(error).into()
 }
 
 /// One look at all members and at the agent's record; the writer's name once all is well.
@@ -85,15 +101,15 @@ async fn settle(cluster: &Cluster, wanted: usize, acted: &AtomicBool) -> Result<
         Err(error) => return Ok(Look::NotYet(format!("{error:#}"))),
     };
     let now = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
-    if let Some(decision) = members.iter().find_map(|member| member.stuck(now)) {
-        bail!("a person has to decide: {decision}");
+    if let Some(undecided) = members.iter().find_map(|member| member.stuck(&cluster.lab, now)) {
+        return Err(Trouble::from(undecided).into());
     }
     let writer = match health::health(&members, wanted, &record) {
         Ok(writer) => writer.to_owned(),
         Err(wrong) => {
             // What was not well when we came has been repaired by the time that we leave.
             acted.store(true, Ordering::Relaxed);
-            return waits(&wrong);
+            return waits(&cluster.lab, &wrong);
         }
     };
     let set: Option<StatefulSet> = cluster.get(MEMBERS).await?;
@@ -107,9 +123,12 @@ async fn settle(cluster: &Cluster, wanted: usize, acted: &AtomicBool) -> Result<
 ///
 /// # Errors
 /// It does not pass by itself.
-fn waits<T>(wrong: &[Wrong]) -> Result<Look<T>> {
+fn waits<T>(lab: &LabName, wrong: &[Wrong]) -> Result<Look<T>> {
     match wrong.first() {
-        Some(Wrong::Refused(why)) => bail!(why.clone()),
+        Some(Wrong::Refused(what)) => {
+            let (lab, what) = (lab.clone(), what.clone());
+            Err(Trouble::from(Undecided { lab, what, start_from: Vec::new() }).into())
+        }
         first => Ok(Look::NotYet(first.map(Wrong::to_string).unwrap_or_default())),
     }
 }
@@ -120,11 +139,15 @@ mod tests {
 
     #[test]
     fn only_what_a_person_has_to_decide_is_not_waited_for() {
+        let lab = LabName::default();
         let member = Wrong::Member { name: "db-1".into(), why: "cloning".into() };
-        let waited = waits::<()>(&[Wrong::Waits("db-1: being opened".into()), member.clone()]).expect("may pass");
+        let waited = waits::<()>(&lab, &[Wrong::Waits("db-1: being opened".into()), member.clone()]).expect("may pass");
         assert_eq!(waited, Look::NotYet("db-1: being opened".into()));
-        assert_eq!(waits::<()>(std::slice::from_ref(&member)).expect("may pass"), Look::NotYet("db-1: cloning".into()));
-        let refused = waits::<()>(&[Wrong::Refused("two are open".into()), member]).expect_err("a decision");
-        assert_eq!(refused.to_string(), "two are open");
+        assert_eq!(
+            waits::<()>(&lab, std::slice::from_ref(&member)).expect("may pass"),
+            Look::NotYet("db-1: cloning".into())
+        );
+        let refused = waits::<()>(&lab, &[Wrong::Refused("two are open".into()), member]).expect_err("a decision");
+        assert!(refused.to_string().contains("two are open"), "{refused}");
     }
 }

@@ -1,6 +1,8 @@
 //! Bases: Debian from a registry where one answers, else bootstrapped from its packages.
 
-use anyhow::{Context, Result, bail};
+use std::fmt;
+
+use anyhow::{Context, Result};
 
 use super::{
     catalogue::{Base, labels_of},
@@ -9,7 +11,10 @@ use super::{
 };
 use crate::{
     host::{docker::Docker, machine::registry, process::Cmd},
-    run::StepCx,
+    run::{
+        StepCx,
+        advice::{Advise, Blame, Hint, Trouble},
+    },
 };
 
 /// Makes sure of a base under its tag.
@@ -31,6 +36,29 @@ pub(super) async fn ensure(
     bootstrap(docker, name, base, tag, told)
         .await
         .with_context(|| format!("cannot make a base of Debian {} from packages", base.suite))
+}
+
+/// A base image can neither be pulled nor made.
+#[derive(Clone, Debug)]
+pub struct NoBase {
+    /// The base.
+    pub name: String,
+}
+
+impl fmt::Display for NoBase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} cannot be made: mmdebstrap is not installed, and no registry answers", self.name)
+    }
+}
+
+impl Advise for NoBase {
+    fn blame(&self) -> Blame {
+        Blame::Machine
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![Hint::words("`apt-get install mmdebstrap` installs it"), Hint::Fix, Hint::Mirror]
+    }
 }
 
 async fn bootstrap(docker: &Docker, name: &str, base: &Base, tag: &str, told: impl Fn(String)) -> Result<()> {
@@ -56,9 +84,7 @@ async fn bootstrap(docker: &Docker, name: &str, base: &Base, tag: &str, told: im
             .chain()
             .any(|e| e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound));
         if absent {
-            bail!(
-                "`mmdebstrap` is not installed, and no registry answers: `apt-get install mmdebstrap`, or give --registry-mirror or a bundle"
-            );
+            return Err(Trouble::from(NoBase { name: name.to_owned() }).into());
         }
         return Err(error);
     }

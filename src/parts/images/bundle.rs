@@ -17,7 +17,11 @@ use tokio::io::AsyncWriteExt;
 use super::{Image, ImageSet, Origin, Role, set::named, stream};
 use crate::{
     host::docker::Docker,
-    run::{StepCx, event::Amount},
+    run::{
+        StepCx,
+        advice::{Advise, Blame, Hint, Trouble},
+        event::Amount,
+    },
 };
 
 /// The name of our entry; `index.json` is taken by OCI.
@@ -58,16 +62,19 @@ pub struct NotABundle {
 
 impl fmt::Display for NotABundle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} is not a bundle of images for this machine: {}; `wplab images save FILE.tar` writes one",
-            self.path.display(),
-            self.why
-        )
+        write!(f, "{} is not a bundle of images for this machine: {}", self.path.display(), self.why)
     }
 }
 
-impl std::error::Error for NotABundle {}
+impl Advise for NotABundle {
+    fn blame(&self) -> Blame {
+        Blame::User
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![Hint::SaveBundle]
+    }
+}
 
 /// Writes all images but the tool's own (every executable makes its own) into a file; returns its size. Beside it as
 /// `FILE.partial` until it is whole.
@@ -137,7 +144,7 @@ fn first_entry(index: &Index) -> Result<Vec<u8>> {
 /// Reads the index of a bundle that has to have an image for each of these roles (save for the tool's, which no bundle
 /// has).
 fn read_index(path: &Path, arch: &str, needed: &[Role]) -> Result<Index> {
-    let wrong = |why: String| NotABundle { path: path.to_owned(), why };
+    let wrong = |why: String| Trouble::from(NotABundle { path: path.to_owned(), why });
     let file = std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
     let mut archive = tar::Archive::new(file);
     let first = archive.entries().ok().and_then(|mut entries| entries.next()).and_then(Result::ok);
@@ -200,9 +207,9 @@ pub(super) async fn load(cx: &StepCx, docker: &Docker, path: &Path, needed: &[Ro
     }
     cx.task_done("bundle", "read");
     let images = present(docker, &index, same_store).await?;
-    let why =
-        || NotABundle { path: path.to_owned(), why: "what Docker read from it is not what its index says".to_owned() };
-    Ok((images.ok_or_else(why)?, true))
+    let why = "what Docker read from it is not what its index says".to_owned();
+    let other = || Trouble::from(NotABundle { path: path.to_owned(), why });
+    Ok((images.ok_or_else(other)?, true))
 }
 
 /// The images of an index, if Docker has them all with the ids that it says.
@@ -221,6 +228,7 @@ async fn present(docker: &Docker, index: &Index, same_store: bool) -> Result<Opt
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::advice;
 
     fn index(arch: &str, roles: &[Role]) -> Index {
         let entry = || Entry { reference: "x".into(), id: "y".into(), size: 1, origin: Origin::Packages("z".into()) };
@@ -236,7 +244,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), bytes).expect("written");
         let error = read_index(file.path(), "amd64", &Role::ALL).expect_err("refused");
-        error.downcast::<NotABundle>().expect("typed").why
+        advice::find::<NotABundle>(&error).expect("typed").why.clone()
     }
 
     #[test]
@@ -261,7 +269,7 @@ mod tests {
         assert_eq!(roles(file.path(), "amd64").expect("an index"), [Role::Node, Role::Mysql]);
         assert!(demand(file.path(), "amd64", &[Role::Node, Role::Mysql, Role::Tool]).is_ok());
         let error = demand(file.path(), "amd64", &[Role::Mysql, Role::Etcd]).expect_err("refused").to_string();
-        assert!(error.contains("it has no image for etcd; `wplab images save FILE.tar` writes one"), "{error}");
+        assert!(error.ends_with("for this machine: it has no image for etcd"), "{error}");
     }
 
     #[test]

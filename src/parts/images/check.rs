@@ -28,7 +28,12 @@ use crate::{
         folders,
     },
     inside::inspect::{self, Report},
-    run::{StepCx, wait::Look},
+    run::{
+        StepCx,
+        advice::{Advise, Blame, Hint},
+        wait::Look,
+    },
+    spec::ImageSource,
 };
 
 /// How long one look may take. The inspection ends by itself long before.
@@ -66,7 +71,15 @@ impl fmt::Display for ContractBroken {
     }
 }
 
-impl std::error::Error for ContractBroken {}
+impl Advise for ContractBroken {
+    fn blame(&self) -> Blame {
+        Blame::Step
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![Hint::CheckImage { role: self.role.name() }, Hint::Images { lab: None, source: ImageSource::Packages }]
+    }
+}
 
 /// An image that has been looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

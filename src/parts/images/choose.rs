@@ -12,7 +12,7 @@ use super::{
     here::{Local, local},
     needed::{self, Chances},
     pull,
-    rule::{self, Choice, Circumstances, How, Kept, NoRecipe},
+    rule::{self, Choice, Circumstances, How, Kept, NoRecipe, Pulling},
     set::named,
 };
 use crate::{
@@ -21,7 +21,10 @@ use crate::{
         docker::{Docker, LocalImage},
         machine::registry,
     },
-    run::StepCx,
+    run::{
+        StepCx,
+        advice::{self, Hint, Trouble},
+    },
     spec::{ImageSource, LabSpec, Topology},
 };
 
@@ -91,7 +94,8 @@ pub(super) async fn gather(
     }
     if matches!(source, ImageSource::Registry) && roles.contains(&Role::Node) {
         let unfit = rule::unfit(Role::Node, &host.facts);
-        unfit.into_iter().for_each(|why| cx.warn(format!("the lab may not work: {why}; use --images auto")));
+        let auto = || [Hint::Images { lab: None, source: ImageSource::Auto }];
+        unfit.into_iter().for_each(|why| cx.run().advise(format!("the lab may not work: {why}"), auto()));
     }
     let recipes: Vec<&str> = chosen
         .iter()
@@ -108,8 +112,8 @@ pub(super) async fn gather(
                 }
                 Err(error) if c.source.recipe.is_some() => Err(error),
                 Err(error) => {
-                    let only = NoRecipe { role: c.role, public: c.source.public.clone(), silent: false };
-                    Err(error.context(only))
+                    let only = NoRecipe { role: c.role, public: c.source.public.clone(), pulling: Pulling::Failed };
+                    Err(Trouble::from(only).because(error).into())
                 }
             }
         });
@@ -195,7 +199,7 @@ fn announcements(chosen: &[Chosen<'_>]) -> Vec<String> {
 }
 
 fn mismatch(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<PullError>().is_some_and(|e| matches!(e.kind, PullErrorKind::DigestMismatch(_)))
+    advice::find::<PullError>(error).is_some_and(|e| matches!(e.kind, PullErrorKind::DigestMismatch(_)))
 }
 
 /// The way to one role's image; `None` for a role that the catalogue does not have.

@@ -22,7 +22,7 @@ use crate::{
         nodes,
     },
     labels,
-    run::{StepCx, Stepped, event::Amount, wait::Look},
+    run::{StepCx, Stepped, advice, event::Amount, wait::Look},
     spec::LabSpec,
 };
 
@@ -96,7 +96,7 @@ async fn into<E: Engine>(cx: &StepCx, engine: &E, nodes: &[String], wanted: &[(R
             for (node, result) in stream_to(cx, engine, missing, targets).await {
                 match result {
                     Ok(()) => cx.task_done(&node, format!("{} images", missing.len())),
-                    Err(error) if error.is::<DiskFull>() => return Err(error),
+                    Err(error) if advice::find::<DiskFull>(&error).is_some() => return Err(error),
                     Err(error) => {
                         cx.task(&node, format!("{error:#}; trying again"), None);
                         failed.push(error);

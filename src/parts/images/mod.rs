@@ -22,24 +22,29 @@ mod stream;
 pub(super) mod tool;
 mod transport;
 
-use std::path::Path;
+use std::{fmt, path::Path};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use futures_util::future::try_join;
 
+pub use base::NoBase;
 pub use bundle::NotABundle;
 pub use check::{Checked, ContractBroken};
 pub use estimate::{Estimate, Forecast, RoleEstimate, estimate};
 pub use here::{ImageRow, Present, list};
 pub use load::{load, on_nodes};
 pub use pull::{PullError, PullErrorKind};
-pub use rule::{How, Kept, NoRecipe, NotKept};
+pub use rule::{How, Kept, NoRecipe, NotKept, Pulling};
 pub use set::{Image, ImageSet, Origin, Role};
 pub use transport::DiskFull;
 
 use crate::{
     host::{Host, docker::Docker},
-    run::{StepCx, Stepped, gate::Gate},
+    run::{
+        StepCx, Stepped,
+        advice::{Advise, Blame, Hint, Trouble},
+        gate::Gate,
+    },
     spec::{Flavour, ImageSource, LabSpec, Topology},
 };
 use catalogue::Catalogue;
@@ -47,6 +52,52 @@ use check::Candidate;
 use needed::Chances;
 use set::{name, named};
 use sound::Gathering;
+
+/// Docker has no image for a role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoImage {
+    /// The role.
+    pub role: Role,
+}
+
+impl fmt::Display for NoImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there is no image for {} here", self.role.name())
+    }
+}
+
+impl Advise for NoImage {
+    fn blame(&self) -> Blame {
+        Blame::Machine
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![Hint::GetImage { role: self.role.name() }]
+    }
+}
+
+/// Docker has no image of a name that somebody gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoSuchImage {
+    /// The name.
+    pub image: String,
+}
+
+impl fmt::Display for NoSuchImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Docker has no image {}", self.image)
+    }
+}
+
+impl Advise for NoSuchImage {
+    fn blame(&self) -> Blame {
+        Blame::User
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![Hint::words(format!("`docker pull {}` fetches it", self.image))]
+    }
+}
 
 /// Makes sure that every image that a lab needs is in Docker, and has the name that manifests use. [`ImageSet::flavour`]
 /// of the set tells which flavour the lab got. `kept` is what the lab has, if it stands. `node` gets the name of the node's
@@ -190,7 +241,7 @@ pub(super) async fn candidates(host: &Host, roles: &[Role], image: Option<&str>)
     let mut candidates = Vec::new();
     if let (Some(name), Some(role)) = (image, roles.first()) {
         let found = host.docker.image(name).await?;
-        let found = found.with_context(|| format!("Docker has no image {name}; `docker pull {name}` fetches it"))?;
+        let found = found.ok_or_else(|| Trouble::from(NoSuchImage { image: name.to_owned() }))?;
         candidates.push(Candidate { role: *role, image: name.to_owned(), id: found.id });
     } else {
         for row in here::list(&host.docker).await? {
@@ -203,7 +254,7 @@ pub(super) async fn candidates(host: &Host, roles: &[Role], image: Option<&str>)
                     candidates.push(Candidate { role: row.role, image: row.built_tag.unwrap_or_default(), id });
                 }
                 None if roles.contains(&row.role) => {
-                    bail!("there is no image for {0} here; `wplab images get {0}` gets one", row.role.name());
+                    return Err(Trouble::from(NoImage { role: row.role }).into());
                 }
                 None => {}
             }

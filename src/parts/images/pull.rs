@@ -14,7 +14,12 @@ use crate::{
         docker::{Docker, LocalImage, PullProgress},
         machine::registry::{self, Answer, Reference},
     },
-    run::{StepCx, event::Amount, wait::Look},
+    run::{
+        StepCx,
+        advice::{Advise, Blame, Hint, Trouble},
+        event::Amount,
+        wait::Look,
+    },
 };
 
 /// How often a pull is begun again after a broken connection. The engine keeps the layers it has.
@@ -55,21 +60,11 @@ impl fmt::Display for PullError {
         let image = &self.image;
         match &self.kind {
             PullErrorKind::NotFound => write!(f, "image {image} does not exist"),
-            PullErrorKind::LoginNeeded => write!(
-                f,
-                "image {image} does not exist or needs a login; log in with `docker login` and run `docker pull {image}`: an image that Docker has is used as it is"
-            ),
+            PullErrorKind::LoginNeeded => write!(f, "image {image} does not exist or needs a login"),
             PullErrorKind::TooMany(Some(after)) => {
-                write!(
-                    f,
-                    "the registry of {image} allows no more pulls for now; try again in {} s, or use --registry-mirror",
-                    after.as_secs()
-                )
+                write!(f, "the registry of {image} allows no more pulls for now, but again in {} s", after.as_secs())
             }
-            PullErrorKind::TooMany(None) => write!(
-                f,
-                "the registry of {image} allows no more pulls for now; try again later, or use --registry-mirror"
-            ),
+            PullErrorKind::TooMany(None) => write!(f, "the registry of {image} allows no more pulls for now"),
             PullErrorKind::Unreachable(why) => write!(f, "the registry of {image} does not answer: {why}"),
             PullErrorKind::DigestMismatch(seen) => {
                 write!(
@@ -85,7 +80,29 @@ impl fmt::Display for PullError {
     }
 }
 
-impl std::error::Error for PullError {}
+impl Advise for PullError {
+    fn blame(&self) -> Blame {
+        Blame::Step
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        match &self.kind {
+            PullErrorKind::LoginNeeded => {
+                let log_in = format!(
+                    "log in with `docker login` and run `docker pull {}`: an image that Docker has is used as it is",
+                    self.image
+                );
+                vec![Hint::words(log_in)]
+            }
+            PullErrorKind::TooMany(_) => vec![Hint::words("try again later: what has come stays"), Hint::Mirror],
+            PullErrorKind::NotFound | PullErrorKind::Unreachable(_) | PullErrorKind::DigestMismatch(_) => {
+                vec![Hint::Mirror]
+            }
+            PullErrorKind::Broken(_) => vec![Hint::words("try again: the layers that have come stay")],
+            PullErrorKind::Other(_) => Vec::new(),
+        }
+    }
+}
 
 /// The public image, if Docker has it already: by its digest when that is pinned, else by its tag.
 pub(super) async fn present(docker: &Docker, public: &str) -> Result<Option<LocalImage>> {
@@ -110,7 +127,7 @@ pub async fn pull(cx: &StepCx, docker: &Docker, task: &str, public: &str, mirror
     let wanted = Reference::parse(public);
     let at = wanted.at(mirror);
     let image = at.to_pull();
-    let fail = |kind| PullError { image: image.clone(), kind };
+    let fail = |kind| Trouble::from(PullError { image: image.clone(), kind });
     cx.task(task, format!("asking {} for {}", at.registry, at.path), None);
     question(cx, task, &at).await?;
     let mut broken = 0;
@@ -146,7 +163,7 @@ pub async fn pull(cx: &StepCx, docker: &Docker, task: &str, public: &str, mirror
 /// Asks the registry before the engine does. Only the engine's own failure tells that a registry cannot be reached: it
 /// may have a proxy that we know nothing of.
 async fn question(cx: &StepCx, task: &str, at: &Reference) -> Result<()> {
-    let fail = |kind| Err(PullError { image: at.to_pull(), kind }.into());
+    let fail = |kind| Err(Trouble::from(PullError { image: at.to_pull(), kind }).into());
     let mut waited = false;
     loop {
         return match registry::ask(at).await? {
@@ -236,7 +253,7 @@ mod tests {
     fn every_error_says_what_to_do_or_what_happened() {
         let text = |kind| PullError { image: "docker.io/library/x:1".into(), kind }.to_string();
         assert_eq!(text(PullErrorKind::NotFound), "image docker.io/library/x:1 does not exist");
-        assert!(text(PullErrorKind::LoginNeeded).contains("docker login"));
-        assert!(text(PullErrorKind::TooMany(Some(Duration::from_secs(7)))).contains("try again in 7 s"));
+        assert!(text(PullErrorKind::LoginNeeded).contains("needs a login"));
+        assert!(text(PullErrorKind::TooMany(Some(Duration::from_secs(7)))).contains("again in 7 s"));
     }
 }

@@ -10,7 +10,11 @@ use super::{
     Origin, Role,
     catalogue::{Prefer, RoleSource},
 };
-use crate::{host::HostFacts, spec::ImageSource};
+use crate::{
+    host::HostFacts,
+    run::advice::{Advise, Blame, Hint, Trouble},
+    spec::ImageSource,
+};
 
 /// The way to an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -68,20 +72,48 @@ pub struct NoRecipe {
     pub role: Role,
     /// The only way to it.
     pub public: String,
-    /// Pulling was allowed, and no registry answers.
-    pub silent: bool,
+    /// Why it is not pulled.
+    pub pulling: Pulling,
+}
+
+/// Why something is not pulled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pulling {
+    /// Images from packages were asked for.
+    NotAsked,
+    /// No registry answers.
+    Silent,
+    /// It was tried.
+    Failed,
 }
 
 impl fmt::Display for NoRecipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let NoRecipe { role, public, silent } = self;
-        let silent = if *silent { ", and no registry answers" } else { "" };
+        let NoRecipe { role, public, pulling } = self;
+        let silent = if *pulling == Pulling::Silent { ", and no registry answers" } else { "" };
         write!(f, "the image for {} cannot be built from packages: it exists only as {public}{silent}", role.name())?;
         if *role == Role::Percona { f.write_str("; flavour mariadb can be built") } else { Ok(()) }
     }
 }
 
-impl std::error::Error for NoRecipe {}
+impl Advise for NoRecipe {
+    fn blame(&self) -> Blame {
+        match self.pulling {
+            Pulling::NotAsked => Blame::User,
+            Pulling::Silent => Blame::Machine,
+            Pulling::Failed => Blame::Step,
+        }
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        match self.pulling {
+            Pulling::NotAsked => vec![Hint::Images { lab: None, source: ImageSource::Auto }],
+            Pulling::Silent => vec![Hint::Mirror],
+            // What led to it says more.
+            Pulling::Failed => Vec::new(),
+        }
+    }
+}
 
 /// A lab that stands runs a public image that cannot be had now. Another build of the same program may be another
 /// version, which its data may not fit, so it is not put there unasked.
@@ -97,14 +129,22 @@ impl fmt::Display for NotKept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the lab's image for {} came from {}, which is not in Docker, and no registry answers; `--images packages` moves the lab to images from packages",
+            "the lab's image for {} came from {}, which is not in Docker, and no registry answers; it can be moved to images from packages",
             self.role.name(),
             self.public
         )
     }
 }
 
-impl std::error::Error for NotKept {}
+impl Advise for NotKept {
+    fn blame(&self) -> Blame {
+        Blame::Machine
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![Hint::Mirror, Hint::Images { lab: None, source: ImageSource::Packages }]
+    }
+}
 
 /// The decision. What was asked for (`--images packages`, `registry` or a bundle) is done, whatever else there is. With
 /// `auto`, the first of these that applies:
@@ -129,14 +169,14 @@ pub(super) fn choose(role: Role, source: &RoleSource, here: Here, now: Circumsta
         let recipe = recipe.clone();
         choice(if here.built { How::Present(Origin::Packages(recipe)) } else { How::Build(recipe) }, because)
     };
-    let only_there = |silent| Err(NoRecipe { role, public: source.public.clone(), silent }.into());
+    let only_there = |pulling| Err(Trouble::from(NoRecipe { role, public: source.public.clone(), pulling }).into());
     let recipe = match (now.source, &source.recipe) {
         (ImageSource::Bundle(_), _) => return choice(How::Bundle, ASKED),
         (ImageSource::Registry, _) => return registry(ASKED),
         (ImageSource::Packages, Some(recipe)) => return packages(recipe, ASKED),
-        (ImageSource::Packages, None) => return only_there(false),
+        (ImageSource::Packages, None) => return only_there(Pulling::NotAsked),
         (ImageSource::Auto, None) if here.public || now.registry => return registry(&source.because),
-        (ImageSource::Auto, None) => return only_there(true),
+        (ImageSource::Auto, None) => return only_there(Pulling::Silent),
         (ImageSource::Auto, Some(recipe)) => recipe,
     };
     if let Some(why) = unfit(role, now.facts) {
@@ -145,7 +185,7 @@ pub(super) fn choose(role: Role, source: &RoleSource, here: Here, now: Circumsta
     match now.kept.get(&role) {
         Some(Origin::Packages(_)) => return packages(recipe, KEPT),
         Some(Origin::Registry(_)) if here.public || now.registry => return registry(KEPT),
-        Some(Origin::Registry(public)) => return Err(NotKept { role, public: public.clone() }.into()),
+        Some(Origin::Registry(public)) => return Err(Trouble::from(NotKept { role, public: public.clone() }).into()),
         None => {}
     }
     if here.breaks {

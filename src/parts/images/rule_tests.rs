@@ -72,7 +72,7 @@ fn auto_takes_what_is_here_then_the_preferred_way_then_the_other() {
 fn a_lab_that_stands_keeps_the_origin_of_its_images() {
     let (built, public) = (Origin::Packages("older".into()), Origin::Registry("q".into()));
     let lost = "the lab's image for wordpress came from q, which is not in Docker, and no registry answers; \
-                `--images packages` moves the lab to images from packages";
+                it can be moved to images from packages";
     // what the lab has, what Docker has, a registry answers -> the way
     let table = [
         (&built, NOTHING, true, "build"),

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     host::Host,
-    run::StepCx,
+    run::{StepCx, advice::Trouble},
     spec::{Flavour, ImageSource, LabSpec},
 };
 
@@ -62,7 +62,7 @@ impl Gathering<'_> {
         let (replaceable, fatal): (Vec<_>, Vec<_>) =
             broken.into_iter().partition(|it| self.is_replaceable(it, &images));
         if let Some(broken) = fatal.into_iter().next() {
-            return Err(broken.into());
+            return Err(Trouble::from(broken).into());
         }
         if replaceable.is_empty() {
             return Ok((images, false));
@@ -81,7 +81,7 @@ impl Gathering<'_> {
         }
         let (others, _) = self.gather(&ImageSource::Packages, &Kept::new(), &roles).await?;
         if let Some(broken) = self.look(&others).await?.iter().find_map(Checked::broken) {
-            return Err(broken.into());
+            return Err(Trouble::from(broken).into());
         }
         images.0.extend(others.0);
         Ok((images, true))

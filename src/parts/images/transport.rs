@@ -8,7 +8,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt, future::join_all, stream, stream::BoxStream};
 use tokio::sync::mpsc;
 
-use crate::host::docker::{Docker, Exec};
+use crate::{
+    host::docker::{Docker, Exec},
+    run::advice::{Advise, Blame, Hint, Trouble},
+};
 
 /// Pieces that wait for a node at most. Docker sends at most 64 KiB at once, so a node holds half a MiB.
 const WAITING: usize = 8;
@@ -153,7 +156,7 @@ async fn import<E: Engine>(engine: &E, target: &Target, receiver: mpsc::Receiver
     let last: Vec<&str> = said.trim().lines().rev().take(3).collect();
     let last = last.into_iter().rev().collect::<Vec<_>>().join("; ");
     Err(if disk_full(&last) {
-        DiskFull { said: last }.into()
+        Trouble::from(DiskFull { said: last }).into()
     } else {
         anyhow!("`ctr images import` ended with status {}: {last}", ended.code)
     })
@@ -168,15 +171,19 @@ pub struct DiskFull {
 
 impl std::fmt::Display for DiskFull {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "the disk behind Docker is full ({}); make room (`docker system df` shows what uses it) and run the command again",
-            self.said
-        )
+        write!(f, "the disk behind Docker is full ({})", self.said)
     }
 }
 
-impl std::error::Error for DiskFull {}
+impl Advise for DiskFull {
+    fn blame(&self) -> Blame {
+        Blame::Machine
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![Hint::words("make room, and run the command again; `docker system df` shows what uses it")]
+    }
+}
 
 fn disk_full(said: &str) -> bool {
     said.to_lowercase().contains("no space left on device")

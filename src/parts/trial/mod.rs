@@ -22,7 +22,7 @@ use super::images::{
 };
 use crate::{
     host::{Host, docker::Docker},
-    run::{StepCx, Stepped},
+    run::{StepCx, Stepped, advice::Trouble},
 };
 use containers::{Containers, ETCD, Images, MEMBERS};
 use steps::Course;
@@ -108,7 +108,7 @@ pub async fn run(cx: StepCx, host: &Host, role: Role, image: Option<&str>) -> Re
     let etcd = checked.iter().position(|checked| checked.role == Role::Etcd).map(|at| checked.remove(at));
     let (Some(etcd), Some(checked)) = (etcd, checked.pop()) else { bail!("there is no contract for {}", role.name()) };
     if let Some(broken) = etcd.broken() {
-        return Err(broken.into());
+        return Err(Trouble::from(broken).into());
     }
     let thorough = cluster(&cx, host, checked, &etcd).await?;
     let detail = if thorough.holds() { "a cluster of two lived through every step" } else { "it does not hold" };

@@ -81,7 +81,7 @@ impl Thorough {
     /// The report, as Markdown.
     pub fn markdown(&self) -> String {
         let role = self.checked.role.name();
-        let mut text = format!("# `wplab images check {role} --thorough`\n\n**{}**\n\n", self.sum());
+        let mut text = format!("# The thorough check of {role}\n\n**{}**\n\n", self.sum());
         text += &self.facts();
         text += "\n## The contract\n\n| line | what the lab relies on | | seen |\n|---|---|---|---|\n";
         for Seen { line, says, verdict } in &self.checked.report.lines {

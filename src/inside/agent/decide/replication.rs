@@ -59,10 +59,7 @@ fn giving(member: &Seen, reads: std::collections::BTreeSet<String>, why: String,
 /// Nobody is open, and nobody who answers was the writer.
 fn no_writer(view: &View<'_>, reads: std::collections::BTreeSet<String>) -> Decision {
     let waits = |reason: String| Decision::keep(reads.clone(), Outlook::Waits(reason));
-    let refuses = |what: &str| {
-        let reason = format!("{what}; `wplab down` and `wplab up` make a new lab");
-        Decision::keep(reads.clone(), Outlook::Refused(reason))
-    };
+    let refuses = |what: &str| Decision::keep(reads.clone(), Outlook::Refused(what.to_owned()));
     if let Some(silent) = view.members.iter().find(|member| member.status().is_none()) {
         // It may be the writer: nothing is decided without it.
         return waits(silent.trouble());

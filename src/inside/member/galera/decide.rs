@@ -111,9 +111,30 @@ pub enum Decision {
     /// Claim it, and start the cluster.
     Bootstrap,
     /// Not yet, for this reason; it may pass by itself.
-    Wait(String),
+    Wait(Reason),
     /// Not without the operator, for this reason.
-    Refuse(String),
+    Refuse(Reason),
+}
+
+/// Why nothing is started, and from whose data a person may start the cluster all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// In words.
+    pub why: String,
+    /// The members; none where only waiting helps.
+    pub start_from: Vec<String>,
+}
+
+impl Reason {
+    fn or_from(why: String, start_from: &[&str]) -> Reason {
+        Reason { why, start_from: start_from.iter().map(|name| (*name).to_owned()).collect() }
+    }
+}
+
+impl<T: Into<String>> From<T> for Reason {
+    fn from(why: T) -> Reason {
+        Reason::or_from(why.into(), &[])
+    }
 }
 
 impl Position {
@@ -138,14 +159,16 @@ pub fn decide(me: &str, members: &[String], seen: &Snapshot) -> Decision {
         return Decision::Join { peers };
     }
     let Some(own) = seen.members.get(me).map(|s| &s.record).filter(|r| r.phase == Phase::Waiting) else {
-        return Decision::Wait("this member's own record in etcd does not say that it waits".to_owned());
+        return Decision::Wait("this member's own record in etcd does not say that it waits".into());
     };
     if let Some(holder) = &seen.bootstrap {
-        return Decision::Wait(format!("{holder} is starting the cluster"));
+        return Decision::Wait(format!("{holder} is starting the cluster").into());
     }
     match &seen.force {
         Some(chosen) if chosen == me => forced(me, own, members, seen),
-        Some(chosen) => Decision::Wait(format!("the operator chose {chosen}, which has not started the cluster yet")),
+        Some(chosen) => {
+            Decision::Wait(format!("the operator chose {chosen}, which has not started the cluster yet").into())
+        }
         None => elect(me, members, seen),
     }
 }
@@ -155,30 +178,26 @@ fn forced(me: &str, own: &Record, members: &[String], seen: &Snapshot) -> Decisi
     let busy = others(me, seen).filter(|(_, r)| !idle(r.phase));
     let busy: Vec<_> = busy.map(|(name, r)| format!("{name} {}", doing(r.phase))).collect();
     if !busy.is_empty() {
-        return Decision::Wait(format!("chosen by the operator, but {}: it must stop first", busy.join(", ")));
+        return Decision::Wait(format!("chosen by the operator, but {}: it must stop first", busy.join(", ")).into());
     }
+    let rich: Vec<_> = others(me, seen).filter(|(_, r)| r.position.data().is_some()).map(|(name, _)| name).collect();
     if own.position == Position::Unusable {
-        return Decision::Refuse(format!(
-            "{me} was chosen, but its data is an unfinished copy: choose another with `wplab recover --bootstrap MEMBER`"
-        ));
+        let why = format!("{me} was chosen, but its data is an unfinished copy: another has to be chosen");
+        return Decision::Refuse(Reason::or_from(why, &rich));
     }
     if own.position.data().is_some() {
         return Decision::Bootstrap;
     }
     // Starting empty makes the others throw away what they have when they join.
     let silent = silent(members, seen);
-    let rich: Vec<_> = others(me, seen).filter(|(_, r)| r.position.data().is_some()).map(|(name, _)| name).collect();
     if !rich.is_empty() {
-        return Decision::Refuse(format!(
-            "{me} was chosen, but has no data: choose {} with `wplab recover --bootstrap MEMBER`",
-            rich.join(" or ")
-        ));
+        let why = format!("{me} was chosen, but has no data; there is some at {}", rich.join(" and "));
+        return Decision::Refuse(Reason::or_from(why, &rich));
     }
     if !silent.is_empty() {
-        return Decision::Wait(format!(
-            "{me} was chosen, but has no data, and {} may have some and has not reported",
-            silent.join(", ")
-        ));
+        let silent = silent.join(", ");
+        let why = format!("{me} was chosen, but has no data, and {silent} may have some and has not reported");
+        return Decision::Wait(why.into());
     }
     Decision::Bootstrap
 }
@@ -197,10 +216,8 @@ fn elect(me: &str, members: &[String], seen: &Snapshot) -> Decision {
         let missing = missing.join(", ");
         // The operator may go on without what is unknown, not beside a server that runs.
         let open = started_before && records.iter().all(|(_, r)| idle(r.phase));
-        return Decision::Wait(match best.filter(|_| open) {
-            Some(best) => format!("{missing}; to go on without: `wplab recover --bootstrap {best}`"),
-            None => missing,
-        });
+        let best: Vec<&str> = best.filter(|_| open).into_iter().collect();
+        return Decision::Wait(Reason::or_from(missing, &best));
     }
 
     // The clusters that data here belongs to, and the last one that came up; more than one are two histories.
@@ -213,40 +230,43 @@ fn elect(me: &str, members: &[String], seen: &Snapshot) -> Decision {
             Some(format!("{name} {}:{seqno}", uuid.get(..8).unwrap_or(uuid)))
         });
         let each = each.collect::<Vec<_>>().join(", ");
-        return Decision::Refuse(format!(
-            "the data is of different clusters ({each}); choose with `wplab recover --bootstrap MEMBER`"
-        ));
+        let with_data: Vec<&str> =
+            records.iter().filter(|(_, r)| r.position.data().is_some()).map(|(name, _)| *name).collect();
+        let why = format!("the data is of different clusters ({each})");
+        return Decision::Refuse(Reason::or_from(why, &with_data));
     }
     let lost = records
         .iter()
         .filter(|(name, r)| known.contains(name) && r.position.data().is_none() && r.position != Position::Unusable);
     let lost: Vec<_> = lost.map(|(name, _)| *name).collect();
     if !lost.is_empty() {
-        return Decision::Refuse(format!(
-            "{} lost its data, which may have been the newest; to go on without it: `wplab recover --bootstrap {best}`",
-            lost.join(", ")
-        ));
+        let why = format!("{} lost its data, which may have been the newest", lost.join(", "));
+        return Decision::Refuse(Reason::or_from(why, &[best]));
     }
     if best == me {
         Decision::Bootstrap
     } else {
-        Decision::Wait(format!("{best} has the newest data and starts the cluster"))
+        Decision::Wait(format!("{best} has the newest data and starts the cluster").into())
     }
 }
 
 /// Nobody has data.
 fn first_start(me: &str, records: &[(&str, &Record)], known: &BTreeSet<&str>, initialised: bool) -> Decision {
     let Some((first, _)) = records.iter().find(|(_, r)| r.position != Position::Unusable) else {
-        return Decision::Refuse("every member has an unfinished copy, and none has data: restore a backup".to_owned());
+        return Decision::Refuse("every member has an unfinished copy, and none has data: restore a backup".into());
     };
     if initialised || !known.is_empty() {
         let whose = known.iter().copied().collect::<Vec<_>>().join(", ");
         let whose = if whose.is_empty() { "the cluster".to_owned() } else { whose };
-        return Decision::Refuse(format!(
-            "{whose} had data, and nobody has any now; to begin with an empty database: `wplab recover --bootstrap {first}`"
-        ));
+        let why =
+            format!("{whose} had data, and nobody has any now; the cluster can only begin with an empty database");
+        return Decision::Refuse(Reason::or_from(why, &[first]));
     }
-    if *first == me { Decision::Bootstrap } else { Decision::Wait(format!("first start: {first} starts the cluster")) }
+    if *first == me {
+        Decision::Bootstrap
+    } else {
+        Decision::Wait(format!("first start: {first} starts the cluster").into())
+    }
 }
 
 /// The member to start from among those that wait: the highest sequence number, then the last one to stop, then the lowest

@@ -42,11 +42,11 @@ fn starts(seen: &Snapshot) -> Vec<&'static str> {
 }
 
 fn wait(text: &str) -> Decision {
-    Decision::Wait(text.to_owned())
+    Decision::Wait(text.into())
 }
 
-fn refuse(text: &str) -> Decision {
-    Decision::Refuse(text.to_owned())
+fn refuse(text: &str, start_from: &[&str]) -> Decision {
+    Decision::Refuse(Reason::or_from(text.to_owned(), start_from))
 }
 
 #[test]
@@ -186,8 +186,8 @@ fn all_killed_at_once_the_highest_position_starts_then_who_stopped_last_then_the
 #[test]
 fn two_come_back_and_wait_for_the_third() {
     let two = after_an_outage([waiting(at(U, 7)), None, waiting(at(U, 9))]);
-    let text = "db-1 has not reported; to go on without: `wplab recover --bootstrap db-2`";
-    assert_eq!((decide("db-0", &names(), &two), decide("db-2", &names(), &two)), (wait(text), wait(text)));
+    let waits = Decision::Wait(Reason::or_from("db-1 has not reported".to_owned(), &["db-2"]));
+    assert_eq!((decide("db-0", &names(), &two), decide("db-2", &names(), &two)), (waits.clone(), waits));
     let chosen = Snapshot { force: Some("db-2".into()), ..two };
     let told = wait("the operator chose db-2, which has not started the cluster yet");
     assert_eq!((decide("db-0", &names(), &chosen), starts(&chosen)), (told, vec!["db-2"]));
@@ -211,13 +211,12 @@ fn two_of_three_are_killed_and_the_survivor_stops_to_take_part() {
 #[test]
 fn a_volume_lost_in_an_outage_is_the_operators_decision() {
     let lost = after_an_outage([waiting(at(U, 7)), waiting(Position::Empty), waiting(at(U, 9))]);
-    let text =
-        "db-1 lost its data, which may have been the newest; to go on without it: `wplab recover --bootstrap db-2`";
-    assert_eq!(all(&lost), [refuse(text), refuse(text), refuse(text)]);
+    let refused = refuse("db-1 lost its data, which may have been the newest", &["db-2"]);
+    assert_eq!(all(&lost), [refused.clone(), refused.clone(), refused]);
     assert_eq!(starts(&Snapshot { force: Some("db-2".into()), ..lost.clone() }), ["db-2"]);
     let empty = Snapshot { force: Some("db-1".into()), ..lost.clone() };
-    let text = "db-1 was chosen, but has no data: choose db-0 or db-2 with `wplab recover --bootstrap MEMBER`";
-    assert_eq!(decide("db-1", &names(), &empty), refuse(text));
+    let refused = refuse("db-1 was chosen, but has no data; there is some at db-0 and db-2", &["db-0", "db-2"]);
+    assert_eq!(decide("db-1", &names(), &empty), refused);
     // etcd lost everything too: a volume remembers.
     let mut forgotten = Snapshot { initialised: None, known: BTreeSet::new(), ..lost };
     assert_eq!(starts(&forgotten), ["db-2"]);
@@ -230,19 +229,18 @@ fn a_joiner_that_was_cut_off_knows_nothing_that_the_others_do_not() {
     let cut = after_an_outage([waiting(at(U, 9)), waiting(Position::Unusable), waiting(at(U, 7))]);
     assert_eq!(starts(&cut), ["db-0"]);
     let nobody = after_an_outage([waiting(Position::Empty), waiting(Position::Unusable), waiting(Position::Empty)]);
-    let text = "db-0, db-1, db-2 had data, and nobody has any now; to begin with an empty database: `wplab recover --bootstrap db-0`";
-    assert_eq!(decide("db-2", &names(), &nobody), refuse(text));
+    let text = "db-0, db-1, db-2 had data, and nobody has any now; the cluster can only begin with an empty database";
+    assert_eq!(decide("db-2", &names(), &nobody), refuse(text, &["db-0"]));
     assert_eq!(starts(&Snapshot { force: Some("db-0".into()), ..nobody.clone() }), ["db-0"]);
     let unfinished = decide("db-1", &names(), &Snapshot { force: Some("db-1".into()), ..nobody });
-    assert!(matches!(unfinished, Decision::Refuse(text) if text.contains("unfinished copy")));
+    assert!(matches!(unfinished, Decision::Refuse(reason) if reason.why.contains("unfinished copy")));
 }
 
 #[test]
 fn two_histories_are_the_operators_decision() {
     let two = after_an_outage([waiting(at(U, 7)), waiting(at(V, 9)), waiting(at(U, 7))]);
-    let text = "the data is of different clusters (db-0 11111111:7, db-1 22222222:9, db-2 11111111:7); \
-                choose with `wplab recover --bootstrap MEMBER`";
-    assert_eq!(decide("db-0", &names(), &two), refuse(text));
+    let text = "the data is of different clusters (db-0 11111111:7, db-1 22222222:9, db-2 11111111:7)";
+    assert_eq!(decide("db-0", &names(), &two), refuse(text, &["db-0", "db-1", "db-2"]));
     let elsewhere = after_an_outage([waiting(at(V, 7)), waiting(at(V, 9)), waiting(at(V, 7))]);
     assert!(matches!(decide("db-1", &names(), &elsewhere), Decision::Refuse(_)));
 }

@@ -57,11 +57,11 @@ impl Member {
             Decision::Join { peers } => self.join(&seen, peers, position).await,
             Decision::Bootstrap => self.bootstrap(&seen, position).await,
             Decision::Wait(reason) => {
-                self.board.enter(State::Waiting, &reason);
+                self.board.undecided(State::Waiting, &reason.why, &reason.start_from);
                 Ok(())
             }
             Decision::Refuse(reason) => {
-                self.board.enter(State::Stuck, &reason);
+                self.board.undecided(State::Stuck, &reason.why, &reason.start_from);
                 Ok(())
             }
         }
