@@ -13,9 +13,10 @@ use crate::spec::{ImageSource, LabName, load::SpecError};
 pub enum Blame {
     /// Whoever asked: for what does not exist, cannot be, or belongs to somebody else.
     User,
-    /// Whoever looks after this machine: something is missing or full, or went away.
+    /// Whoever looks after this machine: something is missing without which nothing begins.
     Machine,
-    /// Nobody in particular: a step failed or took too long.
+    /// Nobody in particular: a step failed or took too long. Also where the machine is why (a full disk, an engine that went
+    /// away): what is there by then is kept, and diagnostics are saved.
     Step,
 }
 

@@ -116,7 +116,7 @@ impl fmt::Display for EngineGone {
 
 impl Advise for EngineGone {
     fn blame(&self) -> Blame {
-        Blame::Machine
+        Blame::Step
     }
 
     fn hints(&self) -> Vec<Hint> {

@@ -238,7 +238,7 @@ impl fmt::Display for KindFailed {
 impl Advise for KindFailed {
     fn blame(&self) -> Blame {
         match self.means {
-            Some(Meaning::DiskFull | Meaning::Inotify | Meaning::Unprivileged | Meaning::NoEngine) => Blame::Machine,
+            Some(Meaning::Inotify | Meaning::Unprivileged) => Blame::Machine,
             _ => Blame::Step,
         }
     }

@@ -177,7 +177,7 @@ impl std::fmt::Display for DiskFull {
 
 impl Advise for DiskFull {
     fn blame(&self) -> Blame {
-        Blame::Machine
+        Blame::Step
     }
 
     fn hints(&self) -> Vec<Hint> {
