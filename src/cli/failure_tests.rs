@@ -260,7 +260,7 @@ fn of_another_lab_a_hint_is_spelled_by_its_name() {
 
 #[test]
 fn whoever_can_do_something_decides_however_deep_it_lies() {
-    let gone = || Trouble::from(NoEngine { host: "unix:///x".into(), why: "no answer".into() });
+    let gone = || Trouble::from(Gone("kind"));
     let kind = Trouble::from(KindFailed { lab: demo(), means: None }).because(through_a_step(gone()));
     let told = tell(&through_a_step(kind), &up());
     assert_eq!((told.ending, told.error), (Ending::Missing, gone().to_string()));
