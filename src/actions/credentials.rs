@@ -67,10 +67,10 @@ mod tests {
             values(&[("root-password", "two"), ("wordpress-password", "three"), ("replication-password", "four")]);
         let found = from_secrets(&LabName::default(), "http://127.0.0.1:8080", site.clone(), database)
             .unwrap_or_else(|_| panic!("complete"));
-        let told = serde_json::to_value(&found).expect("JSON");
-        assert_eq!(told["login-url"], "http://127.0.0.1:8080/wp-login.php");
-        assert_eq!((&told["admin-password"], &told["database-root-password"]), (&"one".into(), &"two".into()));
-        assert_eq!(told.as_object().expect("an object").len(), 5);
+        let json = serde_json::to_value(&found).expect("JSON");
+        assert_eq!(json["login-url"], "http://127.0.0.1:8080/wp-login.php");
+        assert_eq!((&json["admin-password"], &json["database-root-password"]), (&"one".into(), &"two".into()));
+        assert_eq!(json.as_object().expect("an object").len(), 5);
         let error = from_secrets(&LabName::default(), "", site, None).err().expect("incomplete").to_string();
         assert!(error.contains("no root-password in Secret db-credentials") && !error.contains("one"), "{error}");
     }

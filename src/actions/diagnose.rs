@@ -51,16 +51,16 @@ pub async fn save(docker: &Docker, lab: &LabName, folder: Option<PathBuf>) -> Re
         ("versions.txt", "cat /kind/version; containerd --version; uname -a; df -h /var; free -m"),
         ("images.txt", "ctr -n k8s.io images ls"),
     ];
-    let stories = join_all(nodes.iter().flat_map(|node| asked.iter().map(move |ask| (node, ask))).map(
+    let journals = join_all(nodes.iter().flat_map(|node| asked.iter().map(move |ask| (node, ask))).map(
         |(node, (file, command))| async move {
             let shell = ["sh", "-c", command];
-            let told = answered(docker.exec(&node.name, &shell)).await;
-            (format!("{}-{file}", node.name), told.map(|exec| exec.stdout + &exec.stderr))
+            let answer = answered(docker.exec(&node.name, &shell)).await;
+            (format!("{}-{file}", node.name), answer.map(|exec| exec.stdout + &exec.stderr))
         },
     ))
     .await;
-    for (file, told) in stories {
-        match told {
+    for (file, answer) in journals {
+        match answer {
             Ok(text) => write(&file, &text)?,
             Err(error) => missing.push(format!("{file}: {error:#}")),
         }
@@ -74,8 +74,8 @@ pub async fn save(docker: &Docker, lab: &LabName, folder: Option<PathBuf>) -> Re
         Ok(cluster) => {
             match answered(database::members(&cluster)).await {
                 Ok(members) => {
-                    let told = serde_json::to_string_pretty(&members).context("the members do not become JSON")?;
-                    write("members.json", &told)?;
+                    let json = serde_json::to_string_pretty(&members).context("the members do not become JSON")?;
+                    write("members.json", &json)?;
                     // What waits for a person explains what else is broken.
                     cause = cause.or_else(|| members.iter().find_map(Member::undecided));
                 }

@@ -44,12 +44,12 @@ pub struct LogOptions {
 ///
 /// # Errors
 /// [`crate::actions::standing::NoSuchLab`], no such part or pod, or the cluster does not answer.
-pub async fn logs(lab: &LabName, options: &LogOptions, mut told: impl FnMut(&str) + Send) -> Result<()> {
+pub async fn logs(lab: &LabName, options: &LogOptions, mut on_line: impl FnMut(&str) + Send) -> Result<()> {
     let cluster = standing::open(lab).await?;
     let sources = sources(lab, &pods(&cluster).await?, options.of.as_deref())?;
     let mut params = LogParams { since_seconds: options.since.map(whole_seconds), ..LogParams::default() };
     if options.follow {
-        return follow(&cluster, options, sources, &params, told).await;
+        return follow(&cluster, options, sources, &params, on_line).await;
     }
     for source in &sources {
         if options.previous && source.restarts > 0 {
@@ -57,14 +57,14 @@ pub async fn logs(lab: &LabName, options: &LogOptions, mut told: impl FnMut(&str
             // The kubelet keeps one earlier container, and may have removed it.
             if let Ok(mut lines) = source.open(&cluster, &params).await {
                 while let Ok(Some(line)) = lines.next().await {
-                    told(&line);
+                    on_line(&line);
                 }
             }
             params.previous = false;
         }
         let mut lines = source.open(&cluster, &params).await?;
         while let Some(line) = lines.next().await? {
-            told(&line);
+            on_line(&line);
         }
     }
     Ok(())
@@ -188,7 +188,7 @@ async fn follow(
     options: &LogOptions,
     sources: Vec<Source>,
     params: &LogParams,
-    mut told: impl FnMut(&str) + Send,
+    mut on_line: impl FnMut(&str) + Send,
 ) -> Result<()> {
     let params = LogParams { follow: true, ..params.clone() };
     let (sender, mut lines) = channel(WAITING);
@@ -203,7 +203,7 @@ async fn follow(
         }
         while running.try_join_next().is_some() {}
         tokio::select! {
-            line = lines.recv() => if let Some(line) = line { told(&line) },
+            line = lines.recv() => if let Some(line) = line { on_line(&line) },
             _ = beat.tick() => {
                 // An API server that does not answer for a moment is no reason to stop; neither is a pod that is being replaced.
                 let pods = pods(cluster).await.unwrap_or_default();
@@ -290,10 +290,10 @@ mod tests {
     #[tokio::test]
     async fn every_line_gets_its_pod_and_container_even_one_that_is_no_text() {
         let bytes: &[u8] = b"one\r\n\xff two\nlast";
-        let (mut lines, mut told) = (Lines::new(bytes, "db-0/mysql".into()), Vec::new());
+        let (mut lines, mut heard) = (Lines::new(bytes, "db-0/mysql".into()), Vec::new());
         while let Some(line) = lines.next().await.expect("read") {
-            told.push(line);
+            heard.push(line);
         }
-        assert_eq!(told, ["db-0/mysql: one", "db-0/mysql: \u{fffd} two", "db-0/mysql: last"]);
+        assert_eq!(heard, ["db-0/mysql: one", "db-0/mysql: \u{fffd} two", "db-0/mysql: last"]);
     }
 }

@@ -211,14 +211,14 @@ mod tests {
 
     #[test]
     fn what_is_lost_is_told_before_anything_is_done() {
-        let told = consequence("db-1", &standings([Some(12), Some(10), None])).expect("possible");
+        let sentence = consequence("db-1", &standings([Some(12), Some(10), None])).expect("possible");
         assert_eq!(
-            told,
+            sentence,
             "the cluster starts from db-1, at 10; the 2 changes that db-0 has beyond it are lost; \
              db-2 has not reported: whatever it had beyond 10 is lost"
         );
-        let told = consequence("db-0", &standings([Some(3), Some(3), Some(2)])).expect("possible");
-        assert_eq!(told, "the cluster starts from db-0, at 3; no member is known to have more");
+        let sentence = consequence("db-0", &standings([Some(3), Some(3), Some(2)])).expect("possible");
+        assert_eq!(sentence, "the cluster starts from db-0, at 3; no member is known to have more");
         let mut empty = standings([None; 3]);
         empty.iter_mut().for_each(|standing| standing.position = Some(Position::Empty));
         assert!(consequence("db-2", &empty).expect("possible").ends_with("all that was in it is lost"));

@@ -99,8 +99,8 @@ pub(crate) async fn url(docker: &Docker, lab: &LabName) -> Result<String> {
 }
 
 /// What only a running control plane tells.
-fn answers<T>(lab: &LabName, told: Option<T>) -> Result<T> {
-    Ok(told.ok_or_else(|| Trouble::from(Stopped { lab: lab.clone() }))?)
+fn answers<T>(lab: &LabName, answer: Option<T>) -> Result<T> {
+    Ok(answer.ok_or_else(|| Trouble::from(Stopped { lab: lab.clone() }))?)
 }
 
 /// The cluster of a lab that is there; whether it answers shows with the first request.

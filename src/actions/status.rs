@@ -428,10 +428,10 @@ mod tests {
         ];
         let seen =
             [api_node("lab-control-plane", "True"), api_node("lab-worker", "False"), api_node("lab-worker2", "True")];
-        let told: Vec<_> = nodes(&there, Some(&seen)).into_iter().map(|n| (n.name, n.ready, n.detail)).collect();
+        let rows: Vec<_> = nodes(&there, Some(&seen)).into_iter().map(|n| (n.name, n.ready, n.detail)).collect();
         let row = |name: &str, ready, detail: &str| (name.to_owned(), ready, detail.to_owned());
         assert_eq!(
-            told,
+            rows,
             [
                 row("lab-control-plane", true, "v1.36.3"),
                 row("lab-worker", false, "kubelet is silent"),
@@ -446,11 +446,11 @@ mod tests {
     fn a_member_without_a_pod_is_a_row_too() {
         let there = vec![tests::member("db-1", "writer", source())];
         let all = summaries(&there, 3);
-        let told: Vec<_> = all.iter().map(|m| (m.name.as_str(), m.healthy)).collect();
-        assert_eq!(told, [("db-0", false), ("db-1", true), ("db-2", false)]);
+        let healthy: Vec<_> = all.iter().map(|m| (m.name.as_str(), m.healthy)).collect();
+        assert_eq!(healthy, [("db-0", false), ("db-1", true), ("db-2", false)]);
         let record = Record::Kept(tests::record("db-1"));
-        let told: Vec<_> = wrong(Some(&(there, 3)), Some(&record)).iter().map(Wrong::to_string).collect();
-        assert_eq!(told, ["1 of 3 members exist"]);
+        let sentences: Vec<_> = wrong(Some(&(there, 3)), Some(&record)).iter().map(Wrong::to_string).collect();
+        assert_eq!(sentences, ["1 of 3 members exist"]);
     }
 
     #[test]
@@ -502,9 +502,9 @@ mod tests {
         let lab = LabName::default();
         let report = StatusReport { unknown: unknown.0, ..empty(&lab, "http://127.0.0.1:8080".into()) };
         assert!(!report.healthy());
-        let told = serde_json::to_value(&report).expect("JSON");
+        let json = serde_json::to_value(&report).expect("JSON");
         assert_eq!(
-            told["unknown"],
+            json["unknown"],
             json!([{ "what": "replicas", "why": "cannot read Deployment wordpress: refused" }])
         );
     }

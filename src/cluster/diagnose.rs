@@ -74,7 +74,7 @@ impl Saving<'_> {
         let nodes: Vec<Node> = self.list().await;
         let claims: Vec<PersistentVolumeClaim> = self.list().await;
         self.story.cause = likely_cause(&nodes, &pods, &claims, &events);
-        self.write("events.txt", &told(&events)).await?;
+        self.write("events.txt", &listed(&events)).await?;
         self.versions().await?;
         self.descriptions().await?;
         for pod in &pods {
@@ -231,7 +231,7 @@ fn time_of(event: &Event) -> Option<Timestamp> {
 }
 
 /// The events as lines, oldest first.
-fn told(events: &[Event]) -> String {
+fn listed(events: &[Event]) -> String {
     let mut events: Vec<&Event> = events.iter().collect();
     events.sort_by_key(|event| time_of(event));
     let line = |event: &&Event| {
@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn events_are_told_in_the_order_of_time() {
         let text =
-            told(&[warning("b", "2026-01-01T00:00:09Z", "two\nlines"), warning("a", "2026-01-01T00:00:01Z", "one")]);
+            listed(&[warning("b", "2026-01-01T00:00:09Z", "two\nlines"), warning("a", "2026-01-01T00:00:01Z", "one")]);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].ends_with("-/Pod/a: one") && lines[1].ends_with("-/Pod/b: two lines"), "{text}");
     }

@@ -80,9 +80,9 @@ impl Cluster {
             return Ok(body);
         }
         // The API server's own refusals are Status objects; anything else is the pod's own answer.
-        let told = serde_json::from_str::<Status>(&body).ok().and_then(|status| status.message);
-        let told = told.unwrap_or_else(|| body.lines().next().unwrap_or_default().chars().take(200).collect());
-        bail!("status {status}: {told}")
+        let message = serde_json::from_str::<Status>(&body).ok().and_then(|status| status.message);
+        let message = message.unwrap_or_else(|| body.lines().next().unwrap_or_default().chars().take(200).collect());
+        bail!("status {status}: {message}")
     }
 }
 

@@ -90,10 +90,10 @@ mod tests {
             (kube::Error::TlsRequired, "the request came to nothing: TLS required but no TLS stack selected"),
         ];
         for (error, wanted) in table {
-            let told = Refused(error);
-            assert_eq!(told.to_string(), wanted);
+            let refused = Refused(error);
+            assert_eq!(refused.to_string(), wanted);
             // Nothing below it says it again.
-            assert_eq!(format!("{:#}", anyhow::Error::from(told)), wanted);
+            assert_eq!(format!("{:#}", anyhow::Error::from(refused)), wanted);
         }
     }
 
@@ -114,8 +114,8 @@ mod tests {
         );
         let client = kube::Client::try_from(config).expect("a client");
         let (error, _) = tokio::join!(client.apiserver_version(), async { drop(listener.accept().await) });
-        let told = Refused(error.expect_err("it hung up")).to_string();
-        assert!(told.starts_with("the API server does not answer: "), "{told}");
-        assert!(!told.contains('{') && told.lines().count() == 1 && told.len() < 100, "{told}");
+        let refused = Refused(error.expect_err("it hung up")).to_string();
+        assert!(refused.starts_with("the API server does not answer: "), "{refused}");
+        assert!(!refused.contains('{') && refused.lines().count() == 1 && refused.len() < 100, "{refused}");
     }
 }

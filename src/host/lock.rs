@@ -127,8 +127,8 @@ mod tests {
         let first = LabLock::take_at(&cx, &lab(), home.path()).await.expect("free");
         let (second_lab, other) = (lab(), home.path().to_owned());
         let second = tokio::spawn(async move { LabLock::take_at(&cx, &second_lab, &other).await });
-        let told = format!("{:?}", events.recv().await.expect("an event"));
-        assert!(told.contains("another wplab is working on lab locktest"), "{told}");
+        let event = format!("{:?}", events.recv().await.expect("an event"));
+        assert!(event.contains("another wplab is working on lab locktest"), "{event}");
         drop(first);
         second.await.expect("joined").expect("free now");
     }

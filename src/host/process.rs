@@ -123,7 +123,7 @@ impl Cmd {
     ///
     /// # Errors
     /// The program cannot be started, or [`CommandFailed`].
-    pub async fn watch(self, told: impl FnMut(&str)) -> Result<Output> {
+    pub async fn watch(self, on_line: impl FnMut(&str)) -> Result<Output> {
         let shown = self.to_string();
         let mut command = if self.with_us && can_end_with_us().await {
             let mut bound = Command::new("setpriv");
@@ -137,7 +137,7 @@ impl Cmd {
         let mut child = command.spawn().with_context(|| format!("cannot start `{shown}`"))?;
         let _group = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).map(Group);
         let (out, err) = (child.stdout.take(), child.stderr.take());
-        let (stdout, stderr, status) = tokio::join!(lines(out, |_| {}), lines(err, told), child.wait());
+        let (stdout, stderr, status) = tokio::join!(lines(out, |_| {}), lines(err, on_line), child.wait());
         let output = Output { stdout, stderr };
         let status = status.with_context(|| format!("cannot wait for `{shown}`"))?;
         if status.success() {
@@ -224,14 +224,14 @@ pub(crate) fn tail(text: &str, count: usize) -> String {
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
-async fn lines(stream: Option<impl AsyncRead + Unpin>, mut told: impl FnMut(&str)) -> String {
+async fn lines(stream: Option<impl AsyncRead + Unpin>, mut on_line: impl FnMut(&str)) -> String {
     let mut text = String::new();
     let Some(stream) = stream else { return text };
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
     while matches!(reader.read_until(b'\n', &mut line).await, Ok(n) if n > 0) {
         let shown = String::from_utf8_lossy(&line);
-        told(shown.trim_end());
+        on_line(shown.trim_end());
         text.push_str(&shown);
         line.clear();
     }

@@ -32,7 +32,7 @@ pub fn install(dir: &Path) -> Result<()> {
 ///
 /// # Errors
 /// The operating system refuses.
-pub(crate) fn told_to_stop() -> Result<impl Future<Output = ()>> {
+pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! {

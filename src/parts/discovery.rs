@@ -96,19 +96,19 @@ async fn member(cluster: &Cluster, identity: &Identity, pods: &[Pod], number: us
     let name = format!("{ETCD}-{number}");
     let pod = pods.iter().find(|pod| pod.name_any() == name);
     let node = pod.and_then(|pod| pod.spec.as_ref()?.node_name.clone()).unwrap_or_default();
-    let told =
+    let member =
         |leader, state: String, healthy| EtcdMember { name: name.clone(), node: node.clone(), leader, state, healthy };
-    let Some(pod) = pod else { return told(false, "its pod does not exist".to_owned(), false) };
+    let Some(pod) = pod else { return member(false, "its pod does not exist".to_owned(), false) };
     let status = async {
         let way = Way::to(cluster, identity, number).await?;
         way.etcd.status().await
     };
     match (ready::pod(Some(pod)), status.await) {
         (Look::Ready(()), Ok(status)) => {
-            told(status.leader == Some(status.member), format!("v{}", status.version), true)
+            member(status.leader == Some(status.member), format!("v{}", status.version), true)
         }
-        (Look::NotYet(reason), _) => told(false, reason, false),
-        (_, Err(error)) => told(false, format!("{error:#}"), false),
+        (Look::NotYet(reason), _) => member(false, reason, false),
+        (_, Err(error)) => member(false, format!("{error:#}"), false),
     }
 }
 

@@ -206,7 +206,7 @@ impl StepCx {
     where
         F: Future<Output = Result<Look<T>>>,
     {
-        let told = |reason: &str| self.say(format!("waiting for {what}: {reason}"));
-        wait::until(what, self.run.patience(limit), every, told, look).await
+        let on_reason = |reason: &str| self.say(format!("waiting for {what}: {reason}"));
+        wait::until(what, self.run.patience(limit), every, on_reason, look).await
     }
 }

@@ -34,7 +34,7 @@ impl std::error::Error for TimedOut {}
 
 /// Looks every `every` until the look is ready, an error says that waiting is pointless, or `limit` has passed.
 ///
-/// A look that hangs is cut off at the deadline; `told` hears every new reason for waiting.
+/// A look that hangs is cut off at the deadline; `on_reason` hears every new reason for waiting.
 ///
 /// # Errors
 /// [`TimedOut`] with the last reason, or whatever a look returned.
@@ -42,7 +42,7 @@ pub async fn until<T, F>(
     what: &str,
     limit: Duration,
     every: Duration,
-    mut told: impl FnMut(&str),
+    mut on_reason: impl FnMut(&str),
     mut look: impl FnMut() -> F,
 ) -> anyhow::Result<T>
 where
@@ -56,7 +56,7 @@ where
             Ok(Ok(Look::Ready(value))) => return Ok(value),
             Ok(Ok(Look::NotYet(reason))) => {
                 if reason != last {
-                    told(&reason);
+                    on_reason(&reason);
                     last = reason;
                 }
             }
@@ -80,12 +80,12 @@ mod tests {
     #[tokio::test]
     async fn ready_returns_the_value_and_every_new_reason_is_told() {
         let mut left = 3;
-        let mut told = Vec::new();
+        let mut reasons = Vec::new();
         let got = until(
             "x",
             LIMIT,
             EVERY,
-            |r| told.push(r.to_owned()),
+            |r| reasons.push(r.to_owned()),
             || {
                 left -= 1;
                 let look = if left == 0 { Look::Ready(7) } else { Look::NotYet("still cold".into()) };
@@ -94,7 +94,7 @@ mod tests {
         )
         .await;
         assert_eq!(got.ok(), Some(7));
-        assert_eq!(told, ["still cold"]);
+        assert_eq!(reasons, ["still cold"]);
     }
 
     #[tokio::test]

@@ -106,8 +106,8 @@ mod tests {
                 let deep = path.split('.').rev().fold("[x]".to_owned(), |text, key| format!("{{{key}: {text}}}"));
                 let read = parse("lab.yaml", Path::new(""), &deep, &Overrides::default());
                 let problems = read.expect_err("no field is a list").problems;
-                let told: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();
-                assert_eq!(told, [path.as_str()], "{deep}");
+                let paths: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();
+                assert_eq!(paths, [path.as_str()], "{deep}");
             }
         }
     }

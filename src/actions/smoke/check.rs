@@ -88,9 +88,9 @@ impl<'a> Check<'a> {
     async fn run(&self, cx: &StepCx) -> CheckResult {
         let begin = Instant::now();
         let look = || (self.look)().map(patient);
-        let told = |reason: &str| cx.say(format!("not yet: {} ({reason})", self.sentence));
+        let on_reason = |reason: &str| cx.say(format!("not yet: {} ({reason})", self.sentence));
         let limit = if self.insists { self.deadline } else { cx.run().patience(self.deadline) };
-        let verdict = match wait::until(&self.sentence, limit, EVERY, told, look).await {
+        let verdict = match wait::until(&self.sentence, limit, EVERY, on_reason, look).await {
             Ok(seen) => Verdict::Passed { seen },
             Err(error) => Verdict::Failed { reason: reason(&error), hints: self.hints.clone() },
         };
@@ -279,13 +279,13 @@ mod tests {
         drop(run_);
         let sentences: Vec<_> = results.iter().map(|r| r.sentence.as_str()).collect();
         assert_eq!(sentences, ["slow is there", "fast is there"]);
-        let mut told = Vec::new();
+        let mut ended = Vec::new();
         while let Some(event) = events.recv().await {
             if let Event::Checked(result) = event {
-                told.push(result.sentence);
+                ended.push(result.sentence);
             }
         }
-        assert_eq!(told, ["slow is there", "fast is there"]);
+        assert_eq!(ended, ["slow is there", "fast is there"]);
     }
 
     #[tokio::test]

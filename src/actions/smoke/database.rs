@@ -139,7 +139,7 @@ impl<'a> Rows<'a> {
 
 /// What the members say, when together they are the database that is wanted.
 fn judge(members: &[Member], wanted: usize) -> Result<String> {
-    let writer = health::of_members(members, wanted).map_err(|wrong| anyhow!(told(&wrong)))?;
+    let writer = health::of_members(members, wanted).map_err(|wrong| anyhow!(sentence(&wrong)))?;
     let at = |member: &Member| Some(format!("{} at {}", member.name, member.galera()?.seqno));
     let cluster: Vec<String> = members.iter().filter_map(at).collect();
     if !cluster.is_empty() {
@@ -151,7 +151,7 @@ fn judge(members: &[Member], wanted: usize) -> Result<String> {
     Ok(format!("source {}; {}", writer.name, followers.join(", ")))
 }
 
-fn told(wrong: &[Wrong]) -> String {
+fn sentence(wrong: &[Wrong]) -> String {
     wrong.iter().map(Wrong::to_string).collect::<Vec<_>>().join("; ")
 }
 
@@ -203,13 +203,13 @@ mod tests {
             seen,
             "db-1 since 2026-01-01T00:00:00Z (db-0: does not answer; db-1 is synced); agent agent-x leads"
         );
-        let told = |record, writer| as_written(&record, writer).expect_err("not so").to_string();
-        assert!(told(Record::Kept(record("db-1")), "db-0").starts_with("db-0 is the writer, but"));
+        let sentence = |record, writer| as_written(&record, writer).expect_err("not so").to_string();
+        assert!(sentence(Record::Kept(record("db-1")), "db-0").starts_with("db-0 is the writer, but"));
         let refused = Record::Kept(Roles { refused: "two clusters".into(), ..record("db-1") });
-        assert_eq!(told(refused, "db-1"), "the agent refuses to choose: two clusters");
+        assert_eq!(sentence(refused, "db-1"), "the agent refuses to choose: two clusters");
         let waits = Record::Kept(Roles { waits: "db-2: cloning".into(), ..record("db-1") });
-        assert_eq!(told(waits, "db-1"), "the agent waits: db-2: cloning");
+        assert_eq!(sentence(waits, "db-1"), "the agent waits: db-2: cloning");
         let unkept = Record::Unkept { why: "no agent leads yet".into(), last: Some(record("db-1")) };
-        assert_eq!(told(unkept, "db-1"), "no agent leads yet");
+        assert_eq!(sentence(unkept, "db-1"), "no agent leads yet");
     }
 }

@@ -227,10 +227,12 @@ mod tests {
         let (percona, mariadb) = (Some(Flavour::Percona), Some(Flavour::Mariadb));
         assert!(compare(&replication, None, &replication, None).is_ok());
         assert!(compare(&galera, mariadb, &galera, mariadb).is_ok());
-        let told = |stands, flavour, wanted, chosen| {
+        let refusal = |stands, flavour, wanted, chosen| {
             compare(stands, flavour, wanted, chosen).expect_err("refused").to_string()
         };
-        assert!(told(&replication, None, &galera, mariadb).starts_with("lab wplab has topology replication, and this"));
-        assert!(told(&galera, mariadb, &galera, percona).starts_with("lab wplab has flavour mariadb, and this"));
+        assert!(
+            refusal(&replication, None, &galera, mariadb).starts_with("lab wplab has topology replication, and this")
+        );
+        assert!(refusal(&galera, mariadb, &galera, percona).starts_with("lab wplab has flavour mariadb, and this"));
     }
 }

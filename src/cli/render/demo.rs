@@ -104,7 +104,7 @@ async fn demo() {
     terminal.err = Paint::of(&std::io::stderr(), false);
     let session = Session::new(terminal, None);
     let asker = session.terminal.asker();
-    let told = session
+    let ended = session
         .perform(|run| async move {
             if std::env::var_os("ASK").is_some() {
                 let asked = run.step(StepId::Fix, |cx| async move {
@@ -120,7 +120,7 @@ async fn demo() {
             story(run, Duration::from_millis(100)).await
         })
         .await;
-    let error = told.expect_err("the story ends badly");
+    let error = ended.expect_err("the story ends badly");
     let _ =
         session.terminal.fail(&error, &Asked::Up { wanted: Wanted::default(), lab: wplab::spec::LabName::default() });
 }
@@ -136,15 +136,16 @@ async fn every_event_of_a_whole_run_is_shown_before_the_end() {
     let (run, mut events) = Run::new(None);
     let _ = story(run, FAST).await;
     let mut lines = Lines::new(Paint::off(), Volume::Verbose);
-    let mut told = Vec::new();
+    let mut shown = Vec::new();
     while let Ok(event) = events.try_recv() {
-        told.extend(lines.line(Duration::ZERO, &event));
+        shown.extend(lines.line(Duration::ZERO, &event));
     }
-    assert!(told.iter().all(|line| !line.contains('\x1b')), "{told:?}");
+    assert!(shown.iter().all(|line| !line.contains('\x1b')), "{shown:?}");
     assert!(
-        told.iter()
+        shown
+            .iter()
             .any(|line| line.contains("× what is written at the writer is read at reader 5: db-2 is 12 s behind")),
-        "{told:?}"
+        "{shown:?}"
     );
-    assert!(told.last().is_some_and(|line| line.contains("autoscale  × failed")), "{told:?}");
+    assert!(shown.last().is_some_and(|line| line.contains("autoscale  × failed")), "{shown:?}");
 }

@@ -168,9 +168,9 @@ mod tests {
     #[test]
     fn bytes_are_told_now_and_then_and_a_new_note_at_once() {
         let mut lines = Lines::new(Paint::off(), Volume::Normal);
-        let told: Vec<bool> =
+        let shown: Vec<bool> =
             [0, 1, 5, 9, 10, 11].map(|second| lines.line(at(second), &pulling(1 << second)).is_some()).into();
-        assert_eq!(told, [true, false, false, false, true, false]);
+        assert_eq!(shown, [true, false, false, false, true, false]);
         let verify =
             Event::Progress { step: StepId::Images, task: Some("nfs".into()), note: "verifying".into(), amount: None };
         assert_eq!(lines.line(at(12), &verify).as_deref(), Some("  12.0s images     nfs: verifying"));

@@ -243,15 +243,15 @@ mod tests {
 
     #[test]
     fn the_writer_is_told_with_its_reason_and_who_decided() {
-        let mut told = seen();
-        let text = status(&told, Paint::off());
+        let mut report = seen();
+        let text = status(&report, Paint::off());
         let lines = "\nwriter      db-0 since 2026-01-01T00:00:00Z\n            db-0 is open for writes\n\
                      agent       agent-7d9f8b6c5-x2x4z leads since 2026-01-01T00:00:00Z\n";
         assert!(text.contains(lines), "{text}");
-        if let Some(roles) = &mut told.roles {
+        if let Some(roles) = &mut report.roles {
             roles.refused = "two members are open".into();
         }
-        assert!(status(&told, Paint::off()).contains("needs your decision: two members are open"));
+        assert!(status(&report, Paint::off()).contains("needs your decision: two members are open"));
     }
 
     #[test]
@@ -269,20 +269,20 @@ mod tests {
     fn whatever_is_wrong_with_the_database_is_shown_once_and_makes_the_lab_unhealthy() {
         let healthy = seen();
         assert!(healthy.healthy());
-        let told = |wrong: Wrong| {
+        let shown = |wrong: Wrong| {
             let seen = StatusReport { wrong: vec![wrong], ..healthy.clone() };
             assert!(!seen.healthy() && status(&seen, Paint::off()).starts_with('×'));
             status(&seen, Paint::off())
         };
-        assert!(told(Wrong::Together("2 of 3 members exist".into())).contains("\ndatabase    2 of 3 members exist\n"));
-        assert!(told(Wrong::Unkept("no agent leads yet".into())).contains("\ndatabase    no agent leads yet\n"));
+        assert!(shown(Wrong::Together("2 of 3 members exist".into())).contains("\ndatabase    2 of 3 members exist\n"));
+        assert!(shown(Wrong::Unkept("no agent leads yet".into())).contains("\ndatabase    no agent leads yet\n"));
         let beside = [
             Wrong::Refused("in roles".into()),
             Wrong::Waits("in roles".into()),
             Wrong::Member { name: "db-1".into(), why: "in its row".into() },
         ];
         for wrong in beside {
-            assert!(!told(wrong).contains("database    "));
+            assert!(!shown(wrong).contains("database    "));
         }
     }
 

@@ -130,10 +130,10 @@ impl Docker {
             .labels(&labels.clone().into_iter().collect::<HashMap<String, String>>())
             .build();
         let api = self.long();
-        let mut told = std::pin::pin!(api.build_image(options, None, Some(bollard::body_full(context_tar))));
+        let mut answers = std::pin::pin!(api.build_image(options, None, Some(bollard::body_full(context_tar))));
         let mut last: VecDeque<String> = VecDeque::new();
         let mut rest = String::new();
-        while let Some(info) = told.next().await {
+        while let Some(info) = answers.next().await {
             let said = match info {
                 Ok(BuildInfo { error_detail: Some(error), .. }) => error.message.unwrap_or_default(),
                 Err(Error::DockerStreamError { error }) => error,
@@ -168,9 +168,9 @@ impl Docker {
         // With a tag in `fromImage` and no `tag`, every engine pulls just that one.
         let options = CreateImageOptionsBuilder::new().from_image(reference).build();
         let api = self.long();
-        let mut told = std::pin::pin!(api.create_image(Some(options), None, None));
+        let mut answers = std::pin::pin!(api.create_image(Some(options), None, None));
         let mut layers = Layers::default();
-        while let Some(info) = told.next().await {
+        while let Some(info) = answers.next().await {
             let info = info.map_err(|e| self.failed(&e))?;
             if let Some(now) = layers.hear(info) {
                 progress(now);
@@ -215,8 +215,9 @@ impl Docker {
         let (repo, tag_only) = tag.rsplit_once(':').unwrap_or((tag, "latest"));
         let options =
             CreateImageOptionsBuilder::new().from_src("-").repo(repo).tag(tag_only).changes(changes.to_vec()).build();
-        let told = self.long().create_image(Some(options), Some(bollard::body_try_stream(tar)), None);
-        told.try_for_each(|_| std::future::ready(Ok(())))
+        let answers = self.long().create_image(Some(options), Some(bollard::body_try_stream(tar)), None);
+        answers
+            .try_for_each(|_| std::future::ready(Ok(())))
             .await
             .map_err(|e| self.failed(&e))
             .with_context(|| format!("cannot import {tag}"))
@@ -239,9 +240,9 @@ impl Docker {
         }
         let names: Vec<&str> = references.iter().map(String::as_str).collect();
         let docker = self.clone();
-        let told =
+        let answers =
             api.export_images(&names).map_err(move |e| docker.failed(&e).context("cannot read images from Docker"));
-        told.boxed()
+        answers.boxed()
     }
 
     /// Reads an archive that `save` wrote (`docker load`).
@@ -249,13 +250,13 @@ impl Docker {
     /// # Errors
     /// The archive is broken off or is none.
     pub async fn load(&self, tar: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static) -> Result<()> {
-        let told = self.long().import_image(
+        let answers = self.long().import_image(
             ImportImageOptionsBuilder::new().quiet(true).build(),
             bollard::body_try_stream(tar),
             None,
         );
-        let mut told = std::pin::pin!(told);
-        while let Some(info) = told.next().await {
+        let mut answers = std::pin::pin!(answers);
+        while let Some(info) = answers.next().await {
             let info = info.map_err(|e| self.failed(&e)).context("cannot load images into Docker")?;
             if let Some(error) = info.error_detail {
                 return Err(anyhow!(error.message.unwrap_or_default())).context("cannot load images into Docker");
@@ -315,7 +316,7 @@ impl Layers {
 mod tests {
     use super::*;
 
-    fn told(id: &str, status: &str, current: i64, total: i64) -> CreateImageInfo {
+    fn info(id: &str, status: &str, current: i64, total: i64) -> CreateImageInfo {
         let json =
             serde_json::json!({"id": id, "status": status, "progressDetail": {"current": current, "total": total}});
         serde_json::from_value(json).expect("an info")
@@ -324,15 +325,15 @@ mod tests {
     #[test]
     fn bytes_are_summed_over_layers_and_the_total_appears_when_every_layer_is_known() {
         let mut layers = Layers::default();
-        layers.hear(told("a", "Pulling fs layer", 0, 0));
-        layers.hear(told("b", "Waiting", 0, 0));
-        let now = layers.hear(told("a", "Downloading", 5, 10)).expect("progress");
+        layers.hear(info("a", "Pulling fs layer", 0, 0));
+        layers.hear(info("b", "Waiting", 0, 0));
+        let now = layers.hear(info("a", "Downloading", 5, 10)).expect("progress");
         assert_eq!((now.done, now.total), (5, None));
-        let now = layers.hear(told("b", "Already exists", 0, 0)).expect("progress");
+        let now = layers.hear(info("b", "Already exists", 0, 0)).expect("progress");
         assert_eq!((now.done, now.total), (5, Some(10)));
-        let now = layers.hear(told("a", "Retrying in 5 seconds", 0, 0)).expect("progress");
+        let now = layers.hear(info("a", "Retrying in 5 seconds", 0, 0)).expect("progress");
         assert_eq!(now.note, "the connection broke; Docker is retrying in 5 seconds");
-        let now = layers.hear(told("a", "Download complete", 0, 0)).expect("progress");
+        let now = layers.hear(info("a", "Download complete", 0, 0)).expect("progress");
         assert_eq!((now.done, now.total, now.note.as_str()), (10, Some(10), "unpacking (0 of 2 layers)"));
     }
 }

@@ -103,7 +103,7 @@ mod tests {
 
     const GIB: u64 = 1 << 30;
 
-    fn told(images: ImagesAhead, actions: &[Action], change: impl FnOnce(&mut Observed)) -> String {
+    fn shown(images: ImagesAhead, actions: &[Action], change: impl FnOnce(&mut Observed)) -> String {
         let mut seen = healthy();
         change(&mut seen);
         Outlook::new(&spec(), &seen, actions, images).to_string()
@@ -113,12 +113,12 @@ mod tests {
     fn it_says_what_follows_how_long_it_takes_and_how_much_disk() {
         let images = ImagesAhead { builds: vec!["a".into(), "b".into()], pulls: 0, seconds: 600, disk: 12 * GIB };
         let packages = Action::Packages { names: vec!["docker.io"], optional: vec![] };
-        let text = told(images.clone(), &[packages, Action::StartEngine { systemd: true }], |_| ());
+        let text = shown(images.clone(), &[packages, Action::StartEngine { systemd: true }], |_| ());
         let wanted = "the images of the lab: build 2 from packages, about 10 min\n\
                       disk: about 26.5 GiB where Docker keeps its data, 200.0 GiB are free\n\
                       time until the lab runs: about 14 min on 4 cores";
         assert_eq!(text, wanted);
-        let text = told(ImagesAhead { pulls: 3, ..images }, &[], |seen| seen.disk = None);
+        let text = shown(ImagesAhead { pulls: 3, ..images }, &[], |seen| seen.disk = None);
         assert!(text.starts_with("the images of the lab: pull 3, build 2 from packages, about 10 min\n"), "{text}");
         assert!(text.contains("keeps its data\n") && text.ends_with("on 4 cores, and what the pulls take"), "{text}");
     }
@@ -126,6 +126,6 @@ mod tests {
     #[test]
     fn a_machine_that_has_them_is_told_so() {
         let none = ImagesAhead { disk: 4 * GIB, ..ImagesAhead::default() };
-        assert!(told(none, &[], |_| ()).starts_with("the images of the lab: all here\ndisk: about 18.5 GiB"));
+        assert!(shown(none, &[], |_| ()).starts_with("the images of the lab: all here\ndisk: about 18.5 GiB"));
     }
 }

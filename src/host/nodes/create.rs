@@ -80,14 +80,14 @@ async fn run_kind(cx: &StepCx, host: &Host, lab: &LabName, lock: &LabLock, image
         .stdin(lock.share()?)
         .ends_with_us();
     let mut last = String::from("it has not said anything");
-    let told = |line: &str| {
+    let on_line = |line: &str| {
         if let Some(note) = note(line) {
             cx.say(note.clone());
             last = note;
         }
     };
     let limit = cx.run().patience(CREATE_LIMIT);
-    let created = tokio::time::timeout(limit, command.watch(told)).await;
+    let created = tokio::time::timeout(limit, command.watch(on_line)).await;
     created.map_err(|_| TimedOut {
         what: "kind to make the nodes".into(),
         after: limit,

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     /// A supervisor that sends these pieces, and then stays silent or closes the connection.
-    async fn told(pieces: Vec<&'static str>, silent: bool) -> (Vec<String>, String) {
+    async fn hear(pieces: Vec<&'static str>, silent: bool) -> (Vec<String>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let task = tokio::spawn(async move {
@@ -114,14 +114,14 @@ mod tests {
     #[tokio::test]
     async fn every_line_is_heard_however_it_is_cut_and_a_closed_connection_is_an_end() {
         let pieces = vec!["{\"name\":\"a\",\"state\":\"starting\"}\n{\"name\":", "\"b\",\"state\":\"synced\"}\n"];
-        let (heard, ended) = told(pieces, false).await;
+        let (heard, ended) = hear(pieces, false).await;
         assert_eq!(heard, ["a", "b"]);
         assert!(!ended.is_empty());
     }
 
     #[tokio::test]
     async fn silence_is_an_end_too() {
-        let (heard, ended) = told(vec!["{\"name\":\"a\",\"state\":\"starting\"}\n"], true).await;
+        let (heard, ended) = hear(vec!["{\"name\":\"a\",\"state\":\"starting\"}\n"], true).await;
         assert_eq!(heard, ["a"]);
         assert!(ended.starts_with("nothing came over the connection"), "{ended}");
     }

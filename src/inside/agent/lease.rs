@@ -85,7 +85,7 @@ pub(super) struct Keeper {
     me: String,
     sight: Option<Sight>,
     held: Option<Held>,
-    told: watch::Sender<Option<Leadership>>,
+    current: watch::Sender<Option<Leadership>>,
 }
 
 struct Held {
@@ -96,12 +96,12 @@ struct Held {
 impl Keeper {
     /// For the agent with this pod name.
     pub(super) fn new(api: Api<Lease>, me: &str) -> Keeper {
-        Keeper { api, me: me.to_owned(), sight: None, held: None, told: watch::Sender::new(None) }
+        Keeper { api, me: me.to_owned(), sight: None, held: None, current: watch::Sender::new(None) }
     }
 
     /// Tells of this agent's leadership, and of its end.
     pub(super) fn subscribe(&self) -> watch::Receiver<Option<Leadership>> {
-        self.told.subscribe()
+        self.current.subscribe()
     }
 
     /// Works until `stop`, and then gives the lease back; the caller has stopped acting by then.
@@ -120,9 +120,9 @@ impl Keeper {
             if self.held.as_ref().is_some_and(|held| held.leadership.renewed.elapsed() >= DURATION) {
                 self.lose("it could not be renewed in time");
             }
-            self.told.send_replace(self.held.as_ref().map(|held| held.leadership.clone()));
+            self.current.send_replace(self.held.as_ref().map(|held| held.leadership.clone()));
         }
-        self.told.send_replace(None);
+        self.current.send_replace(None);
         if let Err(error) = self.release().await {
             log::warn("the lease could not be given back", &[("why", format!("{error:#}").into())]);
         }

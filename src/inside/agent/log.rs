@@ -37,8 +37,8 @@ mod tests {
     fn a_line_is_one_json_object() {
         let line = line(Timestamp::UNIX_EPOCH, "info", "leads\nnow", &[("term", 3.into())]);
         assert!(!line.contains('\n'));
-        let told: Value = serde_json::from_str(&line).expect("JSON");
-        assert_eq!(told["time"], "1970-01-01T00:00:00Z");
-        assert_eq!((&told["message"], &told["term"]), (&Value::from("leads\nnow"), &Value::from(3)));
+        let parsed: Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(parsed["time"], "1970-01-01T00:00:00Z");
+        assert_eq!((&parsed["message"], &parsed["term"]), (&Value::from("leads\nnow"), &Value::from(3)));
     }
 }

@@ -78,8 +78,8 @@ mod tests {
         let status = MemberStatus { galera, server, ..MemberStatus::default() };
         let members =
             vec![member("db-0", Some("writer"), Answer::Says(Box::new(status))), member("db-1", None, Answer::Silent)];
-        let told = text(&Figures { term: Some(4), members, role_changes: 2, turn: Duration::from_millis(5) });
-        let lines: Vec<&str> = told.lines().filter(|line| !line.starts_with('#')).collect();
+        let page = text(&Figures { term: Some(4), members, role_changes: 2, turn: Duration::from_millis(5) });
+        let lines: Vec<&str> = page.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(
             lines,
             [
@@ -94,7 +94,7 @@ mod tests {
                 "wplab_member_lag_seconds{member=\"db-0\"} 3",
             ]
         );
-        assert_eq!(told.matches("# TYPE ").count(), 8, "{told}");
+        assert_eq!(page.matches("# TYPE ").count(), 8, "{page}");
         assert!(!text(&Figures::default()).contains("wplab_agent_term"), "who does not lead has no term");
     }
 }

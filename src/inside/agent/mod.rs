@@ -41,7 +41,7 @@ use self::{
 use super::{
     http::{self, Body},
     member::CONTAINER,
-    told_to_stop,
+    stop_signal,
 };
 use crate::{
     cluster::Cluster,
@@ -70,14 +70,14 @@ pub async fn main() -> Result<()> {
     let members = var("MEMBERS")?.parse().context("MEMBERS is not a number")?;
     let topology = Topology::new(&var("WPLAB_TOPOLOGY")?).map_err(anyhow::Error::msg)?;
     let lab = LabName::new(&var("WPLAB_LAB")?).map_err(anyhow::Error::msg)?;
-    let told = told_to_stop()?;
+    let asked_to_stop = stop_signal()?;
     let mut config = Config::incluster().context("cannot tell where the API server is")?;
     config.connect_timeout = Some(Duration::from_secs(3));
     let cluster = Cluster { client: Client::try_from(config).context("cannot use the pod's own account")?, lab };
 
     let (observed, pulse) = (Observations::new(), Pulse::default());
-    let (of_pulse, of_sky) = (pulse.clone(), observed.clone());
-    http::serve(HTTP_PORT, move |request| answer(&of_pulse, of_sky.snapshot().is_some(), request)).await?;
+    let (of_pulse, of_answers) = (pulse.clone(), observed.clone());
+    http::serve(HTTP_PORT, move |request| answer(&of_pulse, of_answers.snapshot().is_some(), request)).await?;
     tokio::spawn(observe::watch(cluster.api(), observed.clone()));
     let keeper = Keeper::new(cluster.api(), &me);
     let leadership = keeper.subscribe();
@@ -91,7 +91,7 @@ pub async fn main() -> Result<()> {
     let mut agent = Agent::new(me, topology, members, cluster, actor, pulse);
     tokio::select! {
         () = agent.live(leadership) => {}
-        () = told => {}
+        () = asked_to_stop => {}
     }
     // Only now, when nothing more is done, may somebody else lead.
     let _ = stop.send(());

@@ -69,12 +69,12 @@ pub(super) async fn exports() -> Result<Judgement> {
 /// What a log says that ended badly. Of D-Bus, Kerberos and rpcbind, which nothing here has, it always complains.
 fn last_words(log: &[String]) -> String {
     let bad = [":CONFIG :CRIT", ":EXPORT :CRIT", ":FSAL :CRIT", ":FATAL"];
-    let told = |line: &String| {
+    let sentence = |line: &String| {
         // `TIME : epoch N : HOST : PROGRAM-PID[THREAD] FUNCTION :ROOM :LEVEL :TEXT`
         line.split_once("] ").map_or(line.as_str(), |(_, rest)| rest).to_owned()
     };
-    let worst: Vec<String> = log.iter().filter(|line| bad.iter().any(|b| line.contains(b))).map(told).collect();
-    let words = if worst.is_empty() { log.iter().map(told).collect() } else { worst };
+    let worst: Vec<String> = log.iter().filter(|line| bad.iter().any(|b| line.contains(b))).map(sentence).collect();
+    let words = if worst.is_empty() { log.iter().map(sentence).collect() } else { worst };
     words[words.len().saturating_sub(3)..].join("; ")
 }
 

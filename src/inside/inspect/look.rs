@@ -136,11 +136,11 @@ fn version(said: &str, proven: &str, least: Option<&str>) -> Result<Judgement> {
         ensure!(found >= least, "{found} is older than {least}");
     }
     let series = Version::find(proven).map(|Version(major, minor, _)| (major, minor));
-    let told = found.to_string();
+    let version = found.to_string();
     if series == Some((found.0, found.1)) {
-        return Ok(Judgement::Holds(told));
+        return Ok(Judgement::Holds(version));
     }
-    Ok(Judgement::Differs(format!("{told}, and the lab was seen running on {proven}")))
+    Ok(Judgement::Differs(format!("{version}, and the lab was seen running on {proven}")))
 }
 
 fn release(proven: &str) -> Result<Judgement> {

@@ -55,7 +55,7 @@ pub(crate) fn record(writer: &str) -> Roles {
     }
 }
 
-fn told(wrong: Vec<Wrong>) -> Vec<String> {
+fn sentences(wrong: Vec<Wrong>) -> Vec<String> {
     wrong.iter().map(Wrong::to_string).collect()
 }
 
@@ -113,13 +113,13 @@ fn records() -> Vec<(Record, Option<&'static str>)> {
 #[test]
 fn everything_that_is_wrong_with_either_half_is_told_and_nothing_else() {
     for (members, of_members) in pairs() {
-        assert_eq!(super::of_members(&members, 2).err().map(told).unwrap_or_default(), of_members, "{members:?}");
+        assert_eq!(super::of_members(&members, 2).err().map(sentences).unwrap_or_default(), of_members, "{members:?}");
         for (record, of_record) in records() {
             let seen = health(&members, 2, &record);
             let wanted: Vec<&str> = of_record.into_iter().chain(of_members.iter().copied()).collect();
             match seen {
                 Ok(writer) => assert!(wanted.is_empty() && writer == "db-0", "{members:?} {record:?}"),
-                Err(wrong) => assert_eq!(told(wrong), wanted, "{members:?} {record:?}"),
+                Err(wrong) => assert_eq!(sentences(wrong), wanted, "{members:?} {record:?}"),
             }
         }
     }
@@ -129,7 +129,7 @@ fn everything_that_is_wrong_with_either_half_is_told_and_nothing_else() {
 fn what_is_written_down_must_be_what_the_labels_say() {
     let members = [member("db-0", "writer", source()), member("db-1", "reader", replica(Some(0)))];
     let wrong = health(&members, 2, &Record::Kept(record("db-1"))).expect_err("another one");
-    assert_eq!(told(wrong), [r#"db-0 is the writer, but the agent has written down "db-1""#]);
+    assert_eq!(sentences(wrong), [r#"db-0 is the writer, but the agent has written down "db-1""#]);
     assert!(health(&members, 2, &Record::Kept(record(""))).is_err(), "nobody has been written down");
     assert_eq!(of_roles(&Record::Kept(record("db-0")), "db-0"), Ok(&record("db-0")));
     assert!(matches!(of_roles(&Record::Kept(record("db-0")), "db-1"), Err(Wrong::Unwritten { .. })));
@@ -146,7 +146,7 @@ fn a_galera_cluster_is_one_and_consists_of_all_members() {
     let (one, two) = (synced("db-0", "writer", 2, "u"), synced("db-1", "reader", 2, "u"));
     let seen = |other: Member| {
         let members = [one.clone(), other];
-        super::of_members(&members, 2).map(|writer| writer.name.clone()).map_err(|wrong| told(wrong).join("; "))
+        super::of_members(&members, 2).map(|writer| writer.name.clone()).map_err(|wrong| sentences(wrong).join("; "))
     };
     let wrong = |text: &str| Err(text.to_owned());
     assert_eq!(seen(two.clone()), Ok("db-0".into()));

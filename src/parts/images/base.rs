@@ -25,7 +25,7 @@ pub(super) async fn ensure(
     base: &Base,
     tag: &str,
     mirror: Option<&str>,
-    told: impl Fn(String),
+    on_note: impl Fn(String),
 ) -> Result<()> {
     if registry::answers(mirror).await {
         match pull::pull(cx, docker, name, &base.public, mirror).await {
@@ -33,7 +33,7 @@ pub(super) async fn ensure(
             Err(why) => cx.warn(format!("cannot pull {}, so it is made from packages: {why:#}", base.public)),
         }
     }
-    bootstrap(docker, name, base, tag, told)
+    bootstrap(docker, name, base, tag, on_note)
         .await
         .with_context(|| format!("cannot make a base of Debian {} from packages", base.suite))
 }
@@ -61,7 +61,7 @@ impl Advise for NoBase {
     }
 }
 
-async fn bootstrap(docker: &Docker, name: &str, base: &Base, tag: &str, told: impl Fn(String)) -> Result<()> {
+async fn bootstrap(docker: &Docker, name: &str, base: &Base, tag: &str, on_note: impl Fn(String)) -> Result<()> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let file = folder.path().join("root.tar");
     let mut command = Cmd::new("mmdebstrap").args(["--variant=minbase", "--format=tar"]);
@@ -76,7 +76,7 @@ async fn bootstrap(docker: &Docker, name: &str, base: &Base, tag: &str, told: im
     let mut throttle = Throttle::default();
     let line = |line: &str| {
         if throttle.due() {
-            told(line.trim_start_matches("I: ").to_owned());
+            on_note(line.trim_start_matches("I: ").to_owned());
         }
     };
     if let Err(error) = command.watch(line).await {
@@ -88,7 +88,7 @@ async fn bootstrap(docker: &Docker, name: &str, base: &Base, tag: &str, told: im
         }
         return Err(error);
     }
-    told("importing".to_owned());
+    on_note("importing".to_owned());
     let labels: Vec<String> = labels_of(name).into_iter().map(|(k, v)| format!("LABEL {k}={v}")).collect();
     docker.import_rootfs(stream::of_file(&file).await?, tag, &labels).await
 }

@@ -103,13 +103,13 @@ struct Builds<'a> {
 /// How fast this machine is, and what the builds under way have said last.
 struct Pace {
     slower: f64,
-    told: bool,
+    warned: bool,
     notes: BTreeMap<String, String>,
 }
 
 impl Default for Pace {
     fn default() -> Pace {
-        Pace { slower: 1.0, told: false, notes: BTreeMap::new() }
+        Pace { slower: 1.0, warned: false, notes: BTreeMap::new() }
     }
 }
 
@@ -162,8 +162,8 @@ impl Builds<'_> {
         pace.notes.remove(name);
         let Some(slower) = self.plan.slower(name, self.began.elapsed().as_secs_f64()) else { return name };
         pace.slower = slower;
-        let sentence = schedule::told(slower, self.plan.seconds()).filter(|_| !pace.told);
-        pace.told |= sentence.is_some();
+        let sentence = schedule::slowness(slower, self.plan.seconds()).filter(|_| !pace.warned);
+        pace.warned |= sentence.is_some();
         let notes = pace.notes.clone();
         drop(pace);
         if let Some(sentence) = sentence {

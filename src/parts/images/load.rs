@@ -117,7 +117,7 @@ async fn stream_to<E: Engine>(
     let references: Vec<String> = missing.iter().map(|(reference, _)| reference.clone()).collect();
     let total: u64 = missing.iter().map(|(_, size)| size).sum();
     let throttles: Mutex<BTreeMap<String, Throttle>> = Mutex::default();
-    let told = |node: &str, done: u64, whole: bool| {
+    let on_bytes = |node: &str, done: u64, whole: bool| {
         if whole {
             return cx.task(node, "unpacking", Some(Amount::Bytes { done: total, total: Some(total) }));
         }
@@ -127,7 +127,7 @@ async fn stream_to<E: Engine>(
             cx.task(node, "loading", Some(Amount::Bytes { done: done.min(total), total: Some(total) }));
         }
     };
-    transport::stream(engine, &references, targets, told).await
+    transport::stream(engine, &references, targets, on_bytes).await
 }
 
 /// Waits until a node's containerd answers. A container of the lab that has stopped is started, once.

@@ -7,7 +7,7 @@ pub(crate) fn able() -> HostFacts {
     HostFacts { cgroup_version: 2, kernel_nfs: true, sys_resource: true, cpus: 2, ..HostFacts::default() }
 }
 
-fn told(choice: Result<Choice>) -> String {
+fn shown(choice: Result<Choice>) -> String {
     match choice.map(|choice| choice.how) {
         Ok(How::Present(Origin::Packages(_))) => "has built".to_owned(),
         Ok(How::Present(Origin::Registry(_))) => "has public".to_owned(),
@@ -64,7 +64,7 @@ fn auto_takes_what_is_here_then_the_preferred_way_then_the_other() {
         let now = Circumstances { source: &ImageSource::Auto, facts: &facts, registry: answers, kept: &kept };
         let choice = choose(Role::Nfs, &source(prefer), here, now);
         assert_eq!(choice.as_ref().ok().map(|c| c.because.as_str()), Some(because), "{prefer:?} {here:?} {answers}");
-        assert_eq!(told(choice), wanted, "{prefer:?} {here:?} {answers}");
+        assert_eq!(shown(choice), wanted, "{prefer:?} {here:?} {answers}");
     }
 }
 
@@ -92,7 +92,7 @@ fn a_lab_that_stands_keeps_the_origin_of_its_images() {
         let kept = Kept::from([(Role::Wordpress, origin.clone()), (Role::Tool, Origin::Packages("tool".into()))]);
         for prefer in [Prefer::Packages, Prefer::Registry] {
             let now = Circumstances { source: &ImageSource::Auto, facts: &facts, registry, kept: &kept };
-            let way = |role, now| told(choose(role, &source(prefer), here, now));
+            let way = |role, now| shown(choose(role, &source(prefer), here, now));
             assert_eq!(way(Role::Wordpress, now), wanted, "{origin} {here:?} {registry} {prefer:?}");
             assert!(!may_change_sides(Role::Wordpress, now) && may_change_sides(Role::Nfs, now));
             // Of another role nothing is kept.
@@ -115,7 +115,7 @@ fn the_public_node_image_is_taken_only_where_it_can_run() {
         let now = Circumstances { source, facts: &facts, registry: true, kept: &kept };
         let choice = choose(Role::Node, &self::source(Prefer::Registry), here, now);
         let because = choice.as_ref().map(|c| c.because.clone()).unwrap_or_default();
-        (told(choice), because)
+        (shown(choice), because)
     };
     let auto = &ImageSource::Auto;
     assert_eq!(node(able(), auto, NOTHING).0, "pull");
@@ -138,7 +138,7 @@ fn what_was_asked_for_is_done() {
     let (facts, kept) = (HostFacts::default(), Kept::new());
     let way = |wanted, here, registry| {
         let now = Circumstances { source: wanted, facts: &facts, registry, kept: &kept };
-        told(choose(Role::Nfs, &source(Prefer::Registry), here, now))
+        shown(choose(Role::Nfs, &source(Prefer::Registry), here, now))
     };
     assert_eq!(way(&ImageSource::Packages, PUBLIC, true), "build");
     assert_eq!(way(&ImageSource::Registry, BUILT, false), "pull");
@@ -151,7 +151,7 @@ fn what_exists_only_at_a_registry_is_never_built() {
     let only = RoleSource { recipe: None, ..source(Prefer::Registry) };
     let percona = |wanted, here, registry| {
         let now = Circumstances { source: wanted, facts: &facts, registry, kept: &kept };
-        told(choose(Role::Percona, &only, here, now))
+        shown(choose(Role::Percona, &only, here, now))
     };
     assert_eq!(percona(&ImageSource::Auto, PUBLIC, false), "has public");
     assert_eq!(percona(&ImageSource::Auto, NOTHING, true), "pull");

@@ -144,7 +144,7 @@ pub(super) fn plan(catalogue: &Catalogue, missing: &[String], cores: usize) -> P
 
 /// A machine's pace in words, where it differs from the table's enough to be told; `all` is what the table says of
 /// everything, in seconds.
-pub(super) fn told(slower: f64, all: u64) -> Option<String> {
+pub(super) fn slowness(slower: f64, all: u64) -> Option<String> {
     let minutes = whole(seconds(all) * slower).div_ceil(60);
     (slower >= 1.5).then(|| {
         format!("this machine is about {slower:.1} times slower than the table of builds: about {minutes} min in all")
@@ -233,9 +233,9 @@ tools: {}
         assert_eq!(plan.slower("nothing", 60.0), None);
         assert_eq!(plan.slower("debian", 2.0), None, "a base that was pulled says nothing");
         assert_eq!(
-            told(3.0, 480).as_deref(),
+            slowness(3.0, 480).as_deref(),
             Some("this machine is about 3.0 times slower than the table of builds: about 24 min in all")
         );
-        assert_eq!(told(1.2, 480), None);
+        assert_eq!(slowness(1.2, 480), None);
     }
 }

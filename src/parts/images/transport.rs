@@ -72,13 +72,13 @@ pub(super) struct Target {
     pub(super) snapshotter: String,
 }
 
-/// Streams the images into every target at once; what came of it, by node, in order. `told` hears how many bytes a node
+/// Streams the images into every target at once; what came of it, by node, in order. `on_bytes` hears how many bytes a node
 /// has taken, and whether that is all. One node's failure does not keep the archive from the others.
 pub(super) async fn stream<E: Engine>(
     engine: &E,
     references: &[String],
     targets: &[Target],
-    told: impl Fn(&str, u64, bool) + Send + Sync,
+    on_bytes: impl Fn(&str, u64, bool) + Send + Sync,
 ) -> Vec<(String, Result<()>)> {
     let (mut senders, receivers): (Vec<_>, Vec<_>) =
         targets.iter().map(|_| mpsc::channel::<Bytes>(WAITING)).map(|(s, r)| (Some(s), r)).unzip();
@@ -105,7 +105,7 @@ pub(super) async fn stream<E: Engine>(
             for (n, (sender, target)) in senders.iter_mut().zip(targets).enumerate() {
                 let Some(open) = sender else { continue };
                 match tokio::time::timeout(STALLED, open.send(piece.clone())).await {
-                    Ok(Ok(())) => told(&target.node, sent, false),
+                    Ok(Ok(())) => on_bytes(&target.node, sent, false),
                     // Its import has ended early and says itself why.
                     Ok(Err(_)) => *sender = None,
                     Err(_) => {
@@ -121,7 +121,7 @@ pub(super) async fn stream<E: Engine>(
         // What is left is the nodes' own work.
         for (sender, target) in senders.drain(..).zip(targets) {
             if sender.is_some() {
-                told(&target.node, sent, true);
+                on_bytes(&target.node, sent, true);
             }
         }
     };

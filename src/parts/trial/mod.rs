@@ -145,19 +145,19 @@ async fn live(cx: &StepCx, docker: &Docker, images: &Images, thorough: &mut Thor
     cx.say("making the containers of a cluster of two");
     let containers = Containers::make(docker, images).await?;
     let course = Course { cx, containers: &containers };
-    let mut told = Told { cx, steps: &mut thorough.steps, broken: false };
-    told.step("etcd", "etcd answers under TLS, to a client with a certificate", course.etcd()).await;
-    told.step("begin", "one member is elected and begins the cluster", course.begins()).await;
-    told.step("join", "the other one joins by a whole copy", course.joins()).await;
-    told.step(
+    let mut life = Life { cx, steps: &mut thorough.steps, broken: false };
+    life.step("etcd", "etcd answers under TLS, to a client with a certificate", course.etcd()).await;
+    life.step("begin", "one member is elected and begins the cluster", course.begins()).await;
+    life.step("join", "the other one joins by a whole copy", course.joins()).await;
+    life.step(
         "encrypted",
         "members speak to each other under TLS, and no client without it is served",
         course.encrypted(),
     )
     .await;
-    told.step("row", "a row written at one member is read at the other, under TLS", course.row()).await;
-    told.step("rejoin", "a member that was stopped comes back by single changes", course.rejoins()).await;
-    told.step("stop", "both members end well when they are told to", course.stops()).await;
+    life.step("row", "a row written at one member is read at the other, under TLS", course.row()).await;
+    life.step("rejoin", "a member that was stopped comes back by single changes", course.rejoins()).await;
+    life.step("stop", "both members end well when they are told to", course.stops()).await;
     if thorough.broken().is_some() {
         for name in [ETCD, MEMBERS[0], MEMBERS[1]] {
             let log = containers.log(name).await.unwrap_or_else(|error| format!("{error:#}"));
@@ -170,13 +170,13 @@ async fn live(cx: &StepCx, docker: &Docker, images: &Images, thorough: &mut Thor
 }
 
 /// Where the steps are told while they happen.
-struct Told<'a> {
+struct Life<'a> {
     cx: &'a StepCx,
     steps: &'a mut Vec<Step>,
     broken: bool,
 }
 
-impl Told<'_> {
+impl Life<'_> {
     /// One step; after one that did not hold the others are not tried.
     async fn step(&mut self, name: &'static str, says: &'static str, step: impl Future<Output = Result<Vec<String>>>) {
         if self.broken {

@@ -122,8 +122,8 @@ impl Course<'_> {
         let log = self.containers.log(second).await?;
         let since = log.get(so_far..).unwrap_or_default();
         if before.born != after.born {
-            let told = traces::copy(since).join("; ");
-            bail!("{second} came back by a whole copy: its main data file is another one; {told}");
+            let copied = traces::copy(since).join("; ");
+            bail!("{second} came back by a whole copy: its main data file is another one; {copied}");
         }
         let mut seen = vec![
             format!("rows {} written at {first} while {second} was away, read at {second}", list(MEANWHILE)),
@@ -215,8 +215,8 @@ fn list(rows: &[u32]) -> String {
 
 /// When a server ended by itself, if that is what the status tells: the supervisor says so, and goes on.
 fn fell(status: &MemberStatus) -> Option<u64> {
-    let told = status.state == State::Starting && status.note.contains("ended by itself");
-    (told && status.galera.is_none()).then_some(status.since)
+    let fell = status.state == State::Starting && status.note.contains("ended by itself");
+    (fell && status.galera.is_none()).then_some(status.since)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail, ensure};
 use reqwest::{Certificate, Client, Url};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use wire::{Done, Found, Granted, Kept, Message, Told, below, encode, put};
+use wire::{Done, Found, Granted, Kept, Message, StatusAnswer, below, encode, put};
 
 use crate::wire::net::{Names, innermost};
 
@@ -245,12 +245,12 @@ impl Etcd {
     /// # Errors
     /// It does not answer.
     pub async fn status(&self) -> Result<Status> {
-        let told: Told = self.ask_at(&self.endpoints[0], "maintenance/status", &json!({})).await?;
+        let status: StatusAnswer = self.ask_at(&self.endpoints[0], "maintenance/status", &json!({})).await?;
         Ok(Status {
-            member: told.header.member_id,
-            leader: Some(told.leader).filter(|&id| id != 0),
-            version: told.version,
-            size: told.db_size,
+            member: status.header.member_id,
+            leader: Some(status.leader).filter(|&id| id != 0),
+            version: status.version,
+            size: status.db_size,
         })
     }
 
@@ -286,8 +286,8 @@ impl Etcd {
         let status = response.status();
         let text = response.text().await.map_err(|e| anyhow::anyhow!("{host}: {}", reason(&e)))?;
         if !status.is_success() {
-            let told: Option<Message> = serde_json::from_str(&text).ok();
-            let reason = told.map(|told| told.message).filter(|message| !message.is_empty());
+            let message: Option<Message> = serde_json::from_str(&text).ok();
+            let reason = message.map(|message| message.message).filter(|message| !message.is_empty());
             let reason = reason.unwrap_or_else(|| format!("HTTP status {status}"));
             return Err(BadStatus { host, method: method.to_owned(), reason, status: status.as_u16() }.into());
         }

@@ -106,7 +106,7 @@ pub(super) struct Raw {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Told {
+pub(super) struct StatusAnswer {
     pub(super) header: Header,
     #[serde(default)]
     pub(super) version: String,

@@ -279,8 +279,8 @@ fn best<'a>(records: &[(&'a str, &Record)]) -> Option<&'a str> {
 
 /// Whoever has, or is said to have had, data.
 fn had_data(seen: &Snapshot) -> Vec<&str> {
-    let told = seen.members.values().flat_map(|s| &s.record.known);
-    seen.known.iter().chain(told).map(String::as_str).collect()
+    let theirs = seen.members.values().flat_map(|s| &s.record.known);
+    seen.known.iter().chain(theirs).map(String::as_str).collect()
 }
 
 fn silent<'a>(members: &'a [String], seen: &Snapshot) -> Vec<&'a str> {

@@ -189,8 +189,8 @@ fn two_come_back_and_wait_for_the_third() {
     let waits = Decision::Wait(Reason::or_from("db-1 has not reported".to_owned(), &["db-2"]));
     assert_eq!((decide("db-0", &names(), &two), decide("db-2", &names(), &two)), (waits.clone(), waits));
     let chosen = Snapshot { force: Some("db-2".into()), ..two };
-    let told = wait("the operator chose db-2, which has not started the cluster yet");
-    assert_eq!((decide("db-0", &names(), &chosen), starts(&chosen)), (told, vec!["db-2"]));
+    let waits = wait("the operator chose db-2, which has not started the cluster yet");
+    assert_eq!((decide("db-0", &names(), &chosen), starts(&chosen)), (waits, vec!["db-2"]));
 }
 
 #[test]

@@ -26,9 +26,9 @@ pub(super) async fn run(config: &Config) -> Result<()> {
             bail!("{} is open for writes; there can be only one", status.name);
         }
     }
-    let told = |_: &str| {};
+    let on_reason = |_: &str| {};
     let every = Duration::from_millis(500);
-    let mut session = wait::until("the server to answer", PATIENCE, every, told, || async {
+    let mut session = wait::until("the server to answer", PATIENCE, every, on_reason, || async {
         Ok(local::connect().await.map_or_else(|error| Look::NotYet(format!("{error:#}")), Look::Ready))
     })
     .await?;

@@ -24,7 +24,7 @@ use crate::{
             status::{Board, ServerFacts, State},
             turns::{EVERY, Turns, pause},
         },
-        told_to_stop,
+        stop_signal,
     },
     wire::sql::{Session, error_code},
 };
@@ -43,12 +43,12 @@ const NO_SESSION: &str = "there is no connection to the server";
 /// The pod cannot do its work at all: the port is taken, there is no mysqld, the operating system refuses.
 pub(super) async fn run(config: Config) -> Result<()> {
     let board = Board::new(&config.name);
-    let (told, turns) = (told_to_stop()?, Turns::begin()?);
+    let (stop, turns) = (stop_signal()?, Turns::begin()?);
     let mut member = Member::new(config, board.clone())?;
     http::serve(HTTP_PORT, board).await?;
     let ended = tokio::select! {
         ended = member.live(turns) => ended,
-        () = told => Ok(()),
+        () = stop => Ok(()),
     };
     member.stop().await?;
     ended

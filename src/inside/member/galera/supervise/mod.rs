@@ -25,7 +25,7 @@ use crate::{
             status::{Board, GaleraFacts, State},
             turns::{Turns, pause},
         },
-        told_to_stop,
+        stop_signal,
     },
     wire::sql::Session,
 };
@@ -44,13 +44,13 @@ pub(super) async fn run(config: Config) -> Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     ensure!(std::env::split_paths(&path).any(|dir| dir.join(program).is_file()), "this image has no {program}");
     let board = Board::new(&config.name);
-    let (told, turns) = (told_to_stop()?, Turns::begin()?);
+    let (stop, turns) = (stop_signal()?, Turns::begin()?);
     http::serve(config.status_port, board.clone()).await?;
     let reporter = Reporter::start(config.registry()?);
     let mut member = Member::new(config, board, reporter);
     tokio::select! {
         () = member.live(turns) => {}
-        () = told => {}
+        () = stop => {}
     }
     member.stop().await
 }

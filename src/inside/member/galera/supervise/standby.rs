@@ -174,8 +174,8 @@ impl Member {
 
     /// Who has had data must not depend on etcd's memory, nor on whether this member's next hour goes well.
     fn remember_known(&self, seen: &Snapshot) -> Result<()> {
-        let told = seen.members.values().flat_map(|found| &found.record.known);
-        self.volume.remember(seen.known.iter().chain(told).cloned())
+        let theirs = seen.members.values().flat_map(|found| &found.record.known);
+        self.volume.remember(seen.known.iter().chain(theirs).cloned())
     }
 
     fn start(&mut self, position: &Position, how: How) -> Result<()> {
