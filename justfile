@@ -17,6 +17,10 @@ test:
 test-lab:
     .ci/run test-lab
 
+# the same with everything repeated that CI does less often
+drills:
+    DRILLS=1 .ci/run test-lab
+
 # formatting, lints, documentation
 lint:
     .ci/run formatting clippy documentation

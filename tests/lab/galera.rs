@@ -1,5 +1,5 @@
 //! Topology `galera` on a real lab: up, every loss that it must survive while somebody writes and an imp harms the agents,
-//! the loss that a person must decide about, five cold starts, down.
+//! the loss that a person must decide about, cold starts, down.
 
 use std::{
     collections::BTreeSet,
@@ -39,12 +39,17 @@ fn a_galera_lab_survives_every_loss_but_one_which_a_person_decides() {
     losses(&lab);
     a_person_decides(&lab);
     lab.run(&["smoke", lab.name()]).assert_code(0);
-    for round in 1..=5 {
+    for round in 1..=cold_starts() {
         cold_start(&lab, round);
     }
 
     lab.run(&["down", lab.name()]).assert_code(0);
     assert_eq!(Engine::snapshot(), before, "down leaves the engine as it was");
+}
+
+/// Two show that one leaves nothing behind that the next one trips over; `just drills` makes five.
+fn cold_starts() -> u32 {
+    if std::env::var_os("DRILLS").is_some() { 5 } else { 2 }
 }
 
 fn as_promised(lab: &Lab) {
