@@ -2,6 +2,8 @@
 //! other in a circle, each outside world has one door, and each folder says who belongs there. [`rules`] breaks each
 //! of them once, to show that it would be seen.
 
+#[path = "support/commands.rs"]
+mod commands;
 #[path = "support/sources.rs"]
 mod sources;
 
@@ -11,6 +13,7 @@ use std::{
     path::Path,
 };
 
+use commands::COMMANDS;
 use sources::{Source, code, house, module, named};
 
 /// Floors, top first. A file uses lower floors and its own room; rooms of one floor do not know each other.
@@ -137,26 +140,7 @@ fn strangers(house: &[Source]) -> Vec<String> {
     wrong
 }
 
-/// Our commands and our flags, as the command line alone spells them.
-const COMMANDS: &[&str] = &[
-    "up",
-    "down",
-    "list",
-    "status",
-    "smoke",
-    "url",
-    "credentials",
-    "kubeconfig",
-    "logs",
-    "doctor",
-    "plan",
-    "render",
-    "images",
-    "recover",
-    "diagnose",
-    "completions",
-    "--",
-];
+/// Our flags, as the command line alone spells them.
 const FLAGS: &[&str] = &[
     "--bootstrap",
     "--destroy-on-failure",
@@ -210,7 +194,7 @@ fn advice_in_prose(house: &[Source]) -> Vec<String> {
         for text in literals(code) {
             let ours = text.match_indices("wplab ").any(|(at, _)| {
                 let rest = &text[at + "wplab ".len()..];
-                COMMANDS.iter().any(|command| {
+                COMMANDS.iter().chain(&["--"]).any(|command| {
                     rest.strip_prefix(command).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
                 })
             });

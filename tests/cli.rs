@@ -1,5 +1,7 @@
 //! The executable as a user meets it: help, wrong usage, wrong lab files. Nothing here needs Docker.
 
+#[path = "support/commands.rs"]
+mod commands;
 mod support;
 
 use std::{
@@ -9,6 +11,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use commands::COMMANDS;
 use support::golden;
 
 fn wplab(args: &[&str], folder: &Path) -> Command {
@@ -53,31 +56,18 @@ fn help_is_data_and_has_examples() {
 
 #[test]
 fn every_command_explains_itself() {
-    let commands = [
-        "up",
-        "down",
-        "list",
-        "status",
-        "smoke",
-        "url",
-        "credentials",
-        "kubeconfig",
-        "logs",
-        "doctor",
-        "plan",
-        "render",
-        "images",
-        "diagnose",
-        "completions",
-        "install",
-        "member",
-    ];
-    for command in commands {
+    for command in COMMANDS.into_iter().chain(["install", "member"]) {
         let output = run(&[command, "--help"]);
         assert_eq!(output.status.code(), Some(0), "{command}");
         assert!(stdout(&output).contains("Usage: wplab"), "{command}");
     }
     let top = stdout(&run(&["--help"]));
+    let listed = top.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    // A line that goes on from the one before is indented further.
+    let names = listed.filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')));
+    let listed: Vec<&str> = names.filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(listed[..COMMANDS.len()], COMMANDS, "tests/support/commands.rs");
+    assert!(listed[COMMANDS.len()..].iter().all(|other| *other == "help"), "{listed:?}");
     assert!(
         !top.contains("runc-shim") && !top.contains("\n  member") && !top.contains("\n  install"),
         "what runs inside a cluster is hidden"

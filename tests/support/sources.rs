@@ -1,6 +1,6 @@
 //! The project's sources as a test of its architecture reads them: without comments and unit tests, and which paths they name.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, sync::LazyLock};
 
 /// A source: its path below `src`, and its code without comments, texts of comments, and unit tests.
 pub(crate) type Source = (String, String);
@@ -11,7 +11,13 @@ pub(crate) fn is_test(path: &str) -> bool {
     name.ends_with("_tests.rs") || name == "testing.rs" || name == "demo.rs"
 }
 
+/// The whole house, read once.
 pub(crate) fn house() -> Vec<Source> {
+    static HOUSE: LazyLock<Vec<Source>> = LazyLock::new(read);
+    HOUSE.clone()
+}
+
+fn read() -> Vec<Source> {
     fn walk(folder: &Path, found: &mut Vec<Source>) {
         for entry in fs::read_dir(folder).expect("src can be read").flatten() {
             let path = entry.path();

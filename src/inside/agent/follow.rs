@@ -13,14 +13,15 @@ use tokio::{
 };
 
 use super::{decide::Answer, known::Observations, log};
-use crate::inside::member::{HTTP_PORT, status::MemberStatus};
+use crate::inside::{
+    http::MOST_BYTES,
+    member::{HTTP_PORT, status::MemberStatus},
+};
 
 /// How long a connection may be silent, or take to be made.
 const PATIENCE: Duration = Duration::from_millis(2500);
 /// Time between two tries.
 const EVERY: Duration = Duration::from_millis(500);
-/// More than any status has.
-const MOST_BYTES: usize = 1 << 20;
 
 /// Listens to the member of one pod for ever; the caller ends this when the pod is gone.
 pub(super) async fn follow(observed: Observations, name: String, uid: String, address: String) {

@@ -1,0 +1,21 @@
+//! The commands that a person types, as `wplab --help` lists them (`tests/cli.rs` holds the list against it).
+
+/// In the order of the help.
+pub(crate) const COMMANDS: [&str; 16] = [
+    "up",
+    "down",
+    "list",
+    "status",
+    "smoke",
+    "url",
+    "credentials",
+    "kubeconfig",
+    "logs",
+    "doctor",
+    "plan",
+    "render",
+    "images",
+    "recover",
+    "diagnose",
+    "completions",
+];
