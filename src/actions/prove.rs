@@ -8,7 +8,7 @@ use crate::{
         standing,
     },
     cluster::NotComplete,
-    host::{docker::Docker, nodes},
+    host::docker::Docker,
     labels,
     parts::{
         frontend::Site,
@@ -31,8 +31,7 @@ pub async fn prove(run: &Run, lab: &LabName) -> Result<SmokeReport> {
         let images = serde_json::from_str::<ImageSet>(&cluster.record(labels::IMAGES).await?);
         let lacks = || NotComplete { lab: lab.clone(), lacks: "its record of its images cannot be read".to_owned() };
         let images = images.map_err(|error| Trouble::from(lacks()).because(error))?;
-        let nodes = nodes::node_names(lab, spec.cluster.workers);
-        let on_nodes = images::on_nodes(&docker, &nodes, &images);
+        let on_nodes = images::on_workers(&docker, &spec, &images);
         smoke::run(cx, &cluster, &spec, &Site::new(&spec, port), on_nodes).await
     })
     .await

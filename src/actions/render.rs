@@ -58,7 +58,7 @@ pub fn objects(spec: &LabSpec, images: &ImageSet, port: u16) -> Result<Vec<Dynam
     objects.extend(agent::objects(spec, images)?);
     objects.extend(discovery::objects(spec, images)?);
     objects.extend(database::objects(spec, images)?);
-    objects.extend(frontend::objects(spec, images, "db", "wp-content", port)?);
+    objects.extend(frontend::objects(spec, images, port)?);
     objects.extend(autoscale::objects(spec, images)?);
     objects.iter().map(|object| labelled(object, &spec.name)).collect()
 }

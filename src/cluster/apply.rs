@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use anyhow::{Context, Result};
+use futures_util::future::try_join_all;
 use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
@@ -24,16 +25,19 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Cluster {
-    /// Server-side apply of objects in the given order, with the lab's labels added. Returns how many changed, so that a
-    /// step can say "already there".
+    /// Server-side apply of objects with the lab's labels added: side by side, and what makes pods after everything that
+    /// pods need. Returns how many changed, so that a step can say "already there".
     ///
     /// # Errors
     /// The API server refuses an object (the error names it), does not answer for half a minute, or an object of that name
     /// exists without this lab's labels: it is left alone.
     pub async fn apply(&self, objects: &[DynamicObject]) -> Result<usize> {
+        let labelled = objects.iter().map(|object| labelled(object, &self.lab)).collect::<Result<Vec<_>>>()?;
+        let (workloads, first): (Vec<_>, Vec<_>) = labelled.iter().partition(|object| makes_pods(object));
         let mut changed = 0;
-        for object in objects {
-            changed += usize::from(self.apply_one(&labelled(object, &self.lab)?).await?);
+        for wave in [first, workloads] {
+            let applied = try_join_all(wave.into_iter().map(|object| self.apply_one(object))).await?;
+            changed += applied.into_iter().filter(|changed| *changed).count();
         }
         Ok(changed)
     }
@@ -87,6 +91,12 @@ impl Cluster {
             None => Api::all_with(self.client.clone(), &resource),
         })
     }
+}
+
+/// Whether a controller makes pods for an object; without their account it would wait before it tries again.
+fn makes_pods(object: &DynamicObject) -> bool {
+    let kind = object.types.as_ref().map_or("", |types| types.kind.as_str());
+    ["Deployment", "StatefulSet", "Job", "CronJob"].contains(&kind)
 }
 
 /// An object with the lab's labels on itself, on its pod template and on its volume claim templates. Labels that are there

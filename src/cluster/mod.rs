@@ -3,6 +3,7 @@
 
 pub mod apply;
 pub mod diagnose;
+mod dns;
 pub mod exec;
 pub mod forward;
 pub mod manifests;
@@ -11,6 +12,7 @@ pub mod ready;
 mod refused;
 pub mod rollout;
 pub mod secrets;
+mod watch;
 
 use std::{fmt, fmt::Debug, path::Path, time::Duration};
 
@@ -41,9 +43,6 @@ use crate::{
 };
 
 pub use refused::{Refused, passing};
-
-/// How often a wait looks. Short, because a look is one small request and the lab is on this machine.
-const EVERY: Duration = Duration::from_millis(500);
 
 /// The longest that connecting to the API server may take; a look or an apply tries again.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -77,14 +76,21 @@ impl Cluster {
         let shown = kubeconfig.display();
         let text =
             tokio::fs::read_to_string(kubeconfig).await.with_context(|| format!("cannot read kubeconfig {shown}"))?;
-        let file = Kubeconfig::from_yaml(&text).with_context(|| format!("{shown} is not a kubeconfig"))?;
+        Cluster::from_text(&text, lab).await.with_context(|| format!("cannot use kubeconfig {shown}"))
+    }
+
+    /// [`Cluster::connect`] with a kubeconfig that is no file.
+    ///
+    /// # Errors
+    /// The text is no kubeconfig.
+    pub async fn from_text(kubeconfig: &str, lab: &LabName) -> Result<Cluster> {
+        let file = Kubeconfig::from_yaml(kubeconfig).context("it is not a kubeconfig")?;
         let options = KubeConfigOptions::default();
-        let config = Config::from_custom_kubeconfig(file, &options).await;
-        let mut config = config.with_context(|| format!("cannot use kubeconfig {shown}"))?;
+        let mut config = Config::from_custom_kubeconfig(file, &options).await?;
         // kube takes HTTPS_PROXY from the environment, which is meant for the outside world; the lab is on 127.0.0.1.
         config.proxy_url = None;
         config.connect_timeout = Some(CONNECT_LIMIT);
-        let client = Client::try_from(config).with_context(|| format!("cannot use kubeconfig {shown}"))?;
+        let client = Client::try_from(config)?;
         Ok(Cluster { client, lab: lab.clone() })
     }
 
@@ -208,7 +214,7 @@ impl Cluster {
         ready: impl Fn(Option<&K>) -> Result<Look<()>>,
     ) -> Result<()> {
         let what = format!("{} {name}", K::kind(&()));
-        cx.until(&what, limit, EVERY, || self.look_at(api, name, &ready)).await
+        self.until_changed(cx, &what, limit, (api, name), || self.look_at(api, name, &ready)).await
     }
 
     /// One look at an object; what its pods complain about is part of the reason why it is not ready.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::Pod};
 use kube::{ResourceExt, api::DeleteParams};
 
-use super::{Cluster, EVERY, Refused, passing, ready};
+use super::{Cluster, Refused, passing, ready};
 use crate::run::{StepCx, wait::Look};
 
 /// How long a pod of an old revision may be unready before it counts as stuck; a rolling update passes sooner.
@@ -22,7 +22,7 @@ impl Cluster {
     /// [`crate::run::wait::TimedOut`] with the last reason; the API server refuses.
     pub async fn until_members_ready(&self, cx: &StepCx, name: &str, limit: Duration) -> Result<()> {
         let api = self.api::<StatefulSet>();
-        cx.until(&format!("StatefulSet {name}"), limit, EVERY, || async {
+        self.until_changed(cx, &format!("StatefulSet {name}"), limit, (&api, name), || async {
             let look = self.look_at(&api, name, |set| Ok(ready::stateful_set(set))).await?;
             if matches!(look, Look::NotYet(_)) {
                 self.replace_stuck(name).await?;

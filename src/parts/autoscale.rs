@@ -13,10 +13,7 @@ use k8s_openapi::{
 };
 use kube::{ResourceExt, api::ListParams, core::DynamicObject};
 
-use super::{
-    frontend::Site,
-    images::{ImageSet, Role},
-};
+use super::images::{ImageSet, Role};
 use crate::{
     cluster::{
         Cluster, Refused,
@@ -25,7 +22,7 @@ use crate::{
         ready,
     },
     labels::of_lab,
-    run::{StepCx, Stepped, wait::Look},
+    run::{StepCx, Stepped, gate::Gate},
     spec::LabSpec,
 };
 
@@ -37,9 +34,6 @@ const API: &str = "v1beta1.metrics.k8s.io";
 
 /// How long metrics-server may take to have scraped once and to be reachable.
 const SERVER_LIMIT: Duration = Duration::from_secs(120);
-
-/// How long the first CPU value may take: a scrape, and the autoscaler looks every 15 s.
-const VALUE_LIMIT: Duration = Duration::from_secs(180);
 
 /// Everything that this part puts into the cluster.
 ///
@@ -67,25 +61,36 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
     Ok(objects)
 }
 
-/// Makes sure that the cluster has metrics and that the site's autoscaler has read a CPU value. A metrics API that
-/// somebody else installed is used as it is.
+/// Makes sure that the cluster has metrics and that the site has an autoscaler, which follows once `replicas` is open. Its
+/// first CPU value takes its time, which nobody but the proof has to wait for. A metrics API that somebody else installed is
+/// used as it is.
 ///
 /// # Errors
-/// The API server refuses an object, or there is no CPU value in time.
+/// The API server refuses an object, or metrics-server does not answer in time.
 pub async fn ensure(
     cx: StepCx,
     cluster: &Cluster,
     spec: &LabSpec,
     images: &ImageSet,
-    _site: &Site,
+    replicas: &Gate<()>,
 ) -> Result<Stepped<()>> {
     let kind_is = |object: &DynamicObject, kind: &str| object.types.as_ref().is_some_and(|t| t.kind == kind);
     let (hpa, rest): (Vec<_>, Vec<_>) =
         objects(spec, images)?.into_iter().partition(|o| kind_is(o, "HorizontalPodAutoscaler"));
     let (api, server): (Vec<_>, Vec<_>) = rest.into_iter().partition(|o| kind_is(o, "APIService"));
 
-    // The autoscaler first: it takes its time, and its first look may as well fail while metrics-server starts.
-    let mut changed = cluster.apply(&hpa).await?;
+    let follow = async {
+        replicas.wait().await;
+        cluster.apply(&hpa).await
+    };
+    let (changed, measured) = tokio::try_join!(follow, measure(&cx, cluster, &server, &api))?;
+    let detail = format!("{} to {} replicas at {} %", spec.autoscale.min, spec.autoscale.max, spec.autoscale.cpu);
+    Ok(Stepped::changed(changed + measured > 0, (), detail))
+}
+
+/// Metrics of this cluster, ours or its own; returns how many objects changed.
+async fn measure(cx: &StepCx, cluster: &Cluster, server: &[DynamicObject], api: &[DynamicObject]) -> Result<usize> {
+    let mut changed = 0;
     let apis = cluster.all::<APIService>();
     let existing = apis.get_opt(API).await.map_err(Refused).with_context(|| format!("cannot read APIService {API}"))?;
     let foreign = existing
@@ -94,24 +99,16 @@ pub async fn ensure(
         cx.say("the cluster's own metrics are used");
     } else {
         cx.say("metrics-server");
-        changed += cluster.apply(&server).await?;
+        changed += cluster.apply(server).await?;
         cluster
-            .until_ready(&cx, &cluster.api_in::<Deployment>(SYSTEM), "metrics-server", SERVER_LIMIT, ready::deployment)
+            .until_ready(cx, &cluster.api_in::<Deployment>(SYSTEM), "metrics-server", SERVER_LIMIT, ready::deployment)
             .await?;
-        until_endpoints(&cx, cluster).await?;
-        changed += cluster.apply(&api).await?;
+        until_endpoints(cx, cluster).await?;
+        changed += cluster.apply(api).await?;
     }
-    cluster.until_ready(&cx, &apis, API, SERVER_LIMIT, ready::api_service).await?;
+    cluster.until_ready(cx, &apis, API, SERVER_LIMIT, ready::api_service).await?;
 
-    let hpas = cluster.api::<HorizontalPodAutoscaler>();
-    cluster.until_ready(&cx, &hpas, "wordpress", VALUE_LIMIT, ready::autoscaler).await?;
-    let hpa = hpas.get("wordpress").await.map_err(Refused).context("cannot read the autoscaler")?;
-    let value = match ready::cpu_value(Some(&hpa)) {
-        Look::Ready(percent) => format!("CPU at {percent} % of the request"),
-        Look::NotYet(reason) => reason,
-    };
-    let bounds = format!("{} to {} replicas at {} %", spec.autoscale.min, spec.autoscale.max, spec.autoscale.cpu);
-    Ok(Stepped::changed(changed > 0, (), format!("{bounds}, {value}")))
+    Ok(changed)
 }
 
 /// Asked before its Service has an endpoint, the API server may keep a connection to whoever answered instead.

@@ -20,9 +20,9 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{
-    database::Database,
+    database::WRITE_HOST,
     images::{ImageSet, Role},
-    storage::Storage,
+    storage::CLAIM,
 };
 use crate::{
     cluster::{
@@ -33,7 +33,7 @@ use crate::{
         secrets::password,
     },
     labels::Component,
-    run::{StepCx, Stepped, wait::Look},
+    run::{StepCx, Stepped, gate::Gate, wait::Look},
     spec::LabSpec,
 };
 
@@ -58,8 +58,8 @@ pub const CREDENTIALS: [&str; 10] = [
     "NONCE_SALT",
 ];
 
-/// How long the installation may take, tries and the wait for the database included.
-const INSTALL_LIMIT: Duration = Duration::from_secs(300);
+/// How long the installation may take, tries and the wait for the database included, which has ten minutes for itself.
+const INSTALL_LIMIT: Duration = Duration::from_secs(900);
 
 /// How long the replicas may take, one new replica at a time.
 const ROLLOUT_LIMIT: Duration = Duration::from_secs(300);
@@ -85,13 +85,7 @@ impl Site {
 ///
 /// # Errors
 /// `images` lacks one; a manifest and this code do not fit (which the tests rule out).
-pub fn objects(
-    spec: &LabSpec,
-    images: &ImageSet,
-    write_host: &str,
-    claim: &str,
-    port: u16,
-) -> Result<Vec<DynamicObject>> {
+pub fn objects(spec: &LabSpec, images: &ImageSet, port: u16) -> Result<Vec<DynamicObject>> {
     let site = Site::new(spec, port);
     let image = images.reference(Role::Wordpress)?;
     let mut objects = part("frontend")?;
@@ -111,11 +105,11 @@ pub fn objects(
         let pod = pod_of(template)?;
         for volume in pod.volumes.iter_mut().flatten() {
             if let Some(source) = &mut volume.persistent_volume_claim {
-                source.claim_name = claim.to_owned();
+                source.claim_name = CLAIM.to_owned();
             }
         }
         set_image(pod, name, image)?;
-        set_env(pod, name, &[("WPLAB_DB_HOST", write_host), ("WPLAB_SITE_URL", &site.url)])
+        set_env(pod, name, &[("WPLAB_DB_HOST", WRITE_HOST), ("WPLAB_SITE_URL", &site.url)])
     };
     edit(&mut objects, "wordpress", |deployment: &mut Deployment| {
         let template = &mut deployment.spec.as_mut().context("it has no spec")?.template;
@@ -136,7 +130,8 @@ pub fn objects(
     Ok(objects)
 }
 
-/// Makes sure that WordPress is installed and every replica is ready.
+/// Makes sure that WordPress is installed and every replica is ready. What pods mount from the database has to exist;
+/// whether it answers they wait for themselves. `replicas` opens when their number is set, from where the autoscaler goes on.
 ///
 /// # Errors
 /// The API server refuses an object, the installation fails, or a replica is not ready in time.
@@ -145,20 +140,20 @@ pub async fn ensure(
     cluster: &Cluster,
     spec: &LabSpec,
     images: &ImageSet,
-    database: &Database,
-    storage: &Storage,
     port: u16,
+    replicas: &Gate<()>,
 ) -> Result<Stepped<Site>> {
     cx.say("credentials and configuration");
     let mut changed =
         usize::from(cluster.ensure_secret("wordpress-credentials", Component::Frontend, credentials).await?);
-    let objects = objects(spec, images, &database.write_host, &storage.claim, port)?;
+    let objects = objects(spec, images, port)?;
     let job = objects.iter().find(|o| name_of(o).starts_with("Job/")).map(ResourceExt::name_any);
     let job = job.context("the manifests have no Job")?;
     clear_jobs(&cx, cluster, &job).await?;
     // Replicas may start beside the installation: they are not ready before it is done.
     changed += cluster.apply(&objects).await?;
     changed += usize::from(begin_replicas(cluster, spec.wordpress.replicas).await?);
+    replicas.open(());
 
     let jobs = cluster.api::<Job>();
     let installed = cluster.until(&cx, &jobs, &job, INSTALL_LIMIT, ready::job).await;
@@ -253,7 +248,7 @@ mod tests {
     fn made(port: u16, title: &str) -> Vec<DynamicObject> {
         let mut spec = testing::spec();
         spec.wordpress.title = title.to_owned();
-        objects(&spec, &testing::images(), "db", "wp-content", port).expect("objects")
+        objects(&spec, &testing::images(), port).expect("objects")
     }
 
     fn find<'a>(objects: &'a [DynamicObject], name: &str) -> &'a DynamicObject {

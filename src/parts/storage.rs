@@ -14,7 +14,6 @@ use kube::{
     api::{Patch, PatchParams},
     core::DynamicObject,
 };
-use serde::Serialize;
 use serde_json::json;
 
 use super::images::{ImageSet, Role};
@@ -32,23 +31,14 @@ use crate::{
 /// Stands for the address of Service `nfs` where no cluster is there to give it (`wplab render`).
 pub const SERVER_PLACEHOLDER: &str = "cluster-ip-of-service-nfs";
 
-/// The volume and the claim.
-const NAME: &str = "wp-content";
+/// The volume, and the ReadWriteMany claim that every replica mounts.
+pub const CLAIM: &str = "wp-content";
 
 /// How long the server may take to export, from an image that is on its node; a volume is made first.
 const SERVER_LIMIT: Duration = Duration::from_secs(180);
 
 /// How long the claim may take to find its volume.
 const CLAIM_LIMIT: Duration = Duration::from_secs(60);
-
-/// What the next parts need to know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Storage {
-    /// The ReadWriteMany claim.
-    pub claim: String,
-    /// The address of the NFS server, which stays the same when the server restarts.
-    pub server: String,
-}
 
 /// Everything that this part puts into the cluster. `server` is the address of Service `nfs`.
 ///
@@ -70,13 +60,13 @@ pub fn objects(spec: &LabSpec, images: &ImageSet, server: &str) -> Result<Vec<Dy
         }
         Ok(())
     })?;
-    edit(&mut objects, NAME, |volume: &mut PersistentVolume| {
+    edit(&mut objects, CLAIM, |volume: &mut PersistentVolume| {
         let volume = volume.spec.as_mut().context("it has no spec")?;
         volume.capacity = Some([("storage".to_owned(), size.clone())].into());
         volume.nfs.as_mut().context("it is no NFS volume")?.server = server.to_owned();
         Ok(())
     })?;
-    edit(&mut objects, NAME, |claim: &mut PersistentVolumeClaim| {
+    edit(&mut objects, CLAIM, |claim: &mut PersistentVolumeClaim| {
         claim.spec.as_mut().context("it has no spec")?.resources = requests();
         Ok(())
     })?;
@@ -88,19 +78,19 @@ pub fn objects(spec: &LabSpec, images: &ImageSet, server: &str) -> Result<Vec<Dy
 ///
 /// # Errors
 /// The API server refuses an object, or the export or the claim is not there in time.
-pub async fn ensure(cx: StepCx, cluster: &Cluster, spec: &LabSpec, images: &ImageSet) -> Result<Stepped<Storage>> {
+pub async fn ensure(cx: StepCx, cluster: &Cluster, spec: &LabSpec, images: &ImageSet) -> Result<Stepped<()>> {
     cx.say("the NFS server");
-    let is_volume = |object: &DynamicObject| name_of(object) == format!("PersistentVolume/{NAME}");
+    let is_volume = |object: &DynamicObject| name_of(object) == format!("PersistentVolume/{CLAIM}");
     let (mut claim, server): (Vec<_>, Vec<_>) = objects(spec, images, SERVER_PLACEHOLDER)?
         .into_iter()
-        .partition(|o| is_volume(o) || name_of(o).ends_with(&format!("/{NAME}")));
+        .partition(|o| is_volume(o) || name_of(o).ends_with(&format!("/{CLAIM}")));
     let mut changed = cluster.apply(&server).await?;
     let address = server_address(cluster).await?;
 
     cluster.until_members_ready(&cx, "nfs", SERVER_LIMIT).await?;
 
     cx.say("the shared volume");
-    edit(&mut claim, NAME, |volume: &mut PersistentVolume| {
+    edit(&mut claim, CLAIM, |volume: &mut PersistentVolume| {
         let nfs = volume.spec.as_mut().and_then(|spec| spec.nfs.as_mut());
         nfs.context("it is no NFS volume")?.server = address.clone();
         Ok(())
@@ -108,10 +98,10 @@ pub async fn ensure(cx: StepCx, cluster: &Cluster, spec: &LabSpec, images: &Imag
     changed += cluster.apply(&claim).await?;
     release(cluster).await?;
     let claims = cluster.api::<PersistentVolumeClaim>();
-    cluster.until_ready(&cx, &claims, NAME, CLAIM_LIMIT, ready::claim).await?;
+    cluster.until_ready(&cx, &claims, CLAIM, CLAIM_LIMIT, ready::claim).await?;
 
-    let detail = format!("{} exported at {address}, claim {NAME}", spec.storage.size.as_str());
-    Ok(Stepped::changed(changed > 0, Storage { claim: NAME.to_owned(), server: address }, detail))
+    let detail = format!("{} exported at {address}, claim {CLAIM}", spec.storage.size.as_str());
+    Ok(Stepped::changed(changed > 0, (), detail))
 }
 
 async fn server_address(cluster: &Cluster) -> Result<String> {
@@ -123,11 +113,11 @@ async fn server_address(cluster: &Cluster) -> Result<String> {
 /// A volume whose claim was deleted remembers that claim and takes no other; the files in it are still the lab's.
 async fn release(cluster: &Cluster) -> Result<()> {
     let volumes = cluster.all::<PersistentVolume>();
-    let volume = volumes.get(NAME).await.map_err(Refused).with_context(|| format!("cannot read volume {NAME}"))?;
+    let volume = volumes.get(CLAIM).await.map_err(Refused).with_context(|| format!("cannot read volume {CLAIM}"))?;
     if volume.status.and_then(|s| s.phase).as_deref() == Some("Released") {
         let forget = Patch::Merge(json!({"spec": {"claimRef": {"uid": null, "resourceVersion": null}}}));
-        let freed = volumes.patch(NAME, &PatchParams::default(), &forget).await;
-        freed.map_err(Refused).with_context(|| format!("cannot free volume {NAME} for its new claim"))?;
+        let freed = volumes.patch(CLAIM, &PatchParams::default(), &forget).await;
+        freed.map_err(Refused).with_context(|| format!("cannot free volume {CLAIM} for its new claim"))?;
     }
     Ok(())
 }

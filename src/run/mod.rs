@@ -14,7 +14,10 @@ use std::{
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{
+    Notify,
+    mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+};
 
 use self::{
     advice::Hint,
@@ -206,7 +209,25 @@ impl StepCx {
     where
         F: Future<Output = Result<Look<T>>>,
     {
+        self.until_woken(what, limit, every, &Notify::new(), look).await
+    }
+
+    /// [`wait::until_woken`], likewise.
+    ///
+    /// # Errors
+    /// As [`wait::until`].
+    pub async fn until_woken<T, F>(
+        &self,
+        what: &str,
+        limit: Duration,
+        every: Duration,
+        wake: &Notify,
+        look: impl FnMut() -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<Look<T>>>,
+    {
         let on_reason = |reason: &str| self.say(format!("waiting for {what}: {reason}"));
-        wait::until(what, self.run.patience(limit), every, on_reason, look).await
+        wait::until_woken(what, self.run.patience(limit), every, wake, on_reason, look).await
     }
 }

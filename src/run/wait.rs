@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, time::Duration};
 
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 /// What one look found. An `Err` beside it means that waiting is pointless.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,24 @@ pub async fn until<T, F>(
     what: &str,
     limit: Duration,
     every: Duration,
+    on_reason: impl FnMut(&str),
+    look: impl FnMut() -> F,
+) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<Look<T>>>,
+{
+    until_woken(what, limit, every, &Notify::new(), on_reason, look).await
+}
+
+/// [`until`] that also looks whenever `wake` is notified: then `every` is only for what nobody tells.
+///
+/// # Errors
+/// As [`until`].
+pub async fn until_woken<T, F>(
+    what: &str,
+    limit: Duration,
+    every: Duration,
+    wake: &Notify,
     mut on_reason: impl FnMut(&str),
     mut look: impl FnMut() -> F,
 ) -> anyhow::Result<T>
@@ -66,7 +84,8 @@ where
         if Instant::now() + every >= deadline {
             return Err(TimedOut { what: what.to_owned(), after: start.elapsed(), last }.into());
         }
-        tokio::time::sleep(every).await;
+        // Too early is as good as in time: who is woken only looks.
+        let _ = tokio::time::timeout(every, wake.notified()).await;
     }
 }
 
@@ -95,6 +114,18 @@ mod tests {
         .await;
         assert_eq!(got.ok(), Some(7));
         assert_eq!(reasons, ["still cold"]);
+    }
+
+    #[tokio::test]
+    async fn who_is_woken_looks_at_once() {
+        let (wake, hour) = (Notify::new(), Duration::from_hours(1));
+        let mut looks = 0;
+        let look = || {
+            looks += 1;
+            wake.notify_one();
+            std::future::ready(Ok(if looks == 3 { Look::Ready(looks) } else { Look::NotYet("asleep".into()) }))
+        };
+        assert_eq!(until_woken("x", 2 * hour, hour, &wake, |_| {}, look).await.ok(), Some(3));
     }
 
     #[tokio::test]

@@ -15,10 +15,10 @@ use crate::{
     spec::LabName,
 };
 
-/// One look at every node: its name, and the images that it lacks.
+/// One look at every worker: its name, and the images that it lacks.
 pub type ImagesOnNodes<'a> = BoxFuture<'a, Result<Vec<(String, Vec<Role>)>>>;
 
-/// Every image of the lab is on every node. There is one look only: what is not there does not come by itself.
+/// Every image of the lab is on every worker. There is one look only: what is not there does not come by itself.
 pub(super) fn checks<'a>(lab: &LabName, look: ImagesOnNodes<'a>) -> Vec<Check<'a>> {
     let hint = [Hint::Up { lab: lab.clone() }];
     let look = Mutex::new(Some(look));
@@ -31,7 +31,7 @@ pub(super) fn checks<'a>(lab: &LabName, look: ImagesOnNodes<'a>) -> Vec<Check<'a
             judge(&look.await?).map_err(|error| Hopeless(error.to_string()).into())
         }
     };
-    vec![Check::new("images", "images", "every image is on every node", Duration::from_secs(60), hint, look)]
+    vec![Check::new("images", "images", "every image is on every worker", Duration::from_secs(60), hint, look)]
 }
 
 fn judge(nodes: &[(String, Vec<Role>)]) -> Result<String> {
@@ -39,7 +39,7 @@ fn judge(nodes: &[(String, Vec<Role>)]) -> Result<String> {
     let lacking: Vec<String> = lacking.map(|(node, missing)| format!("{node} lacks {}", names(missing))).collect();
     ensure!(lacking.is_empty(), "{}", lacking.join("; "));
     ensure!(!nodes.is_empty(), "there are no nodes");
-    Ok(format!("on {} nodes", nodes.len()))
+    Ok(format!("on {} workers", nodes.len()))
 }
 
 fn names(roles: &[Role]) -> String {
@@ -57,7 +57,7 @@ mod tests {
     fn every_node_that_lacks_an_image_is_named_with_it() {
         let full = ("lab-worker".to_owned(), Vec::new());
         let lacking = ("lab-worker2".to_owned(), vec![Role::Mysql, Role::MetricsServer]);
-        assert_eq!(judge(&[full.clone(), full.clone()]).expect("all there"), "on 2 nodes");
+        assert_eq!(judge(&[full.clone(), full.clone()]).expect("all there"), "on 2 workers");
         assert_eq!(judge(&[full, lacking]).expect_err("lacks").to_string(), "lab-worker2 lacks mysql, metrics-server");
         assert!(judge(&[]).is_err());
     }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     cluster::{Cluster, OtherVersion},
-    host::nodes::{self, Nodes},
+    host::nodes::{self, Access},
     labels,
     parts::images::{ImageSet, Kept},
     run::advice::{self, Advise, Blame, Hint, Trouble},
@@ -59,9 +59,12 @@ async fn check(cluster: &Cluster, wanted: &LabSpec, images: &ImageSet) -> Result
 ///
 /// # Errors
 /// As [`check`]; nothing inside the cluster was touched then.
-pub(super) async fn take_over(nodes: &Nodes, spec: &LabSpec, images: &ImageSet) -> Result<Cluster> {
-    let cluster = Cluster::connect(&nodes.kubeconfig, &spec.name).await?;
+pub(super) async fn take_over(access: &Access, spec: &LabSpec, images: &ImageSet) -> Result<Cluster> {
+    let cluster = Cluster::from_text(&access.kubeconfig, &spec.name).await?;
     check(&cluster, spec, images).await?;
+    if !cluster.has_namespace().await? {
+        cluster.hurry_dns().await?;
+    }
     let images = serde_json::to_string(images).context("cannot write down the images")?;
     let records = [(labels::LAB_FILE.to_owned(), spec.to_file()), (labels::IMAGES.to_owned(), images)];
     cluster.ensure_namespace(records.into()).await?;

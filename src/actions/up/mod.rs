@@ -15,15 +15,17 @@ pub use self::{diagnostics::Diagnosed, keep::OtherData};
 use self::keep::Standing;
 use crate::{
     actions::smoke::{self, SmokeReport},
+    cluster::Cluster,
     host::{
         Host,
         lock::LabLock,
         machine::fix::Consent,
-        nodes::{self, Nodes, guard},
+        nodes::{self, Access, guard},
     },
     parts::{
-        autoscale, database, frontend,
-        images::{self, ImageSet},
+        autoscale, database,
+        frontend::{self, Site},
+        images::{self, ImageSet, Waves},
         storage,
     },
     run::{Run, StepCx, StepTiming, event::StepId, gate::Gate},
@@ -75,32 +77,41 @@ pub async fn up(run: &Run, options: &UpOptions) -> Result<UpReport> {
     }
 }
 
-/// Steps that do not need each other run side by side: nodes boot as soon as their own image is there, the others are loaded
-/// while kubeadm still works, and from then on somebody keeps an eye on the nodes.
+/// Everything that does not need something else begins at once: nodes boot as soon as their own image is there, the others are
+/// loaded while kubeadm still works, the cluster is filled while workers still join, and from then on somebody keeps an eye on
+/// the nodes.
 async fn recipe(run: &Run, options: &UpOptions, lock: &LabLock, host: &Host, standing: &Standing) -> Result<UpReport> {
     let (spec, mirror) = (&options.spec, options.registry_mirror.as_deref());
-    let (node_image, settled) = (Gate::closed(), Gate::closed());
+    let (node_image, known, settled, api) = (Gate::closed(), Gate::closed(), Gate::closed(), Gate::closed());
+    let waves = Waves::closed();
     let images = async {
         let wanted = standing.settle(spec);
         let ensure = |cx| images::ensure(cx, host, &wanted, mirror, &standing.kept, &node_image);
         let images = run.step(StepId::Images, ensure).await?;
+        known.open(images.clone());
         settled.wait().await;
-        run.step(StepId::Load, |cx| images::load(cx, host, spec, &images)).await?;
+        run.step(StepId::Load, |cx| images::load(cx, host, spec, &images, &waves)).await?;
         anyhow::Ok(images)
     };
     let nodes = async {
         let image = node_image.wait().await;
         let look = |kubeconfig| look::look(spec, kubeconfig);
-        run.step(StepId::Cluster, |cx| nodes::ensure(cx, host, spec, lock, image, &settled, look)).await
+        run.step(StepId::Cluster, |cx| nodes::ensure(cx, host, spec, lock, image, &settled, &api, look)).await
     };
-    let (images, nodes) = tokio::try_join!(images, nodes)?;
-    let (site, smoke) = tokio::select! {
-        proven = inside(run, spec, host, &nodes, &images) => proven?,
-        error = watched(run, spec, host) => return Err(error),
+    let proven = async {
+        let (images, nodes, (cluster, site)) =
+            tokio::try_join!(images, nodes, inside(run, spec, &api, &known, &waves))?;
+        let on_nodes = images::on_workers(&host.docker, spec, &images);
+        let smoke = run.step(StepId::Smoke, |cx| smoke::run(cx, &cluster, spec, &site, on_nodes)).await?;
+        anyhow::Ok((images, nodes, site, smoke))
+    };
+    let (images, nodes, site, smoke) = tokio::select! {
+        proven = proven => proven?,
+        error = watched(run, spec, host, &api) => return Err(error),
     };
     Ok(UpReport {
         name: spec.name.clone(),
-        url: site,
+        url: site.url,
         kubeconfig: nodes.kubeconfig,
         changed: run.changed(),
         images,
@@ -109,29 +120,39 @@ async fn recipe(run: &Run, options: &UpOptions, lock: &LabLock, host: &Host, sta
     })
 }
 
-/// What happens inside the cluster; hands back the site's address.
+/// What happens inside the cluster: a part is applied when its pods' images are on the nodes and what they mount exists; what
+/// their programs need they wait for themselves.
 async fn inside(
     run: &Run,
     spec: &LabSpec,
-    host: &Host,
-    nodes: &Nodes,
-    images: &ImageSet,
-) -> Result<(String, SmokeReport)> {
-    let cluster = keep::take_over(nodes, spec, images).await?;
-    let (storage, database) = tokio::try_join!(
-        run.step(StepId::Storage, |cx| storage::ensure(cx, &cluster, spec, images)),
-        run.step(StepId::Database, |cx| database::ensure(cx, &cluster, spec, images)),
-    )?;
-    let frontend = |cx| frontend::ensure(cx, &cluster, spec, images, &database, &storage, nodes.port);
-    let site = run.step(StepId::Frontend, frontend).await?;
-    run.step(StepId::Autoscale, |cx| autoscale::ensure(cx, &cluster, spec, images, &site)).await?;
-    let on_nodes = images::on_nodes(&host.docker, &nodes.all, images);
-    let smoke = run.step(StepId::Smoke, |cx| smoke::run(cx, &cluster, spec, &site, on_nodes)).await?;
-    Ok((site.url, smoke))
+    api: &Gate<Access>,
+    known: &Gate<ImageSet>,
+    waves: &Waves,
+) -> Result<(Cluster, Site)> {
+    let (access, images) = tokio::join!(api.wait(), known.wait());
+    let cluster = keep::take_over(access, spec, images).await?;
+    let (secrets, replicas) = (Gate::closed(), Gate::closed());
+    let data = async {
+        waves.data.wait().await;
+        tokio::try_join!(
+            run.step(StepId::Storage, |cx| storage::ensure(cx, &cluster, spec, images)),
+            run.step(StepId::Database, |cx| database::ensure(cx, &cluster, spec, images, &secrets)),
+        )
+    };
+    let site = async {
+        tokio::join!(waves.site.wait(), secrets.wait());
+        tokio::try_join!(
+            run.step(StepId::Frontend, |cx| frontend::ensure(cx, &cluster, spec, images, access.port, &replicas)),
+            run.step(StepId::Autoscale, |cx| autoscale::ensure(cx, &cluster, spec, images, &replicas)),
+        )
+    };
+    let (_, (site, ())) = tokio::try_join!(data, site)?;
+    Ok((cluster, site))
 }
 
 /// Starts a node again that stops while the lab comes up; ends only with an error.
-async fn watched(run: &Run, spec: &LabSpec, host: &Host) -> anyhow::Error {
+async fn watched(run: &Run, spec: &LabSpec, host: &Host, api: &Gate<Access>) -> anyhow::Error {
+    api.wait().await;
     let stopped = guard::first_to_stop_twice(&StepCx::new(run, StepId::Cluster), &host.docker, &spec.name).await;
     stopped.map_or_else(|error| error, |node| anyhow!("node {node} stopped twice while the lab came up"))
 }

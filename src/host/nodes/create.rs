@@ -1,7 +1,7 @@
 //! The only file that starts `kind`: makes the nodes, and says in other words what its errors usually mean. When it is
 //! called is [`super::ensure()`]'s to decide.
 
-use std::{collections::BTreeMap, fmt, io::Write, path::Path, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, fmt, io::Write, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use crate::{
         lock::LabLock,
         nodes::{
             config,
-            there::{Nodes, NotOurs, containers, kubeconfig_path, node_names, remove_leftovers},
+            there::{Access, Nodes, NotOurs, containers, kubeconfig_path, node_names, remove_leftovers},
         },
         ports,
         process::{Cmd, CommandFailed},
@@ -23,6 +23,7 @@ use crate::{
     run::{
         StepCx,
         advice::{self, Advise, Blame, Hint, Trouble},
+        gate::Gate,
         wait::TimedOut,
     },
     spec::{LabName, LabSpec},
@@ -31,13 +32,17 @@ use crate::{
 /// How long `kind` may take for all nodes; on two cores four of them take less than one minute.
 const CREATE_LIMIT: Duration = Duration::from_mins(15);
 
-/// Makes all nodes of a lab of which there are none.
+/// What kind says when kubeadm has set up the control plane; the network and the workers come after it.
+const API_ANSWERS: &str = "Installing CNI";
+
+/// Makes all nodes of a lab of which there are none. `api` opens as soon as its API server answers.
 pub(crate) async fn create(
     cx: &StepCx,
     host: &Host,
     spec: &LabSpec,
     lock: &LabLock,
     node_image: &str,
+    api: &Gate<Access>,
 ) -> Result<Nodes> {
     let (docker, lab) = (&host.docker, &spec.name);
     let image = derive_image(docker, lab, node_image).await?;
@@ -48,7 +53,8 @@ pub(crate) async fn create(
         cx.warn(format!("port {} is taken; lab {lab} gets 127.0.0.1:{port}", spec.cluster.port));
     }
     let yaml = config::yaml(spec.cluster.workers, port, host.facts.cgroup_version)?;
-    if let Err(error) = run_kind(cx, host, lab, lock, &image, &yaml).await {
+    let making = Making { host, lab, lock, image: &image, config: &yaml, port, api };
+    if let Err(error) = making.run_kind(cx).await {
         // A killed run's `docker` children may bring a container up after we have looked.
         let late = advice::find::<CommandFailed>(&error)
             .is_some_and(|failed| failed.said.contains("already exist for a cluster"));
@@ -58,42 +64,72 @@ pub(crate) async fn create(
         let left = containers(docker, lab).await?;
         NotOurs::check(lab, &left)?;
         remove_leftovers(cx, docker, &left).await?;
-        run_kind(cx, host, lab, lock, &image, &yaml).await.map_err(|error| explained(lab, error))?;
+        making.run_kind(cx).await.map_err(|error| explained(lab, error))?;
     }
     let kubeconfig = kubeconfig_path(lab);
     let all = node_names(lab, spec.cluster.workers);
     Ok(Nodes { kubeconfig, control_plane: all[0].clone(), all, port, created: true })
 }
 
-async fn run_kind(cx: &StepCx, host: &Host, lab: &LabName, lock: &LabLock, image: &str, config: &str) -> Result<()> {
-    let mut file = tempfile::Builder::new()
-        .prefix("wplab-kind-")
-        .suffix(".yaml")
-        .tempfile()
-        .context("cannot make a temporary file")?;
-    file.write_all(config.as_bytes()).context("cannot write kind's configuration")?;
-    let command = kind(host, lab, "create", "cluster")
-        .args(["--image", image, "--retain", "--config"])
-        .arg(file.path())
-        .arg("--kubeconfig")
-        .arg(kubeconfig_path(lab))
-        .stdin(lock.share()?)
-        .ends_with_us();
-    let mut last = String::from("it has not said anything");
-    let on_line = |line: &str| {
-        if let Some(note) = note(line) {
-            cx.say(note.clone());
-            last = note;
+/// One cluster in the making.
+struct Making<'a> {
+    host: &'a Host,
+    lab: &'a LabName,
+    lock: &'a LabLock,
+    image: &'a str,
+    config: &'a str,
+    port: u16,
+    api: &'a Gate<Access>,
+}
+
+impl Making<'_> {
+    async fn run_kind(&self, cx: &StepCx) -> Result<()> {
+        let mut file = tempfile::Builder::new()
+            .prefix("wplab-kind-")
+            .suffix(".yaml")
+            .tempfile()
+            .context("cannot make a temporary file")?;
+        file.write_all(self.config.as_bytes()).context("cannot write kind's configuration")?;
+        let command = kind(self.host, self.lab, "create", "cluster")
+            .args(["--image", self.image, "--retain", "--config"])
+            .arg(file.path())
+            .arg("--kubeconfig")
+            .arg(kubeconfig_path(self.lab))
+            .stdin(self.lock.share()?)
+            .ends_with_us();
+        let answers = Gate::closed();
+        let mut last = String::from("it has not said anything");
+        let on_line = |line: &str| {
+            if let Some(note) = note(line) {
+                if note == API_ANSWERS {
+                    answers.open(());
+                }
+                cx.say(note.clone());
+                last = note;
+            }
+        };
+        let limit = cx.run().patience(CREATE_LIMIT);
+        let created = tokio::select! {
+            created = tokio::time::timeout(limit, command.watch(on_line)) => created,
+            never = self.let_in(cx, &answers) => match never {},
+        };
+        created.map_err(|_| TimedOut {
+            what: "kind to make the nodes".into(),
+            after: limit,
+            last: format!("it got as far as: {last}"),
+        })??;
+        Ok(())
+    }
+
+    /// Opens the way to the API server as soon as it answers. If that fails, the way opens when kind has ended.
+    async fn let_in(&self, cx: &StepCx, answers: &Gate<()>) -> Infallible {
+        answers.wait().await;
+        match read_kubeconfig(self.host, self.lab).await {
+            Ok(kubeconfig) => self.api.open(Access { kubeconfig, port: self.port }),
+            Err(error) => cx.say(format!("the API is used when all nodes are there: {error:#}")),
         }
-    };
-    let limit = cx.run().patience(CREATE_LIMIT);
-    let created = tokio::time::timeout(limit, command.watch(on_line)).await;
-    created.map_err(|_| TimedOut {
-        what: "kind to make the nodes".into(),
-        after: limit,
-        last: format!("it got as far as: {last}"),
-    })??;
-    Ok(())
+        std::future::pending().await
+    }
 }
 
 /// An error of kind's with what it usually means.
@@ -125,12 +161,17 @@ async fn derive_image(docker: &Docker, lab: &LabName, node_image: &str) -> Resul
 
 /// Writes the kubeconfig of a cluster that has lost it; fails when the control plane was never set up.
 pub(crate) async fn export_kubeconfig(host: &Host, lab: &LabName, path: &Path) -> Result<()> {
-    let out = kind(host, lab, "get", "kubeconfig").run().await?;
+    let kubeconfig = read_kubeconfig(host, lab).await?;
     let temporary = path.with_extension("new");
     let mut options = std::fs::OpenOptions::new();
     std::os::unix::fs::OpenOptionsExt::mode(options.create(true).truncate(true).write(true), 0o600);
-    let written = options.open(&temporary).and_then(|mut file| file.write_all(out.stdout.as_bytes()));
+    let written = options.open(&temporary).and_then(|mut file| file.write_all(kubeconfig.as_bytes()));
     written.and_then(|()| std::fs::rename(&temporary, path)).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// What kind would write as kubeconfig; it has one as soon as the control plane is set up.
+async fn read_kubeconfig(host: &Host, lab: &LabName) -> Result<String> {
+    Ok(kind(host, lab, "get", "kubeconfig").run().await?.stdout)
 }
 
 fn kind(host: &Host, lab: &LabName, verb: &str, noun: &str) -> Cmd {
@@ -290,6 +331,7 @@ mod tests {
             Some("Ensuring node image (wplab/node-of-zoo:latest)".into())
         );
         assert_eq!(note(" • Starting control-plane 🕹️  ...").as_deref(), Some("Starting control-plane"));
+        assert_eq!(note(" • Installing CNI 🔌  ...").as_deref(), Some(API_ANSWERS));
         assert_eq!(note(" ✓ Starting control-plane 🕹️"), None);
         assert_eq!(note("Set kubectl context to \"kind-zoo\""), None);
     }

@@ -1,7 +1,7 @@
 //! The nodes: looks at the containers that are there, starts, completes or makes them ([`super::create`]).
 //!
-//! `kind` writes the kubeconfig after everything else, so a cluster without one was never finished and holds nothing.
-//! Whether a finished cluster is whole only Kubernetes can say; the caller looks for us ([`ClusterLook`]).
+//! `kind` writes the kubeconfig after everything else, so a cluster without one was never finished and holds nothing that
+//! anybody would miss: `up` begins to fill it while workers still join. Whether a finished cluster is whole only Kubernetes can say; the caller looks for us ([`ClusterLook`]).
 
 use std::{fmt, future::Future, path::PathBuf, time::Duration};
 
@@ -15,7 +15,10 @@ use crate::{
         nodes::{
             create::{create, export_kubeconfig, network},
             rules,
-            there::{Nodes, NotOurs, containers, frontend_port, kubeconfig_path, node_names, remove_leftovers},
+            there::{
+                Access, Nodes, NotOurs, containers, frontend_port, kubeconfig_path, node_names, remove_leftovers,
+                unfinished_mark,
+            },
         },
     },
     run::{
@@ -48,7 +51,7 @@ pub enum ClusterLook {
 
 /// Makes sure that the lab's nodes run: starts those that are stopped, throws away what an interrupted creation left,
 /// makes what is not there. `look` looks at the cluster of a kubeconfig once; `settled` opens when no container is going to be
-/// thrown away any more, so that images may be loaded into those that appear.
+/// thrown away any more, so that images may be loaded into those that appear; `api` as soon as the API server answers.
 ///
 /// # Errors
 /// [`NotOurs`]; the nodes that are there are not those of the lab file, or are damaged though a lab is in them; `kind`
@@ -60,6 +63,7 @@ pub async fn ensure<F>(
     lock: &LabLock,
     node_image: &str,
     settled: &Gate<()>,
+    api: &Gate<Access>,
     look: impl Fn(PathBuf) -> F,
 ) -> Result<Stepped<Nodes>>
 where
@@ -79,7 +83,9 @@ where
         let (started, left) = start_stopped(&cx, docker, &spec.name, there).await?;
         if let Some(nodes) = keep(&cx, host, spec, &left, look).await? {
             let detail = format!("{} nodes", nodes.all.len());
+            let _ = std::fs::remove_file(unfinished_mark(&spec.name));
             settled.open(());
+            api.open(access(&nodes)?);
             return Ok(Stepped::changed(started, nodes, detail));
         }
         remove_leftovers(&cx, docker, &left).await?;
@@ -87,9 +93,19 @@ where
         let _ = std::fs::remove_file(kubeconfig_path(&spec.name));
     }
     settled.open(());
-    let nodes = create(&cx, host, spec, lock, node_image).await?;
+    let mark = unfinished_mark(&spec.name);
+    std::fs::write(&mark, "").with_context(|| format!("cannot write {}", mark.display()))?;
+    let nodes = create(&cx, host, spec, lock, node_image, api).await?;
+    std::fs::remove_file(&mark).with_context(|| format!("cannot remove {}", mark.display()))?;
+    api.open(access(&nodes)?);
     let detail = format!("{} nodes on Docker network {}", nodes.all.len(), network(&spec.name));
     Ok(Stepped::done(nodes, detail))
+}
+
+fn access(nodes: &Nodes) -> Result<Access> {
+    let file = &nodes.kubeconfig;
+    let kubeconfig = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(Access { kubeconfig, port: nodes.port })
 }
 
 /// Starts stopped nodes and lists the containers again: only a running one shows its port.
@@ -236,6 +252,10 @@ where
         Condition::Damaged(how) => Some(how),
         Condition::Whole => None,
     };
+    if !finished && unfinished_mark(lab).is_file() {
+        cx.say("the cluster was never finished: whoever made it was interrupted");
+        return Ok(None);
+    }
     if !finished && let Err(error) = export_kubeconfig(host, lab, &kubeconfig).await {
         cx.say(format!("the cluster was never finished: {error:#}"));
         return Ok(None);

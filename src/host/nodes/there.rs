@@ -47,6 +47,15 @@ pub struct Nodes {
     pub created: bool,
 }
 
+/// The way to the API server of a cluster, which need not be finished.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// A kubeconfig's text, for this machine.
+    pub kubeconfig: String,
+    /// The frontend's port on 127.0.0.1.
+    pub port: u16,
+}
+
 /// A kind cluster of this name exists and carries no labels of ours: it is never touched.
 #[derive(Clone, Debug)]
 pub struct NotOurs {
@@ -92,6 +101,12 @@ pub fn node_names(lab: &LabName, workers: u8) -> Vec<String> {
 /// Where a lab's kubeconfig is.
 pub fn kubeconfig_path(lab: &LabName) -> PathBuf {
     lock::folder(lab).join("kubeconfig")
+}
+
+/// A file that is there from before `kind` makes a lab's nodes until it has made them: what is found beside it was never
+/// finished, and nobody has used it, whatever is in it already.
+pub(crate) fn unfinished_mark(lab: &LabName) -> PathBuf {
+    lock::folder(lab).join("being-made")
 }
 
 /// The port of 127.0.0.1 that a control plane's container maps to the frontend; nothing while it is stopped.

@@ -32,6 +32,7 @@ use crate::{
     run::{
         StepCx, Stepped,
         advice::Trouble,
+        gate::Gate,
         wait::{Look, TimedOut},
     },
     spec::{LabName, LabSpec, Topology},
@@ -42,25 +43,24 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// How often the members are asked.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// A healthy database.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Database {
-    /// The host name of the one writer, inside the cluster.
-    pub write_host: String,
-    /// The host name of the readers, inside the cluster.
-    pub read_host: String,
-    /// The members' pods.
-    pub members: Vec<String>,
-}
+/// The host name of the one writer, inside the cluster: a Service.
+pub const WRITE_HOST: &str = "db";
 
 /// Makes sure that every member is there and healthy, one of them open for writes: applies what is needed and waits until
-/// the agent has given the roles. A healthy database is not touched.
+/// the agent has given the roles. A healthy database is not touched. `secrets` opens when what others mount is there.
 ///
 /// # Errors
 /// The members do not become healthy in time (the error repeats what each waits for); or the agent cannot tell safely which
 /// one must take writes.
-pub async fn ensure(cx: StepCx, cluster: &Cluster, spec: &LabSpec, images: &ImageSet) -> Result<Stepped<Database>> {
+pub async fn ensure(
+    cx: StepCx,
+    cluster: &Cluster,
+    spec: &LabSpec,
+    images: &ImageSet,
+    secrets: &Gate<()>,
+) -> Result<Stepped<()>> {
     let mut changed = credentials::ensure(cluster, spec.database.topology).await?;
+    secrets.open(());
     cx.say("applying the agent and the members");
     // All at once: the members wait for etcd, and the agent for the members, inside.
     changed |= cluster.apply(&agent::objects(spec, images)?).await? > 0;
@@ -79,8 +79,7 @@ pub async fn ensure(cx: StepCx, cluster: &Cluster, spec: &LabSpec, images: &Imag
     let others: Vec<&str> = names.iter().map(String::as_str).filter(|name| *name != writer).collect();
     let follow = if spec.database.topology == Topology::Galera { "have the same" } else { "follow" };
     let detail = format!("{writer} takes writes, {} {follow}", others.join(", "));
-    let database = Database { write_host: "db".to_owned(), read_host: "db-read".to_owned(), members: names };
-    Ok(Stepped::changed(acted.into_inner(), database, detail))
+    Ok(Stepped::changed(acted.into_inner(), (), detail))
 }
 
 /// What nobody waits for any more, a person may decide: a member that waits for a silent one knows from whom to start.

@@ -22,7 +22,7 @@ use crate::{
         nodes,
     },
     labels,
-    run::{StepCx, Stepped, advice, event::Amount, wait::Look},
+    run::{StepCx, Stepped, advice, event::Amount, gate::Gate, wait::Look},
     spec::LabSpec,
 };
 
@@ -33,25 +33,55 @@ const EVERY: Duration = Duration::from_millis(500);
 /// How often the whole is begun again when a node failed.
 const ROUNDS: usize = 3;
 
-/// Makes sure that every image of the set is on every node of the lab; the node image itself is what nodes are made of.
-/// Begins as soon as the nodes' containerd answers, while `kind` still works on the cluster.
+/// Opens when the images of a wave are on every node that needs them: a pod that is made earlier would wait for a registry.
+#[derive(Debug)]
+pub struct Waves {
+    /// What storage, discovery, database and agent run.
+    pub data: Gate<()>,
+    /// What the site and its autoscaler run.
+    pub site: Gate<()>,
+}
+
+impl Waves {
+    /// Nothing is there yet.
+    pub fn closed() -> Waves {
+        Waves { data: Gate::closed(), site: Gate::closed() }
+    }
+}
+
+/// Makes sure that every image of the set is on every worker of the lab: nothing of the lab runs on its control plane. The
+/// node image itself is what nodes are made of. Begins as soon as the workers' containerd answers, while `kind` still works
+/// on the cluster, with what pods need first.
 ///
 /// # Errors
 /// [`DiskFull`]; a node does not appear, or its import fails three times.
-pub async fn load(cx: StepCx, host: &Host, spec: &LabSpec, images: &ImageSet) -> Result<Stepped<()>> {
-    let nodes = nodes::node_names(&spec.name, spec.cluster.workers);
+pub async fn load(cx: StepCx, host: &Host, spec: &LabSpec, images: &ImageSet, waves: &Waves) -> Result<Stepped<()>> {
+    let nodes = workers(spec);
     let lab = Lab { docker: &host.docker, labels: labels::of_lab(&spec.name) };
-    into(&cx, &lab, &nodes, &of_nodes(images)).await
+    let (site, data): (Vec<_>, Vec<_>) =
+        of_nodes(images).into_iter().partition(|(role, _)| matches!(role, Role::Wordpress | Role::MetricsServer));
+    let mut changed = false;
+    for (wave, gate) in [(data, &waves.data), (site, &waves.site)] {
+        changed |= into(&cx, &lab, &nodes, &wave).await?;
+        gate.open(());
+    }
+    let detail = format!("{} images on {} nodes", of_nodes(images).len(), nodes.len());
+    Ok(Stepped::changed(changed, (), detail))
 }
 
-/// What each of these nodes lacks.
+/// The nodes that run the lab's pods.
+fn workers(spec: &LabSpec) -> Vec<String> {
+    nodes::node_names(&spec.name, spec.cluster.workers).split_off(1)
+}
+
+/// What each of a lab's workers lacks.
 ///
 /// # Errors
 /// A node does not run, or its containerd does not answer.
-pub async fn on_nodes(docker: &Docker, nodes: &[String], images: &ImageSet) -> Result<Vec<(String, Vec<Role>)>> {
+pub async fn on_workers(docker: &Docker, spec: &LabSpec, images: &ImageSet) -> Result<Vec<(String, Vec<Role>)>> {
     // Who asks has the nodes' names from `kind`: their labels were looked at there.
     let lab = Lab { docker, labels: BTreeMap::new() };
-    let wanted = of_nodes(images);
+    let (wanted, nodes) = (of_nodes(images), workers(spec));
     let looked = nodes.iter().map(|node| async {
         let target = Target { node: node.clone(), snapshotter: snapshotter(&lab, node).await? };
         let ready = ready(&lab, &target).await?;
@@ -65,7 +95,8 @@ fn of_nodes(images: &ImageSet) -> Vec<(Role, Image)> {
     images.0.iter().filter(|(role, _)| **role != Role::Node).map(|(role, image)| (*role, image.clone())).collect()
 }
 
-async fn into<E: Engine>(cx: &StepCx, engine: &E, nodes: &[String], wanted: &[(Role, Image)]) -> Result<Stepped<()>> {
+/// Brings these images onto these nodes; returns whether one lacked any.
+async fn into<E: Engine>(cx: &StepCx, engine: &E, nodes: &[String], wanted: &[(Role, Image)]) -> Result<bool> {
     let restarted = Mutex::new(BTreeSet::new());
     let mut failed = Vec::new();
     let mut changed = BTreeSet::new();
@@ -84,8 +115,7 @@ async fn into<E: Engine>(cx: &StepCx, engine: &E, nodes: &[String], wanted: &[(R
             }
         }
         if lacking.is_empty() {
-            let what = format!("{} images on {} nodes", wanted.len(), nodes.len());
-            return Ok(Stepped::changed(!changed.is_empty(), (), what));
+            return Ok(!changed.is_empty());
         }
         if round == ROUNDS {
             break;

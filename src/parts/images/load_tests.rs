@@ -136,7 +136,7 @@ fn image(name: &str) -> (Role, Image) {
     (Role::Nfs, Image { reference, id: String::new(), size: 1000, origin: Origin::Packages(name.to_owned()) })
 }
 
-async fn load_into(fake: &Fake, images: &[(Role, Image)]) -> Result<Stepped<()>> {
+async fn load_into(fake: &Fake, images: &[(Role, Image)]) -> Result<bool> {
     let nodes: Vec<String> = fake.nodes.lock().expect("unpoisoned").keys().cloned().collect();
     into(&StepCx::new(&Run::silent(), StepId::Load), fake, &nodes, images).await
 }
