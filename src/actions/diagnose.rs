@@ -32,7 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// # Errors
 /// The folder cannot be written.
 pub async fn save(docker: &Docker, lab: &LabName, folder: Option<PathBuf>) -> Result<Option<Saved>> {
-    let nodes = docker.containers(&labels::of_lab(lab)).await.unwrap_or_default();
+    let mut nodes = docker.containers(&labels::of_lab(lab)).await.unwrap_or_default();
+    nodes.retain(|container| !nodes::roots::is_holder(container));
     if nodes.is_empty() {
         return Ok(None);
     }

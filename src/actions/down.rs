@@ -23,7 +23,7 @@ pub struct DownReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Removed {
-    /// What kind of thing: `container`, `network`, `image`, `folder`, `rules`.
+    /// What kind of thing: `container`, `network`, `image`, `folder`, `roots`, `rules`.
     pub kind: &'static str,
     /// Its name or path.
     pub name: String,
@@ -48,14 +48,16 @@ pub async fn down(run: &Run, lab: &LabName) -> Result<DownReport> {
 }
 
 fn one_by_one(removed: labs::Removed) -> Vec<Removed> {
-    let labs::Removed { containers, networks, images, folder, rules } = removed;
+    let labs::Removed { containers, networks, images, folder, roots, rules } = removed;
     let of = |kind: &'static str, names: Vec<String>| names.into_iter().map(move |name| Removed { kind, name });
     let folder = folder.map(|folder| folder.display().to_string());
+    let roots = roots.then(|| "the clones of a golden root".to_owned());
     let rules = rules.then(|| "that kept cluster addresses on this machine".to_owned());
     of("container", containers)
         .chain(of("network", networks))
         .chain(of("image", images))
         .chain(of("folder", folder.into_iter().collect()))
+        .chain(of("roots", roots.into_iter().collect()))
         .chain(of("rules", rules.into_iter().collect()))
         .collect()
 }

@@ -178,7 +178,8 @@ impl StatusReport {
 pub async fn status(lab: &LabName) -> Result<StatusReport> {
     let docker = Docker::connect().await?;
     let found = standing::find(&docker, lab).await?;
-    let containers = docker.containers(&of_lab(lab)).await.context("cannot list the lab's containers")?;
+    let mut containers = docker.containers(&of_lab(lab)).await.context("cannot list the lab's containers")?;
+    containers.retain(|container| !nodes::roots::is_holder(container));
     let mut unknown = Unknowns::default();
     let url = found.url().context("the control plane's container does not run");
     let url = unknown.or("url", url);

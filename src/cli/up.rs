@@ -27,6 +27,9 @@ pub(super) struct Up {
     /// Pull from this registry instead of the images' own
     #[arg(long, value_name = "HOST[:PORT]", value_parser = args::mirror)]
     registry_mirror: Option<String>,
+    /// Stream images into every node, also where clones of a golden root would have them
+    #[arg(long)]
+    stream: bool,
     /// Remove the lab when it does not come up; without this it is kept, and `up` continues
     #[arg(long)]
     destroy_on_failure: bool,
@@ -50,7 +53,7 @@ impl Up {
     pub(super) async fn run(self, session: &Session) -> Result<Ending> {
         let terminal = &session.terminal;
         let (spec, fix) = (self.wanted.spec()?, self.fix.consent(terminal));
-        let options = UpOptions { spec, fix, registry_mirror: self.registry_mirror };
+        let options = UpOptions { spec, fix, registry_mirror: self.registry_mirror, stream: self.stream };
         let name = options.spec.name.clone();
         session.about(&name);
         let reached = session.perform(|run| async move { up(&run, &options).await }).await;

@@ -25,7 +25,7 @@ use crate::{
     parts::{
         autoscale, database,
         frontend::{self, Site},
-        images::{self, ImageSet, Waves},
+        images::{self, ImageSet, Waves, golden},
         storage,
     },
     run::{Run, StepCx, StepTiming, event::StepId, gate::Gate},
@@ -40,6 +40,8 @@ pub struct UpOptions {
     pub fix: Option<Box<dyn Consent>>,
     /// `HOST[:PORT]` of a registry to pull from instead of the references' own.
     pub registry_mirror: Option<String>,
+    /// Images are streamed into every node, also where a golden root would spare that.
+    pub stream: bool,
 }
 
 /// What `up` reached.
@@ -96,7 +98,11 @@ async fn recipe(run: &Run, options: &UpOptions, lock: &LabLock, host: &Host, sta
     let nodes = async {
         let image = node_image.wait().await;
         let look = |kubeconfig| look::look(spec, kubeconfig);
-        run.step(StepId::Cluster, |cx| nodes::ensure(cx, host, spec, lock, image, &settled, &api, look)).await
+        let roots = async |cx: StepCx| golden::roots(&cx, host, spec, options.stream, image, &known).await;
+        run.step(StepId::Cluster, |cx| {
+            nodes::ensure(cx, host, spec, lock, &image.reference, &settled, &api, look, roots)
+        })
+        .await
     };
     let proven = async {
         let (images, nodes, (cluster, site)) =

@@ -6,6 +6,7 @@ mod detached;
 mod exec;
 mod images;
 mod throwaway;
+mod volumes;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,6 +22,7 @@ pub use containers::Container;
 pub use exec::Exec;
 pub use images::{BuildFailed, LocalImage, PullProgress};
 pub use throwaway::Sandbox;
+pub use volumes::Holder;
 
 use crate::run::advice::{Advise, Blame, Hint, Trouble};
 

@@ -27,6 +27,15 @@ struct Node {
     role: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     extra_port_mappings: Vec<PortMapping>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    extra_mounts: Vec<Mount>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Mount {
+    host_path: String,
+    container_path: &'static str,
 }
 
 #[derive(Serialize)]
@@ -61,20 +70,25 @@ controllerManager:
     horizontal-pod-autoscaler-cpu-initialization-period: 10s
 ";
 
-/// The configuration as YAML.
+/// The configuration as YAML. `clones` are what nodes have as /var, in their order: kind's own volume for it, into which
+/// the engine copies what the image has there, is left out then.
 ///
 /// # Errors
 /// None that is known of; the serializer could have one.
-pub(crate) fn yaml(workers: u8, port: u16, cgroup_version: u8) -> anyhow::Result<String> {
+pub(crate) fn yaml(workers: u8, port: u16, cgroup_version: u8, clones: &[String]) -> anyhow::Result<String> {
+    let mounts = |nth: usize| {
+        let clone = clones.get(nth).into_iter();
+        clone.map(|path| Mount { host_path: path.clone(), container_path: "/var" }).collect()
+    };
     let mapping = PortMapping { container_port: NODE_PORT, host_port: port, listen_address: "127.0.0.1" };
-    let control_plane = Node { role: "control-plane", extra_port_mappings: vec![mapping] };
-    let workers = (0..workers).map(|_| Node { role: "worker", extra_port_mappings: Vec::new() });
+    let control_plane = Node { role: "control-plane", extra_port_mappings: vec![mapping], extra_mounts: mounts(0) };
+    let worker = |nth| Node { role: "worker", extra_port_mappings: Vec::new(), extra_mounts: mounts(nth) };
     let config = Config {
         kind: "Cluster",
         api_version: "kind.x-k8s.io/v1alpha4",
         networking: Networking { pod_subnet: PODS, service_subnet: SERVICES },
         kubeadm_config_patches: if cgroup_version == 1 { vec![QUICK, CGROUP_V1] } else { vec![QUICK] },
-        nodes: std::iter::once(control_plane).chain(workers).collect(),
+        nodes: std::iter::once(control_plane).chain((1..=usize::from(workers)).map(worker)).collect(),
     };
     Ok(serde_yaml::to_string(&config)?)
 }
@@ -112,13 +126,21 @@ nodes:
 - role: worker
 - role: worker
 ";
-        assert_eq!(yaml(2, 8081, 1).expect("YAML"), want);
+        assert_eq!(yaml(2, 8081, 1, &[]).expect("YAML"), want);
     }
 
     #[test]
     fn no_word_of_cgroup_v1_on_cgroup_v2() {
-        let text = yaml(1, 8080, 2).expect("YAML");
+        let text = yaml(1, 8080, 2, &[]).expect("YAML");
         assert!(!text.contains("failCgroupV1"), "{text}");
         assert_eq!(text.matches("role: worker").count(), 1);
+    }
+
+    #[test]
+    fn each_node_gets_its_own_clone_as_var() {
+        let text = yaml(1, 8080, 2, &["/v/a".into(), "/v/b".into()]).expect("YAML");
+        let mount = |path: &str| format!("  extraMounts:\n  - hostPath: {path}\n    containerPath: /var\n");
+        let (first, second) = text.split_once("- role: worker").expect("a worker");
+        assert!(first.ends_with(&mount("/v/a")) && second.ends_with(&mount("/v/b")), "{text}");
     }
 }

@@ -43,6 +43,7 @@ pub(crate) async fn create(
     lock: &LabLock,
     node_image: &str,
     api: &Gate<Access>,
+    clones: &[String],
 ) -> Result<Nodes> {
     let (docker, lab) = (&host.docker, &spec.name);
     let image = derive_image(docker, lab, node_image).await?;
@@ -52,7 +53,7 @@ pub(crate) async fn create(
     if port != spec.cluster.port {
         cx.warn(format!("port {} is taken; lab {lab} gets 127.0.0.1:{port}", spec.cluster.port));
     }
-    let yaml = config::yaml(spec.cluster.workers, port, host.facts.cgroup_version)?;
+    let yaml = config::yaml(spec.cluster.workers, port, host.facts.cgroup_version, clones)?;
     let making = Making { host, lab, lock, image: &image, config: &yaml, port, api };
     if let Err(error) = making.run_kind(cx).await {
         // A killed run's `docker` children may bring a container up after we have looked.

@@ -14,6 +14,7 @@ use crate::{
         lock::{self, LabLock},
         nodes::{
             create::{create, export_kubeconfig, network},
+            roots::Clones,
             rules,
             there::{
                 Access, Nodes, NotOurs, containers, frontend_port, kubeconfig_path, node_names, remove_leftovers,
@@ -51,12 +52,14 @@ pub enum ClusterLook {
 
 /// Makes sure that the lab's nodes run: starts those that are stopped, throws away what an interrupted creation left,
 /// makes what is not there. `look` looks at the cluster of a kubeconfig once; `settled` opens when no container is going to be
-/// thrown away any more, so that images may be loaded into those that appear; `api` as soon as the API server answers.
+/// thrown away any more, so that images may be loaded into those that appear; `api` as soon as the API server answers. `roots`
+/// is asked for what new nodes have as /var.
 ///
 /// # Errors
 /// [`NotOurs`]; the nodes that are there are not those of the lab file, or are damaged though a lab is in them; `kind`
 /// failed ([`CommandFailed`](crate::host::process::CommandFailed) with what it usually means); the API of nodes that are there stays silent ([`TimedOut`]).
-pub async fn ensure<F>(
+#[expect(clippy::too_many_arguments, reason = "what it needs of its caller is what it may not know")]
+pub async fn ensure<F, R>(
     cx: StepCx,
     host: &Host,
     spec: &LabSpec,
@@ -65,9 +68,11 @@ pub async fn ensure<F>(
     settled: &Gate<()>,
     api: &Gate<Access>,
     look: impl Fn(PathBuf) -> F,
+    roots: impl FnOnce(StepCx) -> R,
 ) -> Result<Stepped<Nodes>>
 where
     F: Future<Output = ClusterLook>,
+    R: Future<Output = Clones>,
 {
     let docker = &host.docker;
     let there = containers(docker, &spec.name).await?;
@@ -93,9 +98,10 @@ where
         let _ = std::fs::remove_file(kubeconfig_path(&spec.name));
     }
     settled.open(());
+    let clones = roots(cx.clone()).await;
     let mark = unfinished_mark(&spec.name);
     std::fs::write(&mark, "").with_context(|| format!("cannot write {}", mark.display()))?;
-    let nodes = create(&cx, host, spec, lock, node_image, api).await?;
+    let nodes = create(&cx, host, spec, lock, node_image, api, &clones).await?;
     std::fs::remove_file(&mark).with_context(|| format!("cannot remove {}", mark.display()))?;
     api.open(access(&nodes)?);
     let detail = format!("{} nodes on Docker network {}", nodes.all.len(), network(&spec.name));

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 
 use crate::{
-    host::docker::Docker,
+    host::{docker::Docker, nodes::roots::is_holder},
     labels,
     run::{
         StepCx,
@@ -31,7 +31,7 @@ pub async fn first_to_stop_twice(cx: &StepCx, docker: &Docker, lab: &LabName) ->
     let mine = labels::of_lab(lab);
     let started = Mutex::new(BTreeSet::new());
     let look = || async {
-        for node in docker.containers(&mine).await?.into_iter().filter(|node| !node.running) {
+        for node in docker.containers(&mine).await?.into_iter().filter(|node| !node.running && !is_holder(node)) {
             if !started.lock().unwrap_or_else(PoisonError::into_inner).insert(node.name.clone()) {
                 return Ok(Look::Ready(node.name));
             }

@@ -10,7 +10,7 @@ use crate::{
         docker::{Container, Docker},
         lock::{self, LabLock},
         nodes::{
-            rules,
+            roots, rules,
             there::{self, NotOurs},
         },
     },
@@ -51,6 +51,8 @@ pub struct Removed {
     pub images: Vec<String>,
     /// The lab's folder, when there was more in it than our own lock.
     pub folder: Option<PathBuf>,
+    /// The clones of a golden root ([`roots`]), which the nodes had as /var.
+    pub roots: bool,
     /// The packet filter rules of [`rules`], which go with the last lab.
     pub rules: bool,
 }
@@ -58,8 +60,8 @@ pub struct Removed {
 impl Removed {
     /// Nothing was there.
     pub fn is_empty(&self) -> bool {
-        let Removed { containers, networks, images, folder, rules: _ } = self;
-        containers.is_empty() && networks.is_empty() && images.is_empty() && folder.is_none()
+        let Removed { containers, networks, images, folder, roots, rules: _ } = self;
+        !roots && containers.is_empty() && networks.is_empty() && images.is_empty() && folder.is_none()
     }
 }
 
@@ -94,9 +96,14 @@ pub async fn remove(docker: &Docker, lock: &LabLock) -> Result<Removed> {
     let lab = lock.lab();
     let mine = labels::of_lab(lab);
     let mut removed = Removed::default();
-    for container in docker.containers(&mine).await.context("cannot list the lab's containers")? {
+    let there = docker.containers(&mine).await.context("cannot list the lab's containers")?;
+    removed.roots = there.iter().any(roots::is_holder);
+    for container in there.into_iter().filter(|container| !roots::is_holder(container)) {
         docker.remove_container(&container.name).await.with_context(|| format!("cannot remove {}", container.name))?;
         removed.containers.push(container.name);
+    }
+    if removed.roots {
+        roots::remove(docker, lab).await.context("cannot remove the clones of golden roots")?;
     }
     removed.networks = docker.remove_networks(&mine).await.context("cannot remove the lab's network")?;
     removed.images = remove_images(docker, lab).await?;

@@ -5,6 +5,7 @@ mod create;
 mod ensure;
 pub mod guard;
 pub mod labs;
+pub mod roots;
 pub mod rules;
 mod there;
 

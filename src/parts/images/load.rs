@@ -91,12 +91,12 @@ pub async fn on_workers(docker: &Docker, spec: &LabSpec, images: &ImageSet) -> R
     try_join_all(looked).await
 }
 
-fn of_nodes(images: &ImageSet) -> Vec<(Role, Image)> {
+pub(super) fn of_nodes(images: &ImageSet) -> Vec<(Role, Image)> {
     images.0.iter().filter(|(role, _)| **role != Role::Node).map(|(role, image)| (*role, image.clone())).collect()
 }
 
 /// Brings these images onto these nodes; returns whether one lacked any.
-async fn into<E: Engine>(cx: &StepCx, engine: &E, nodes: &[String], wanted: &[(Role, Image)]) -> Result<bool> {
+pub(super) async fn into<E: Engine>(cx: &StepCx, engine: &E, nodes: &[String], wanted: &[(Role, Image)]) -> Result<bool> {
     let restarted = Mutex::new(BTreeSet::new());
     let mut failed = Vec::new();
     let mut changed = BTreeSet::new();

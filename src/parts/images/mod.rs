@@ -9,6 +9,7 @@ pub mod check;
 mod choose;
 mod estimate;
 pub mod forecast;
+pub mod golden;
 mod here;
 mod leftover;
 mod load;
@@ -99,9 +100,18 @@ impl Advise for NoSuchImage {
     }
 }
 
+/// The image of the nodes, handed on before the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeImage {
+    /// Its name.
+    pub reference: String,
+    /// Others have to be pulled or built first.
+    pub alone: bool,
+}
+
 /// Makes sure that every image that a lab needs is in Docker, and has the name that manifests use. [`ImageSet::flavour`]
-/// of the set tells which flavour the lab got. `kept` is what the lab has, if it stands. `node` gets the name of the node's
-/// image as soon as it is there: nodes can boot while the others are on their way.
+/// of the set tells which flavour the lab got. `kept` is what the lab has, if it stands. `node` gets the node's image as soon
+/// as it is there: nodes can boot while others are on their way.
 ///
 /// # Errors
 /// [`PullError`], [`NoRecipe`], [`NotKept`], [`NotABundle`], [`ContractBroken`],
@@ -112,14 +122,18 @@ pub async fn ensure(
     spec: &LabSpec,
     mirror: Option<&str>,
     kept: &Kept,
-    node: &Gate<String>,
+    node: &Gate<NodeImage>,
 ) -> Result<Stepped<ImageSet>> {
     let catalogue = Catalogue::embedded()?;
     let gathering = Gathering { cx: &cx, host, catalogue: &catalogue, spec, mirror, kept };
     let roles = choose::roles(&host.docker, &catalogue, spec, mirror).await?;
+    let mut alone = false;
+    for role in &roles {
+        alone |= !gathering.is_here(*role).await?;
+    }
     let hand_on = |images: &ImageSet| {
         let reference = images.reference(Role::Node)?.to_owned();
-        node.open(reference);
+        node.open(NodeImage { reference, alone });
         anyhow::Ok(())
     };
     let (mut images, mut changed) = if gathering.is_at_hand(Role::Node).await? {

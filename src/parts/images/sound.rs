@@ -53,6 +53,19 @@ impl Gathering<'_> {
         Ok(!matches!(way, Some(How::Build(_))))
     }
 
+    /// Whether Docker has a role's image, or it is the tool's own.
+    ///
+    /// # Errors
+    /// As [`choose::way`].
+    pub(super) async fn is_here(&self, role: Role) -> Result<bool> {
+        let source = &self.spec.images;
+        if matches!(source, ImageSource::Bundle(_)) {
+            return Ok(false);
+        }
+        let way = choose::way(self.host, self.catalogue, source, self.mirror, self.kept, role).await?;
+        Ok(!matches!(way, Some(How::Build(_) | How::Pull(_))))
+    }
+
     async fn gather(&self, source: &ImageSource, kept: &Kept, roles: &[Role]) -> Result<(ImageSet, bool)> {
         choose::gather(self.cx, self.host, self.catalogue, source, self.mirror, kept, roles).await
     }
