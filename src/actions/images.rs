@@ -7,12 +7,12 @@ use anyhow::Result;
 use crate::{
     host::{docker::Docker, machine::doctor},
     parts::{
-        images::{self, Checked, ImageRow, ImageSet, Role},
+        images::{self, Checked, ImageRow, ImageSet, Kept, Role, golden},
         trial,
         trial::Thorough,
     },
-    run::{Run, event::StepId},
-    spec::{Flavour, ImageSource},
+    run::{Run, event::StepId, gate::Gate},
+    spec::{Flavour, ImageSource, LabSpec},
 };
 
 /// The catalogue, and what of it is here.
@@ -86,4 +86,24 @@ pub async fn clear() -> Result<()> {
 pub async fn save(run: &Run, flavour: Flavour, file: &Path) -> Result<u64> {
     let host = doctor::engine(None).await?;
     run.step(StepId::Images, |cx| images::save(cx, &host, flavour, None, file)).await
+}
+
+/// Makes sure of a lab's images and of the golden root from which its nodes begin.
+///
+/// # Errors
+/// An image cannot be had; or the golden root cannot be made on this machine, and labs have to do without.
+pub async fn warm(run: &Run, spec: &LabSpec, mirror: Option<&str>) -> Result<()> {
+    let host = doctor::engine(mirror).await?;
+    let node = Gate::closed();
+    let ensure = |cx| async { images::ensure(cx, &host, spec, mirror, &Kept::new(), &node).await };
+    let images = run.step(StepId::Images, ensure).await?;
+    run.step(StepId::Load, |cx| async { golden::warm(cx, &host, &images).await }).await
+}
+
+/// Removes golden roots, all or those that are old or too many; returns their keys. Labs keep their clones.
+///
+/// # Errors
+/// The engine does not answer, or has no image of a node to look at them with.
+pub async fn prune(all: bool) -> Result<Vec<String>> {
+    golden::prune(&Docker::connect().await?, all).await
 }

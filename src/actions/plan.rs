@@ -10,7 +10,10 @@ use crate::{
         nodes::{self, labs},
         ports,
     },
-    parts::images::{self, Estimate, How, Role, RoleEstimate},
+    parts::images::{
+        self, Estimate, How, Role, RoleEstimate,
+        golden::{self, Beginning},
+    },
     run::event::StepId,
     spec::{DatabaseSpec, LabName, LabSpec, Topology},
 };
@@ -81,11 +84,15 @@ pub async fn plan(spec: &LabSpec, mirror: Option<&str>) -> Result<PlanReport> {
         Some(port) => port,
         None => ports::next_free(spec.cluster.port, &host.docker.published_ports().await?)?,
     };
+    let beginning = match lab {
+        Some(_) => None,
+        None => Some(golden::beginning(&host.docker, &images::present(&host.docker, spec).await?).await?),
+    };
     let needs = needs::of(spec);
     let disk = needs.disk + estimate.forecast.disk;
     Ok(PlanReport {
         name: spec.name.clone(),
-        steps: steps(spec, &estimate, lab.map(|lab| (lab.running, lab.nodes)), port, host.facts.cpus),
+        steps: steps(spec, &estimate, lab.map(|lab| (lab.running, lab.nodes)), beginning, port, host.facts.cpus),
         images: estimate.roles.into_iter().map(planned).collect(),
         uses: Uses { memory: needs.memory, disk, ports: vec![port] },
     })
@@ -103,7 +110,14 @@ fn planned(RoleEstimate { role, how, because }: RoleEstimate) -> PlannedImage {
 }
 
 /// `lab`: how many nodes run, of how many, when there is a lab of that name.
-fn steps(spec: &LabSpec, estimate: &Estimate, lab: Option<(usize, usize)>, port: u16, cores: u64) -> Vec<PlannedStep> {
+fn steps(
+    spec: &LabSpec,
+    estimate: &Estimate,
+    lab: Option<(usize, usize)>,
+    beginning: Option<Beginning>,
+    port: u16,
+    cores: u64,
+) -> Vec<PlannedStep> {
     let absent = lab.is_none();
     let wanted = usize::from(spec.cluster.workers) + 1;
     let pulls = estimate.roles.iter().filter(|r| matches!(r.how, How::Pull(_))).count();
@@ -129,7 +143,14 @@ fn steps(spec: &LabSpec, estimate: &Estimate, lab: Option<(usize, usize)>, port:
             let (changes, what) = match step {
                 StepId::Images => (pulls + estimate.builds.len() > 0, images.clone()),
                 StepId::Cluster => (!whole, cluster.clone()),
-                StepId::Load => (absent, inside(format!("{} images onto {wanted} nodes", estimate.roles.len() - 1))),
+                StepId::Load => {
+                    let from = if pulls + estimate.builds.len() > 0 {
+                        ", one stream into each"
+                    } else {
+                        beginning.map_or("", from)
+                    };
+                    (absent, inside(format!("{} images onto {wanted} nodes{from}", estimate.roles.len() - 1)))
+                }
                 StepId::Storage => {
                     (absent, inside(format!("NFS server with {}, claim wp-content", spec.storage.size.as_str())))
                 }
@@ -148,6 +169,14 @@ fn steps(spec: &LabSpec, estimate: &Estimate, lab: Option<(usize, usize)>, port:
             PlannedStep { step, changes, what }
         })
         .collect()
+}
+
+fn from(beginning: Beginning) -> &'static str {
+    match beginning {
+        Beginning::Golden => ", cloned from a golden root that is here",
+        Beginning::Near => ", cloned from a golden root that is made of another",
+        Beginning::Nothing => ", cloned from a golden root that is made first",
+    }
 }
 
 /// The database's members as their number and what they run, and what they find each other through.
@@ -180,10 +209,12 @@ mod tests {
 
     #[test]
     fn a_bare_machine_builds_and_creates() {
-        let steps = steps(&LabSpec::default(), &estimate(How::Build("node".into()), &[("node", 100)]), None, 8081, 2);
+        let steps =
+            steps(&LabSpec::default(), &estimate(How::Build("node".into()), &[("node", 100)]), None, None, 8081, 2);
         assert_eq!(steps.len(), StepId::UP.len());
         let find = |step| steps.iter().find(|s| s.step == step).expect("planned");
         assert_eq!(find(StepId::Images).what, "build 1, about 2 min on 2 cores");
+        assert_eq!(find(StepId::Load).what, "1 images onto 4 nodes, one stream into each");
         assert_eq!(find(StepId::Cluster).what, "create 1 control plane and 3 workers, site on 127.0.0.1:8081");
         assert!(find(StepId::Database).changes && !find(StepId::Smoke).changes);
     }
@@ -191,9 +222,23 @@ mod tests {
     #[test]
     fn a_lab_that_is_there_is_only_looked_at() {
         let present = How::Present(Origin::Packages("node".into()));
-        let steps = steps(&LabSpec::default(), &estimate(present, &[]), Some((4, 4)), 8080, 2);
+        let steps = steps(&LabSpec::default(), &estimate(present, &[]), Some((4, 4)), None, 8080, 2);
         assert!(steps.iter().all(|s| !s.changes), "{steps:?}");
         assert_eq!(steps[2].what, "4 nodes run");
+    }
+
+    #[test]
+    fn where_the_nodes_get_their_images_from_is_planned() {
+        let present = || How::Present(Origin::Packages("node".into()));
+        let load = |lab, beginning| {
+            let steps = steps(&LabSpec::default(), &estimate(present(), &[]), lab, beginning, 8080, 2);
+            steps.into_iter().find(|s| s.step == StepId::Load).expect("planned").what
+        };
+        assert_eq!(
+            load(None, Some(Beginning::Golden)),
+            "1 images onto 4 nodes, cloned from a golden root that is here"
+        );
+        assert_eq!(load(Some((4, 4)), None), "look, and repair if need be: 1 images onto 4 nodes");
     }
 
     #[test]
@@ -211,7 +256,7 @@ mod tests {
         spec.database.topology = Topology::Galera;
         let mut estimate = estimate(How::Bundle, &[]);
         let database = |estimate: &Estimate| {
-            let steps = steps(&spec, estimate, None, 8080, 2);
+            let steps = steps(&spec, estimate, None, Some(Beginning::Near), 8080, 2);
             steps.into_iter().find(|s| s.step == StepId::Database).expect("planned").what
         };
         assert_eq!(database(&estimate), "3 members of etcd, 3 of MariaDB with Galera with 1Gi each");

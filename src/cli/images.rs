@@ -20,7 +20,7 @@ use wplab::{
 };
 
 use super::{
-    args,
+    args::{self, Wanted},
     failure::{Ending, Misused},
     render::{contracts, tables},
     session::Session,
@@ -85,6 +85,20 @@ enum What {
         #[arg(long, value_name = "FILE", requires = "thorough")]
         report: Option<PathBuf>,
     },
+    /// Unpack a lab's images once, so that its nodes begin with them; the first `up` does so by itself
+    Warm {
+        #[command(flatten)]
+        wanted: Wanted,
+        /// Pull from this registry instead of the images' own
+        #[arg(long, value_name = "HOST[:PORT]", value_parser = args::mirror)]
+        registry_mirror: Option<String>,
+    },
+    /// Remove what was unpacked for labs and not used for two weeks; labs that stand keep theirs
+    Prune {
+        /// All of it
+        #[arg(long)]
+        all: bool,
+    },
     /// Save the images of both topologies into one file
     Save {
         /// Which server of topology galera: auto, percona or mariadb
@@ -133,6 +147,17 @@ impl Images {
                     session.perform(|run| async move { images::check(&run, &roles, image.as_deref()).await }).await?;
                 terminal.result(&checked, |paint| contracts::checked(&checked, paint));
                 return Ok(Ending::checked(checked.iter().all(|checked| checked.broken().is_none())));
+            }
+            What::Warm { wanted, registry_mirror: mirror } => {
+                let spec = wanted.spec()?;
+                session.perform(|run| async move { images::warm(&run, &spec, mirror.as_deref()).await }).await?;
+                terminal.next(&[(wanted.again(), "bring the lab up")]);
+                return Ok(Ending::Done);
+            }
+            What::Prune { all } => {
+                let pruned = session.perform(|_run| images::prune(all)).await?;
+                terminal.result(&pruned, |_| tables::pruned(&pruned));
+                return Ok(Ending::Done);
             }
             What::Save { flavour, file } => {
                 let size = session

@@ -156,6 +156,14 @@ pub(crate) fn labs(labs: &[LabSummary]) -> String {
     table(["NAME", "NODES", "URL"], &labs.iter().map(row).collect::<Vec<_>>())
 }
 
+/// What `images prune` removed.
+pub(crate) fn pruned(keys: &[String]) -> String {
+    if keys.is_empty() {
+        return "nothing had to go\n".to_owned();
+    }
+    keys.iter().map(|key| format!("removed golden root {key}\n")).collect()
+}
+
 /// The catalogue.
 pub(crate) fn images(rows: &[ImageRow]) -> String {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
-use bollard::models::{
-    ContainerCreateBody, HostConfig, Mount, MountType, RestartPolicy, RestartPolicyNameEnum, VolumeCreateRequest,
+use bollard::{
+    errors::Error,
+    models::{
+        ContainerCreateBody, HostConfig, Mount, MountType, RestartPolicy, RestartPolicyNameEnum, VolumeCreateRequest,
+    },
+    query_parameters::RemoveVolumeOptions,
 };
 
 use super::{Docker, absent};
@@ -92,6 +96,18 @@ impl Docker {
             Ok(_) => Ok(true),
             Err(error) if absent(&error) => Ok(false),
             Err(error) => Err(self.failed(&error)).with_context(|| format!("cannot look at the Docker volume {name}")),
+        }
+    }
+
+    /// Removes a volume; says whether it went. One that a container has, or that is gone already, is no error.
+    ///
+    /// # Errors
+    /// The engine does not answer, or cannot remove it.
+    pub async fn remove_volume(&self, name: &str) -> Result<bool> {
+        match self.api.remove_volume(name, None::<RemoveVolumeOptions>).await {
+            Ok(()) => Ok(true),
+            Err(Error::DockerResponseServerError { status_code: 404 | 409, .. }) => Ok(false),
+            Err(error) => Err(self.failed(&error)).with_context(|| format!("cannot remove the Docker volume {name}")),
         }
     }
 

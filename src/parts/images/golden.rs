@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 
-use super::{Image, ImageSet, NodeImage, Role, load, transport::Lab};
+use super::{Image, ImageSet, NodeImage, Origin, Role, load, tool, transport::Lab};
 use crate::{
     host::{
         Host,
@@ -71,27 +71,79 @@ async fn clones(cx: &StepCx, docker: &Docker, lab: &LabName, nodes: &[String], i
 pub async fn warm(cx: StepCx, host: &Host, images: &ImageSet) -> Result<Stepped<()>> {
     let roots = Roots::open(&host.docker, None, images.reference(Role::Node)?).await?;
     let key = key(images)?;
-    let made = make(&cx, &host.docker, &roots, &key, images).await;
-    roots.close().await?;
-    let made = made?;
+    let made = closing(&roots, make(&cx, &host.docker, &roots, &key, images).await).await?;
     Ok(Stepped::changed(made, (), format!("golden root {key} with {} images", images.0.len() - 1)))
 }
 
-/// Removes golden roots, all or those that are old or too many; returns their keys. `None` when there is none.
+/// Removes golden roots, all or those that are old or too many; returns their keys.
 ///
 /// # Errors
 /// The engine does not answer, or has no image of a node to look at them with.
 pub async fn prune(docker: &Docker, all: bool) -> Result<Vec<String>> {
+    let pruned = match look(docker).await? {
+        Some(roots) => closing(&roots, roots.prune(all).await).await?,
+        None => Vec::new(),
+    };
+    if all {
+        nodes::roots::remove_volume(docker).await?;
+    }
+    Ok(pruned)
+}
+
+/// What new nodes of a lab with these images would begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// A golden root that has them all.
+    Golden,
+    /// One that is made of another.
+    Near,
+    /// One that is made from nothing.
+    Nothing,
+}
+
+/// Looks which golden roots there are.
+///
+/// # Errors
+/// The engine does not answer.
+pub async fn beginning(docker: &Docker, images: &ImageSet) -> Result<Beginning> {
+    let there = match look(docker).await? {
+        Some(roots) => closing(&roots, roots.list().await).await?,
+        None => Vec::new(),
+    };
+    let mut images = images.clone();
+    if let Some(tool) = tool::present(docker).await? {
+        let origin = Origin::Packages("tool".to_owned());
+        let image = Image { reference: String::new(), id: tool.id, size: tool.size, origin };
+        images.0.insert(Role::Tool, image);
+    }
+    Ok(nearest(&there, &key(&images)?))
+}
+
+fn nearest(there: &[Key], key: &Key) -> Beginning {
+    if there.contains(key) {
+        Beginning::Golden
+    } else if there.iter().any(|other| other.is_near(key)) {
+        Beginning::Near
+    } else {
+        Beginning::Nothing
+    }
+}
+
+/// Holds the volume for a while, if there is one, with whatever node image is here.
+async fn look(docker: &Docker) -> Result<Option<Roots<'_>>> {
     if !nodes::roots::any(docker).await? {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let rows = super::list(docker).await?;
     let node = rows.into_iter().find(|row| row.role == Role::Node).and_then(|row| row.present);
     let node = node.context("there is no image of a node to look at golden roots with")?;
-    let roots = Roots::open(docker, None, &node.id).await?;
-    let pruned = roots.prune(all).await;
+    Roots::open(docker, None, &node.id).await.map(Some)
+}
+
+/// Lets go of the volume, whatever came of what was done on it.
+async fn closing<T>(roots: &Roots<'_>, came: Result<T>) -> Result<T> {
     roots.close().await?;
-    pruned
+    came
 }
 
 /// Says whether it had to be made.
@@ -122,7 +174,6 @@ fn key(images: &ImageSet) -> Result<Key> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parts::images::Origin;
 
     fn set(tool: &str) -> ImageSet {
         let image = |role: Role, id: &str| {
@@ -137,6 +188,9 @@ mod tests {
         let (one, other) = (key(&set("t")).expect("a key"), key(&set("u")).expect("a key"));
         assert_ne!(one, other);
         assert_eq!(one.to_string().split('-').next(), other.to_string().split('-').next());
+        let there = std::slice::from_ref(&one);
+        assert_eq!((nearest(there, &one), nearest(there, &other)), (Beginning::Golden, Beginning::Near));
+        assert_eq!(nearest(&[], &one), Beginning::Nothing);
         assert!(key(&ImageSet::default()).is_err(), "without a node image there is none");
     }
 

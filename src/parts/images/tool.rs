@@ -1,6 +1,10 @@
 //! The tool's own image: nothing but this executable, for what runs inside the cluster.
 
-use std::{fs::File, io::Read, path::PathBuf};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -16,13 +20,7 @@ use crate::{
 /// Makes sure of the image; says whether it was made now.
 pub(in crate::parts) async fn ensure(cx: &StepCx, docker: &Docker) -> Result<(LocalImage, bool)> {
     let path = executable()?;
-    let (hash, size) = tokio::task::spawn_blocking({
-        let path = path.clone();
-        move || hash(&path)
-    })
-    .await
-    .context("hashing was ended")??;
-    let tag = format!("wplab/tool:{}", hash.get(..SHORT).unwrap_or_default());
+    let (tag, size) = tag(&path).await?;
     if let Some(image) = docker.image(&tag).await? {
         return Ok((image, false));
     }
@@ -44,6 +42,19 @@ pub(in crate::parts) async fn ensure(cx: &StepCx, docker: &Docker) -> Result<(Lo
     let image = docker.image(&tag).await?.context("Docker has made an image and does not find it")?;
     cx.task_done("tool", "");
     Ok((image, true))
+}
+
+/// The image, if it has been made.
+pub(super) async fn present(docker: &Docker) -> Result<Option<LocalImage>> {
+    docker.image(&tag(&executable()?).await?.0).await
+}
+
+/// Its name, which changes with the executable, and the executable's size.
+async fn tag(path: &Path) -> Result<(String, u64)> {
+    let path = path.to_owned();
+    let hashed = tokio::task::spawn_blocking(move || hash(&path)).await;
+    let (hash, size) = hashed.context("hashing was ended")??;
+    Ok((format!("wplab/tool:{}", hash.get(..SHORT).unwrap_or_default()), size))
 }
 
 /// The running executable, also when its file has been replaced since.

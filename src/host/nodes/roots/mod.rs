@@ -45,6 +45,11 @@ impl Key {
         Key(format!("{}-{}", short(&[SCRIPT, node]), short(&images)))
     }
 
+    /// Whether it is for the same node image.
+    pub fn is_near(&self, other: &Key) -> bool {
+        self.prefix() == other.prefix()
+    }
+
     fn prefix(&self) -> &str {
         self.0.split('-').next().unwrap_or_default()
     }
@@ -71,6 +76,14 @@ fn short(parts: &[&str]) -> String {
 /// The engine does not answer.
 pub async fn any(docker: &Docker) -> Result<bool> {
     docker.has_volume(VOLUME).await
+}
+
+/// Removes the volume when nobody has it.
+///
+/// # Errors
+/// The engine does not answer.
+pub async fn remove_volume(docker: &Docker) -> Result<bool> {
+    docker.remove_volume(VOLUME).await
 }
 
 /// Who holds the volume.
@@ -141,6 +154,14 @@ impl<'a> Roots<'a> {
     /// The container does not answer.
     pub async fn holds(&self, key: &Key) -> Result<bool> {
         Ok(self.run("holds", &[&key.0]).await?.code == 0)
+    }
+
+    /// The keys of those that there are, the last used first.
+    ///
+    /// # Errors
+    /// The container does not answer.
+    pub async fn list(&self) -> Result<Vec<Key>> {
+        Ok(self.act("list", &[]).await?.stdout.lines().map(|key| Key(key.to_owned())).collect())
     }
 
     /// Begins one, on the nearest that there is of the same node image; says whether there was any.

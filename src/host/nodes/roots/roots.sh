@@ -51,6 +51,12 @@ holds) # KEY: whether it is there and sound
   throw "golden/$1"
   exit 4
   ;;
+list) # the keys, the last used first
+  for used in $(ls -t golden/*/used 2>/dev/null); do
+    key=${used#golden/}
+    echo "${key%/used}"
+  done
+  ;;
 begin) # PREFIX: containerd on what is nearest: another golden root of the same node image, or what that image has
   grep -q 'snapshotter = "overlayfs"' /etc/containerd/config.toml || no "this node image has another snapshotter"
   case $(stat -f -c %T /kind) in zfs | fuseblk) no "nodes have another snapshotter on this file system" ;; esac
