@@ -4,6 +4,8 @@
 
 #[path = "lab/galera.rs"]
 mod galera;
+#[path = "lab/golden_roots.rs"]
+mod golden_roots;
 #[path = "support/lab.rs"]
 mod lab;
 #[path = "support/ledger.rs"]
@@ -198,12 +200,12 @@ fn killed_and_resumed_at_three_steps() {
     let lab = Lab::new("wplab-kill");
     let before = Engine::snapshot();
     let cuts = [
-        ("Starting control-plane", "KILL", None),
-        ("loading (", "TERM", Some(130)),
-        ("and the members", "INT", Some(130)),
+        (&[][..], "Starting control-plane", "KILL", None),
+        (&["--stream"], "loading (", "TERM", Some(130)),
+        (&[], "and the members", "INT", Some(130)),
     ];
-    for (moment, signal, code) in cuts {
-        let cut = lab.up_until(moment, signal);
+    for (more, moment, signal, code) in cuts {
+        let cut = lab.up_until(more, moment, signal);
         assert_eq!(cut.code, code, "{signal} at {moment}:\n{}", cut.stderr);
     }
     // A node that dies meanwhile is started again, and the same `up` completes.

@@ -47,7 +47,9 @@ impl Engine {
             let volumes = docker.list_volumes(None::<query::ListVolumesOptions>).await.expect("volumes");
             let containers = containers.into_iter().flat_map(|c| c.names.unwrap_or_default());
             let networks = networks.into_iter().filter_map(|n| n.name);
-            let volumes = volumes.volumes.unwrap_or_default().into_iter().map(|v| v.name);
+            // That of golden roots stays, as images do.
+            let volumes =
+                volumes.volumes.unwrap_or_default().into_iter().map(|v| v.name).filter(|v| v != "wplab-roots");
             containers.chain(networks).chain(volumes).collect()
         })
     }
@@ -93,8 +95,8 @@ impl Engine {
         })
     }
 
-    /// Runs a shell script in a node container.
-    pub(crate) async fn sh(container: &str, script: &str) {
+    /// Runs a shell script in a container; what it has printed.
+    pub(crate) async fn sh(container: &str, script: &str) -> String {
         use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
         let docker = Self::docker();
         let options = CreateExecOptions {
@@ -105,9 +107,13 @@ impl Engine {
         };
         let made = docker.create_exec(container, options).await.expect("an exec");
         let started = docker.start_exec(&made.id, None::<StartExecOptions>).await.expect("it starts");
+        let mut printed = String::new();
         if let StartExecResults::Attached { mut output, .. } = started {
-            while let Some(Ok(_)) = futures_util::StreamExt::next(&mut output).await {}
+            while let Some(Ok(text)) = futures_util::StreamExt::next(&mut output).await {
+                printed.push_str(&text.to_string());
+            }
         }
+        printed
     }
 
     /// A container that looks like kind's node of a cluster called `lab`, and is not ours.

@@ -135,8 +135,8 @@ impl Lab {
     }
 
     /// `up`, which gets `signal` as soon as it says `moment`.
-    pub(crate) fn up_until(&self, moment: &str, signal: &str) -> Ran {
-        let running = Running::start(&self.up_args(&[]), &[]);
+    pub(crate) fn up_until(&self, more: &[&str], moment: &str, signal: &str) -> Ran {
+        let running = Running::start(&self.up_args(more), &[]);
         running.wait_for(moment);
         running.signal(signal);
         running.end()
@@ -150,10 +150,10 @@ impl Lab {
         running.end()
     }
 
-    /// The same, with the tool talking to an engine behind `wire`.
+    /// `up` that streams images, with the tool talking to an engine behind `wire`.
     pub(crate) fn up_while_on(&self, wire: &Wire, moment: &str, harm: impl FnOnce()) -> Ran {
         let host = format!("unix://{}", wire.socket.display());
-        let running = Running::start(&self.up_args(&[]), &[("DOCKER_HOST", &host)]);
+        let running = Running::start(&self.up_args(&["--stream"]), &[("DOCKER_HOST", &host)]);
         running.wait_for(moment);
         harm();
         running.end()

@@ -21,7 +21,8 @@ ctr() { command ctr --namespace=k8s.io "$@" 2>/tmp/ctr.err || { tail -n 3 /tmp/c
 
 throw() { # PATH...: away with it, in one moment
   for path; do
-    if [ -e "$path" ]; then mv "$path" "$(mktemp -d trash/XXXXXXXX)/"; fi
+    thrown=$((${thrown:-0} + 1))
+    if [ -e "$path" ]; then mv -T "$path" "trash/$(hostname).$$.$(date +%s).$thrown"; fi
   done
 }
 
@@ -134,6 +135,8 @@ clone) # KEY LAB NODE...
   find "$new" -name '*.db' -exec sync {} +
   mv -T "$new" "clones/$lab"
   touch "golden/$key/used"
+  flock -u 9
+  rm -rf trash/* || :
   ;;
 drop) # LAB
   throw "$new" "clones/$1"
