@@ -34,9 +34,7 @@ fn the_recorded_runs_of_both_topologies_have_the_order_of_the_recipe() {
 #[test]
 fn what_can_run_side_by_side_does() {
     for (file, stream) in streams() {
-        for (one, other) in
-            [("storage", "database"), ("images", "cluster"), ("load", "cluster")]
-        {
+        for (one, other) in [("storage", "database"), ("images", "cluster"), ("load", "cluster")] {
             let begin = |step| position(&stream, "started", step);
             let end = |step| position(&stream, "finished", step);
             assert!(begin(one) < end(other) && begin(other) < end(one), "{file}: {one} and {other} take turns");

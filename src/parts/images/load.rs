@@ -96,7 +96,12 @@ pub(super) fn of_nodes(images: &ImageSet) -> Vec<(Role, Image)> {
 }
 
 /// Brings these images onto these nodes; returns whether one lacked any.
-pub(super) async fn into<E: Engine>(cx: &StepCx, engine: &E, nodes: &[String], wanted: &[(Role, Image)]) -> Result<bool> {
+pub(super) async fn into<E: Engine>(
+    cx: &StepCx,
+    engine: &E,
+    nodes: &[String],
+    wanted: &[(Role, Image)],
+) -> Result<bool> {
     let restarted = Mutex::new(BTreeSet::new());
     let mut failed = Vec::new();
     let mut changed = BTreeSet::new();

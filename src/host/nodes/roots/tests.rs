@@ -1,3 +1,5 @@
+//! Keys of golden roots, and who holds their volume.
+
 use super::*;
 
 #[test]
