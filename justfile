@@ -53,6 +53,14 @@ release:
 bench-topologies:
     cargo test --test bench -- --ignored --nocapture --exact topologies
 
+# scripts and `up` side by side, the lower bound beside them; ARMS=strict,good,up chooses; a run that was ended goes on
+bench-up ROUNDS="5" OUT="":
+    ROUNDS={{ROUNDS}} OUT={{OUT}} cargo test --test bench -- --ignored --nocapture --exact up
+
+# how time, processor time, memory and disk grow with workers and members, and what a lab at rest uses; CASES="3x3 9x3" chooses
+bench-growth OUT="":
+    OUT={{OUT}} cargo test --test bench -- --ignored --nocapture --exact growth
+
 # from nothing to an executable, with the profile of the quick start and fully optimised, in turn
 bench-compile:
     lab/bench/compile.sh

@@ -3,13 +3,37 @@
 
 #![expect(clippy::print_stdout, reason = "a measurement is printed")]
 
+#[path = "bench/arms.rs"]
+mod arms;
+#[path = "bench/bound.rs"]
+mod bound;
+#[path = "bench/growth.rs"]
+mod growth;
 #[path = "support/lab.rs"]
 #[allow(dead_code, reason = "the other half of it is for drills")]
 mod lab;
+#[path = "bench/machine.rs"]
+mod machine;
+#[path = "bench/observer.rs"]
+mod observer;
+#[path = "bench/picture.rs"]
+mod picture;
+#[path = "bench/report.rs"]
+mod report;
+#[path = "bench/run.rs"]
+mod run;
+#[path = "bench/side_by_side.rs"]
+mod side_by_side;
+#[path = "bench/stats.rs"]
+mod stats;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use lab::Lab;
+use stats::median;
 
 /// Pairs of labs; one of each topology in turn, so that a slow minute of the machine meets both.
 const ROUNDS: usize = 3;
@@ -37,18 +61,35 @@ fn topologies() {
     println!("median of {ROUNDS} labs each\n{:<12} {:>12} {:>8} {:>6}", "step", "replication", "galera", "ratio");
     let steps: BTreeSet<String> = took.keys().map(|(step, _)| step.clone()).collect();
     for step in steps {
-        let of = |topology| median(&took[&(step.clone(), topology)]);
+        let of = |topology| median(&took[&(step.clone(), topology)]).unwrap_or_default();
         row(&step, of("replication"), of("galera"), "s");
     }
-    row("memory", median(&memory["replication"]), median(&memory["galera"]), "MiB");
+    let of = |topology| median(&memory[topology]).unwrap_or_default();
+    row("memory", of("replication"), of("galera"), "MiB");
 }
 
 fn row(what: &str, one: f64, other: f64, unit: &str) {
     println!("{what:<12} {one:>9.1} {unit:<2} {other:>5.1} {unit:<2} {:>4.2}", other / one);
 }
 
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
+/// Scripts and `up` in their variants side by side: `ROUNDS` of each arm of `ARMS` into the folder `OUT`.
+#[test]
+#[ignore = "a measurement"]
+fn up() {
+    let rounds = std::env::var("ROUNDS").ok().map_or(5, |rounds| rounds.parse().expect("ROUNDS is a number"));
+    let arms = arms::Arm::named(&std::env::var("ARMS").unwrap_or_default());
+    side_by_side::Bench::open(&folder("up")).measure(rounds, &arms);
+}
+
+/// How time, processor time, memory and disk grow with the lab, and what a lab at rest uses: `CASES` into the folder `OUT`.
+#[test]
+#[ignore = "a measurement"]
+fn growth() {
+    growth::measure(&folder("growth"), &arms::Scripts::new().repositories());
+}
+
+/// `OUT`, or a folder beside what is built.
+fn folder(name: &str) -> PathBuf {
+    let named = std::env::var_os("OUT").filter(|out| !out.is_empty()).map(PathBuf::from);
+    named.unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("bench").join(name))
 }
