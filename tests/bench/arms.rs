@@ -15,8 +15,8 @@ pub(crate) const LAB: &str = "wplab-bench";
 pub(crate) const PORT: u16 = 8790;
 /// Of the default lab.
 pub(crate) const WORKERS: usize = 3;
-/// What keeps `up` from using or making golden containerd roots, for the arm without them.
-const WITHOUT_ROOTS: (&str, &str) = ("WPLAB_GOLDEN", "off");
+/// What keeps `up` from using golden roots, for the arms without them; a tool that has no such flag has no roots.
+const WITHOUT_ROOTS: &str = "--stream";
 
 /// One way to a lab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +121,10 @@ fn with_roots() -> Command {
 /// `up` of the lab without golden roots.
 pub(crate) fn up(more: &[&str]) -> Command {
     let mut command = with_roots();
-    command.args(more).env(WITHOUT_ROOTS.0, WITHOUT_ROOTS.1);
+    command.args(more);
+    if understands(&["up", WITHOUT_ROOTS]) {
+        command.arg(WITHOUT_ROOTS);
+    }
     command
 }
 

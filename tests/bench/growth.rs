@@ -75,8 +75,7 @@ pub(crate) fn measure(folder: &Path, images: &[String]) {
         let file = file.to_str().expect("a path");
         let begun = (1..=case.labs).map(|number| {
             let port = arms::PORT + u16::try_from(number).expect("few labs");
-            let mut up = arms::tool(&["up", &lab(number), "-f", file, "--port", &port.to_string()]);
-            up.env("WPLAB_GOLDEN", std::env::var("WPLAB_GOLDEN").unwrap_or_else(|_| "off".to_owned()));
+            let up = arms::tool(&["up", &lab(number), "-f", file, "--port", &port.to_string()]);
             (up, port, number)
         });
         // The machine's figures are the same for all labs of a case: the first one's thread tells them.
