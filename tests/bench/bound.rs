@@ -100,6 +100,9 @@ pub(crate) fn stages(times: &BTreeMap<&'static str, f64>) -> Vec<(&'static str, 
 
 /// Terms, bounds, and what lies between, as Markdown.
 pub(crate) fn page(terms: &Terms, processors: f64, arms: &[(&str, BTreeMap<&'static str, f64>)]) -> String {
+    if terms.is_empty() {
+        return "\nThe lower bound was not measured.\n".to_owned();
+    }
     let mut page = String::from("\n## Lower bound\n\n| term, timed alone | s | CPU-s |\n|---|---:|---:|\n");
     for (name, term) in terms {
         let _ = writeln!(page, "| {name} | {:.1} | {:.1} |", term.seconds, term.cpu);

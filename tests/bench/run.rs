@@ -27,8 +27,11 @@ pub(crate) const COSTS: [&str; 9] =
 const PATIENCE: Duration = Duration::from_mins(15);
 /// How often it is looked whether the command has ended.
 const TURN: Duration = Duration::from_millis(20);
-/// How often memory is looked at, in turns.
+/// How often free memory is looked at, in turns.
 const MEMORY_TURNS: u32 = 25;
+/// How often the command's processes are, in turns; rarely, because all of the machine's have to be looked at, and each has its
+/// peak with it.
+const PROCESS_TURNS: u32 = 150;
 
 /// One row of the raw results.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,20 +67,22 @@ pub(crate) fn run(
         }
         if turn % MEMORY_TURNS == 0 {
             least = least.min(machine::available());
+        }
+        if turn % PROCESS_TURNS == PROCESS_TURNS / 2 {
             peak = peak.max(machine::peak_of_group(child.id()));
         }
         turn += 1;
         sleep(TURN);
     };
     let seconds = begin.elapsed().as_secs_f64();
-    let cpu = machine::busy() - busy - rest.cores * seconds;
+    // What others use on a busy machine changes, so nobody can say what of it all was the run's.
+    let cpu = rest.settled.then(|| machine::busy() - busy - rest.cores * seconds);
     let mut values: BTreeMap<String, f64> = BTreeMap::new();
     for (milestone, at) in observer.map(Observer::end).unwrap_or_default() {
         values.insert(milestone.to_owned(), at);
     }
     let costs = [
         ("checks", seconds),
-        ("cpu", cpu),
         ("own-cpu", own_seconds(&std::fs::read_to_string(times.path()).unwrap_or_default())),
         ("own-peak", peak),
         ("memory", free - least),
@@ -86,7 +91,7 @@ pub(crate) fn run(
         ("settled", f64::from(u8::from(rest.settled))),
         ("observer-cpu", machine::own() - own),
     ];
-    values.extend(costs.map(|(name, value)| (name.to_owned(), value)));
+    values.extend(costs.into_iter().chain(cpu.map(|cpu| ("cpu", cpu))).map(|(name, value)| (name.to_owned(), value)));
     (outcome, values)
 }
 
