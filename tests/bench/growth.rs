@@ -99,16 +99,22 @@ pub(crate) fn measure(folder: &Path, images: &[String]) {
             started.into_iter().map(|thread| thread.join().expect("a run ends")).collect()
         });
         let outcome = ran.iter().map(|(outcome, _)| outcome.as_str()).find(|outcome| *outcome != "ok").unwrap_or("ok");
-        let most = |name: &str| ran.iter().filter_map(|(_, values)| values.get(name).copied()).fold(0.0, f64::max);
-        let mut values: Vec<(String, f64)> = MILESTONES.map(|name| (name.to_owned(), most(name))).into();
-        values.extend(["cpu", "own-cpu", "own-peak", "memory", "written"].map(|name| (name.to_owned(), most(name))));
-        values.push(("disk".to_owned(), used() - disk));
+        // Empty where nobody has seen it.
+        let most = |name: &str| {
+            let most = ran.iter().filter_map(|(_, values)| values.get(name).copied()).reduce(f64::max);
+            (name.to_owned(), most)
+        };
+        let mut values: Vec<(String, Option<f64>)> = MILESTONES.map(most).into();
+        values.extend(["cpu", "own-cpu", "own-peak", "memory", "written"].map(most));
+        values.push(("disk".to_owned(), Some(used() - disk)));
+        let mut at_rest = None;
         if outcome == "ok" {
             std::thread::sleep(LEFT_ALONE);
             let cores = machine::by_name(REST);
-            values.push(("at-rest".to_owned(), cores.values().sum::<f64>()));
+            at_rest = Some(cores.values().sum());
             table.rest(&case.name, &cores);
         }
+        values.push(("at-rest".to_owned(), at_rest));
         table.case(&case.name, outcome, &values);
         remove(&case);
     }
@@ -149,9 +155,10 @@ impl Table<'_> {
         println!("{head}\n{line}");
     }
 
-    fn case(&mut self, name: &str, outcome: &str, values: &[(String, f64)]) {
+    fn case(&mut self, name: &str, outcome: &str, values: &[(String, Option<f64>)]) {
         let names: Vec<&str> = values.iter().map(|(name, _)| name.as_str()).collect();
-        let cells: Vec<String> = values.iter().map(|(_, value)| format!("{value:.2}")).collect();
+        let cells: Vec<String> =
+            values.iter().map(|(_, value)| value.map_or_else(String::new, |value| format!("{value:.2}"))).collect();
         let head = format!("case,outcome,{}", names.join(","));
         self.add("growth.csv", &head, &format!("{name},{},{}", outcome.replace(',', ";"), cells.join(",")));
     }

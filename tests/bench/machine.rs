@@ -151,3 +151,18 @@ fn a_field_is_found_by_its_whole_name() {
     assert!((field(text, "MemAvailable:") - 2048.0).abs() < 1e-9);
     assert!(field(text, "Mem:").abs() < 1e-9);
 }
+
+#[test]
+fn what_a_process_uses_is_told_by_its_name() {
+    let worker = std::thread::spawn(|| {
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_millis(600) {
+            std::hint::spin_loop();
+        }
+    });
+    let cores = by_name(Duration::from_millis(400));
+    worker.join().expect("it ends");
+    let me = process(&read("/proc/self/stat")).expect("a process").name;
+    assert!(cores[&me] > 0.0, "{me}: {cores:?}");
+    assert!(cores.contains_key(""), "what is short-lived has its place");
+}
