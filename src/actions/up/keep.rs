@@ -9,7 +9,10 @@ use crate::{
     cluster::{Cluster, OtherVersion},
     host::nodes::{self, Access},
     labels,
-    parts::images::{ImageSet, Kept},
+    parts::{
+        database,
+        images::{ImageSet, Kept},
+    },
     run::advice::{self, Advise, Blame, Hint, Trouble},
     spec::{Flavour, ImageSource, LabName, LabSpec, Topology},
 };
@@ -67,7 +70,11 @@ pub(super) async fn take_over(access: &Access, spec: &LabSpec, images: &ImageSet
     }
     let images = serde_json::to_string(images).context("cannot write down the images")?;
     let records = [(labels::LAB_FILE.to_owned(), spec.to_file()), (labels::IMAGES.to_owned(), images)];
+    let new = !cluster.has_namespace().await?;
     cluster.ensure_namespace(records.into()).await?;
+    if new {
+        database::agent::unheld_lease(&cluster).await?;
+    }
     Ok(cluster)
 }
 

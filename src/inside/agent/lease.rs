@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The Lease.
-pub(super) const NAME: &str = "wplab-agent";
+const NAME: &str = "wplab-agent";
 /// How long the lease holds after it was renewed.
 const DURATION: Duration = Duration::from_secs(6);
 /// How often the holder renews it.
@@ -77,6 +77,14 @@ fn may_take(sight: &Sight, me: &str, now: Instant) -> bool {
         Some((holder, _)) if holder.is_empty() || holder == me => true,
         _ => now.duration_since(sight.since) >= DURATION,
     }
+}
+
+/// The lease of a lab in which no agent has ever run, which the first agent takes at once. Whoever makes it must have made
+/// the namespace just before: anywhere else, somebody may still rely on a lease that is not there.
+pub fn unheld() -> Lease {
+    let metadata = ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() };
+    let spec = LeaseSpec { holder_identity: Some(String::new()), ..LeaseSpec::default() };
+    Lease { metadata, spec: Some(spec) }
 }
 
 /// Takes, renews and gives back the lease.
@@ -282,6 +290,15 @@ mod tests {
             let (sight, now) = sight(holder, age);
             assert_eq!(may_take(&sight, ME, now), wanted, "{case}");
         }
+    }
+
+    #[test]
+    fn the_lease_of_a_new_lab_may_be_taken_at_once_and_begins_the_first_term() {
+        let lease = unheld();
+        let holder = Some((holder(&lease), "1".to_owned()));
+        let now = Instant::now();
+        assert!(may_take(&Sight { holder, since: now }, ME, now));
+        assert_eq!(transitions(&lease), 0);
     }
 
     #[test]

@@ -15,6 +15,8 @@ mod observe;
 mod plan;
 pub mod record;
 
+pub use self::lease::unheld;
+
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,

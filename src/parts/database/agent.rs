@@ -4,22 +4,24 @@
 use anyhow::{Context, Result};
 use k8s_openapi::api::{
     apps::v1::Deployment,
+    coordination::v1::Lease,
     core::v1::{ConfigMap, Pod},
     rbac::v1::Role as RbacRole,
 };
-use kube::core::DynamicObject;
+use kube::{api::PostParams, core::DynamicObject};
 
 use super::names::names;
 pub use crate::inside::agent::record::Roles;
 use crate::parts::images::{ImageSet, Role};
 use crate::{
     cluster::{
-        Cluster,
+        Cluster, Refused,
         manifests::{edit, part},
         pods::{pod_of, set_env, set_image},
         ready,
     },
     inside::agent::record::ROLES,
+    labels::{COMPONENT, Component, of_lab},
     run::wait::Look,
     spec::{LabSpec, Topology},
 };
@@ -59,6 +61,23 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
         set_env(pod, AGENT, &values)
     })?;
     Ok(objects)
+}
+
+/// Lets the first agent of a new lab lead at once: for whoever has just made the namespace, and for nobody else. Without it
+/// the agent waits as long as another one may still rely on a lease that was removed.
+///
+/// # Errors
+/// The API server does not answer or refuses. That there is one already is no error.
+pub async fn unheld_lease(cluster: &Cluster) -> Result<()> {
+    let mut lease = crate::inside::agent::unheld();
+    let mut labels = of_lab(&cluster.lab);
+    labels.insert(COMPONENT.to_owned(), Component::Agent.as_str().to_owned());
+    lease.metadata.labels = Some(labels);
+    match cluster.api::<Lease>().create(&PostParams::default(), &lease).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        Err(error) => Err(Refused(error)).context("cannot make the agent's lease"),
+    }
 }
 
 /// What the agent has written down, and whether somebody stands by it.
