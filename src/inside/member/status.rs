@@ -90,6 +90,9 @@ pub struct MemberStatus {
     /// Whether the volume says that this member was opened for writes last.
     #[serde(default)]
     pub was_writer: bool,
+    /// By which recipe this member has made its data itself; empty where it is a copy, or nobody remembers.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub recipe: String,
     /// What the running server says; `None` while it does not answer.
     #[serde(flatten)]
     pub server: Option<ServerFacts>,
@@ -143,6 +146,9 @@ pub struct ServerFacts {
     /// The transactions that this member was sent since it follows its source, as a GTID set.
     #[serde(default)]
     pub gtid_retrieved: String,
+    /// Those of its transactions that are not in its logs, as a GTID set; `None` when it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gtid_purged: Option<String>,
     /// Whom it is set to follow; `None` when it follows nobody.
     pub source_host: Option<String>,
     /// The identity of the server that it follows, once it was connected.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
 
 use super::decide::Data;
 use crate::{inside::member::files::gone, wire::sql::literal};
@@ -40,6 +41,19 @@ impl Volume {
         }
     }
 
+    /// By which recipe the data was made here; empty for a copy.
+    pub(super) fn recipe(&self) -> String {
+        fs::read_to_string(self.marker("recipe")).unwrap_or_default()
+    }
+
+    /// Remembers that the draft was made by this recipe.
+    ///
+    /// # Errors
+    /// The volume cannot be written.
+    pub(super) fn made_by(&self, recipe: &str) -> Result<()> {
+        fs::write(self.marker("recipe"), recipe).context("cannot write down how the data was made")
+    }
+
     /// Removes what a cut-off initialisation or copy left behind, and makes an empty draft directory.
     ///
     /// # Errors
@@ -49,6 +63,7 @@ impl Volume {
         for path in [self.draft(), self.datadir()] {
             gone(fs::remove_dir_all(&path)).with_context(|| format!("cannot remove {}", path.display()))?;
         }
+        self.forget_recipe()?;
         let draft = self.draft();
         fs::DirBuilder::new().mode(0o750).create(&draft).with_context(|| format!("cannot make {}", draft.display()))
     }
@@ -75,7 +90,16 @@ impl Volume {
         self.mark("clone-pending")
     }
 
-    /// The data is a whole copy of another member's.
+    /// Forgets how the data was made, because a copy replaces it.
+    ///
+    /// # Errors
+    /// The volume cannot be written.
+    pub(super) fn forget_recipe(&self) -> Result<()> {
+        gone(fs::remove_file(self.marker("recipe"))).context("cannot forget how the data was made")?;
+        self.sync()
+    }
+
+    /// The data counts from now on: it is a whole copy of another member's, or what the source began with.
     ///
     /// # Errors
     /// The volume cannot be written.
@@ -123,8 +147,16 @@ pub(super) struct Passwords {
     pub(super) wordpress: String,
 }
 
+/// What every data directory that this program makes has in common: two members of the same recipe have the same data, but
+/// for salts. No password is part of it.
+pub(super) fn recipe() -> String {
+    let same = || "the same everywhere".to_owned();
+    let sql = init_sql(&Passwords { root: same(), replication: same(), wordpress: same() });
+    Sha256::digest(sql.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The statements of a new data directory: accounts and the site's database, one per line. They run without binary log,
-/// so that they are nobody's transactions; replicas get them with the copy.
+/// so that they are nobody's transactions; replicas make them too, or get them with the copy.
 pub(super) fn init_sql(passwords: &Passwords) -> String {
     let Passwords { root, replication, wordpress } = passwords;
     let user = super::config::REPLICATION_USER;
@@ -161,6 +193,22 @@ mod tests {
         volume.adopt(true).expect("adopted");
         volume.copied().expect("marked");
         assert_eq!(volume.data(), Data::Present);
+    }
+
+    #[test]
+    fn a_volume_forgets_how_its_data_was_made_when_that_is_replaced() {
+        let root = tempfile::tempdir().expect("a folder");
+        let volume = Volume::new(root.path());
+        volume.clear().expect("cleared");
+        assert_eq!(volume.recipe(), "");
+        volume.made_by("r").expect("written");
+        volume.adopt(true).expect("adopted");
+        assert_eq!(volume.recipe(), "r");
+        volume.forget_recipe().expect("a copy begins");
+        assert_eq!(volume.recipe(), "");
+        volume.made_by("r").expect("written");
+        volume.clear().expect("worthless data may go");
+        assert_eq!(volume.recipe(), "");
     }
 
     #[test]

@@ -8,7 +8,8 @@ use crate::inside::member::status::{MemberStatus, ServerFacts, State};
 pub enum Data {
     /// Nothing, or an initialisation that was cut off: both are made anew.
     Empty,
-    /// A data directory that this supervisor made, to be replaced by a copy of another member's.
+    /// A data directory that this supervisor made, to be replaced by a copy of another member's; or, in a new lab, to become
+    /// the lab's data by following the source from the very beginning.
     Fresh,
     /// The same, but the server has stopped since, perhaps in the middle of the copy. Nothing of the lab is in it.
     Interrupted,
@@ -25,6 +26,8 @@ pub struct Observed<'a> {
     pub lab_initialised: bool,
     /// What the volume holds.
     pub data: Data,
+    /// By which recipe a fresh data directory was made, if the lab had no data yet then; `None` where it had, or may have.
+    pub first: Option<&'a str>,
     /// Whether the volume says that this member was opened for writes last.
     pub was_writer: bool,
     /// The running server; `None` while mysqld does not run.
@@ -58,6 +61,9 @@ pub enum Action {
         /// Its host name.
         donor: String,
     },
+    /// Take the fresh data directory for the lab's data: it is what the source's was before its first transaction, and the
+    /// source still has all of them. Then follow.
+    Adopt,
     /// Follow the source, from our own position on.
     Follow,
     /// Let the replication threads run again.
@@ -88,6 +94,7 @@ pub fn decide(seen: &Observed<'_>) -> Action {
         }
         (Data::Empty | Data::Interrupted, _) => Action::Prepare,
         (_, None) => Action::Start,
+        (Data::Fresh, Some(facts)) if begins_with_the_source(facts, seen) => Action::Adopt,
         (Data::Fresh, Some(_)) => match donor(seen.peers) {
             Some(donor) => Action::Clone { donor },
             None => Action::Wait("no healthy member to copy the data from".to_owned()),
@@ -98,6 +105,17 @@ pub fn decide(seen: &Observed<'_>) -> Action {
         (Data::Present, Some(_)) if seen.was_writer => Action::Wait("for the agent to open it".to_owned()),
         (Data::Present, Some(facts)) => replica(facts, seen),
     }
+}
+
+/// Whether the source began with what this member has made too, and has every transaction since then in its logs. A lab
+/// that is known to have had data is no new one: whoever is empty there has lost a volume or came later, and copies.
+fn begins_with_the_source(facts: &ServerFacts, seen: &Observed<'_>) -> bool {
+    let Some(recipe) = seen.first.filter(|recipe| !recipe.is_empty()) else { return false };
+    let source = seen.peers.iter().filter(|peer| is_source(peer)).find_map(|peer| peer.status.as_ref());
+    let whole = |source: &ServerFacts| source.gtid_purged.as_deref() == Some("");
+    facts.gtid_executed.is_empty()
+        && facts.source_host.is_none()
+        && source.is_some_and(|source| source.recipe == recipe && source.server.as_ref().is_some_and(whole))
 }
 
 fn replica(facts: &ServerFacts, seen: &Observed<'_>) -> Action {
@@ -174,6 +192,7 @@ mod tests {
             bootstraps: false,
             lab_initialised: true,
             data,
+            first: None,
             was_writer: false,
             server,
             peers,
@@ -203,6 +222,66 @@ mod tests {
         assert_eq!(copies(&[peer(0, State::Replica, None), source(2)]), from("db-2.db-members"));
         assert_eq!(copies(&[peer(0, State::Connecting, None), peer(2, State::Replica, None)]), from("db-2.db-members"));
         assert!(matches!(copies(&[peer(0, State::Waiting, None), silent(2)]), Action::Wait(_)));
+    }
+
+    #[test]
+    fn a_member_of_a_new_lab_begins_with_the_source_only_if_nothing_can_differ() {
+        let open = |recipe: &str, purged: Option<&str>| {
+            let server = ServerFacts {
+                super_read_only: false,
+                semi_sync: true,
+                gtid_executed: "other:1-9".into(),
+                gtid_purged: purged.map(str::to_owned),
+                ..facts()
+            };
+            let mut peer = peer(0, State::Source, Some(server));
+            peer.status.as_mut().expect("a status").recipe = recipe.to_owned();
+            [peer, silent(2)]
+        };
+        let own = facts();
+        let with = |first: Option<&str>, server: &ServerFacts, peers: &[Peer]| {
+            decide(&Observed { first, ..seen(Data::Fresh, Some(server), peers) })
+        };
+        let copies = Action::Clone { donor: "db-0.db-members".into() };
+        assert_eq!(with(Some("r"), &own, &open("r", Some(""))), Action::Adopt);
+        let table = [
+            ("the lab has had data", None, own.clone(), open("r", Some(""))),
+            ("nobody knows how this one was made", Some(""), own.clone(), open("", Some(""))),
+            ("the source was made otherwise", Some("r"), own.clone(), open("s", Some(""))),
+            ("the source is a copy", Some("r"), own.clone(), open("", Some(""))),
+            ("the source has thrown logs away", Some("r"), own.clone(), open("r", Some("other:1-2"))),
+            ("the source does not say", Some("r"), own.clone(), open("r", None)),
+            (
+                "this one is not empty",
+                Some("r"),
+                ServerFacts { gtid_executed: "me:1".into(), ..own.clone() },
+                open("r", Some("")),
+            ),
+            (
+                "this one follows somebody",
+                Some("r"),
+                ServerFacts { source_host: Some("db".into()), ..own.clone() },
+                open("r", Some("")),
+            ),
+        ];
+        for (case, first, server, peers) in table {
+            assert_eq!(with(first, &server, &peers), copies, "{case}");
+        }
+        let shut = {
+            let mut peers = open("r", Some(""));
+            peers[0].status.as_mut().expect("a status").state = State::Waiting;
+            peers
+        };
+        assert!(matches!(with(Some("r"), &own, &shut), Action::Wait(_)), "only an open one has begun the lab");
+    }
+
+    #[test]
+    fn a_member_that_was_killed_while_it_began_is_followed_up_or_made_anew() {
+        let server = facts();
+        let peers = [source(0)];
+        let after = decide(&Observed { first: Some("r"), ..seen(Data::Present, Some(&server), &peers) });
+        assert_eq!(after, Action::Follow, "its data counts before it follows");
+        assert_eq!(decide(&seen(Data::Interrupted, None, &peers)), Action::Prepare, "it did not count yet");
     }
 
     #[test]

@@ -30,7 +30,8 @@ pub(super) async fn connect() -> Result<Session> {
 pub(super) async fn look(session: &mut Session) -> Result<ServerFacts> {
     // The semi-synchronous variables are read as status: their plugins may be missing, and then "off" is the answer.
     let own = session
-        .row("SELECT @@server_uuid AS uuid, @@global.super_read_only AS shut, @@global.gtid_executed AS gtids")
+        .row("SELECT @@server_uuid AS uuid, @@global.super_read_only AS shut, @@global.gtid_executed AS gtids, \
+             @@global.gtid_purged AS purged")
         .await?
         .context("the server gave no row")?;
     let semi: Row = session
@@ -55,6 +56,7 @@ fn facts(own: &Row, semi: &Row, replica: Option<&Row>) -> ServerFacts {
         semi_sync: semi_sync.is_some_and(|value| value == "ON"),
         clients: number(semi, "Rpl_semi_sync_source_clients"),
         gtid_executed: text(own, "gtids").unwrap_or_default().replace('\n', ""),
+        gtid_purged: own.get("purged").cloned().flatten().map(|gtids| gtids.replace('\n', "")),
         ..ServerFacts::default()
     };
     if let Some(row) = replica {

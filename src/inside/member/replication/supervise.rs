@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     config::{Config, password},
-    datadir::{Passwords, Volume, init_sql},
+    datadir::{Passwords, Volume, init_sql, recipe},
     decide::{Action, Data, Observed, decide},
     local, mysqld,
     peers::Peers,
@@ -61,6 +61,8 @@ struct Member {
     board: Board,
     peers: Peers,
     data: Data,
+    /// Whether the lab had no data yet, as far as was known, when this supervisor made its data directory.
+    first: bool,
     mysqld: Option<Process>,
     session: Option<Session>,
     /// How often in a row the server ended by itself, and when it may be started again.
@@ -77,6 +79,7 @@ impl Member {
         board.change(|status| {
             status.has_data = data == Data::Present;
             status.was_writer = volume.was_writer();
+            status.recipe = volume.recipe();
         });
         Ok(Member {
             config,
@@ -84,6 +87,7 @@ impl Member {
             board,
             peers,
             data,
+            first: false,
             mysqld: None,
             session: None,
             falls: 0,
@@ -124,10 +128,12 @@ impl Member {
             self.board.enter(State::Starting, "the server does not answer yet");
             return Ok(());
         }
+        let recipe = self.volume.recipe();
         let action = decide(&Observed {
             bootstraps: self.config.bootstraps(),
             lab_initialised: Config::lab_initialised(),
             data: self.data,
+            first: self.first.then_some(recipe.as_str()),
             was_writer,
             server: facts.as_ref(),
             peers: &peers,
@@ -139,7 +145,10 @@ impl Member {
     async fn act(&mut self, action: Action) -> Result<()> {
         match action {
             Action::Bootstrap => self.initialise(false).await,
-            Action::Prepare => self.initialise(true).await,
+            Action::Prepare => {
+                self.first = !Config::lab_initialised();
+                self.initialise(true).await
+            }
             Action::Start => self.start(),
             Action::Clone { donor } => self.copy(&donor).await,
             Action::Recopy { donor } => {
@@ -149,6 +158,14 @@ impl Member {
                 self.volume.expect_copy()?;
                 self.data = Data::Fresh;
                 self.copy(&donor).await
+            }
+            Action::Adopt => {
+                // First it counts, then it follows: what it has acknowledged to the source is never thrown away.
+                self.volume.copied()?;
+                self.data = Data::Present;
+                self.board.change(|status| status.has_data = true);
+                log("the source has everything since the beginning; this member begins with it");
+                local::follow(self.session.as_mut().context(NO_SESSION)?, &self.config.source).await
             }
             Action::Follow => {
                 let session = self.session.as_mut().context(NO_SESSION)?;
@@ -211,6 +228,8 @@ impl Member {
         };
         let init = InitFile::write(RUN.as_ref(), &init_sql(&passwords))?;
         mysqld::initialise(&self.volume.draft(), init.path()).await?;
+        self.volume.made_by(&recipe())?;
+        self.board.change(|status| status.recipe = recipe());
         self.volume.adopt(copy_follows)?;
         self.data = if copy_follows { Data::Fresh } else { Data::Present };
         self.start()
@@ -230,6 +249,8 @@ impl Member {
 
     async fn copy(&mut self, donor: &str) -> Result<()> {
         self.board.enter(State::Cloning, &format!("from {donor}"));
+        self.volume.forget_recipe()?;
+        self.board.change(|status| status.recipe = String::new());
         // The server's connections end with it.
         self.session = None;
         let copied = local::copy_from(donor).await;
