@@ -228,6 +228,11 @@ impl Board {
         self.0.borrow().clone()
     }
 
+    /// Whether the member may take queries.
+    pub(super) fn serves(&self) -> bool {
+        self.0.borrow().serves()
+    }
+
     /// Tells of every change from now on.
     pub(super) fn watch(&self) -> watch::Receiver<MemberStatus> {
         self.0.subscribe()

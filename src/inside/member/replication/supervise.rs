@@ -97,7 +97,7 @@ impl Member {
 
     async fn live(&mut self, mut turns: Turns) -> Result<()> {
         loop {
-            turns.next(self.mysqld.as_ref().and_then(Process::pid)).await;
+            turns.next(self.mysqld.as_ref().and_then(Process::pid), self.board.serves()).await;
             match self.turn().await {
                 Err(error) if process::missing(&error) => return Err(error),
                 Err(error) => self.board.trouble(&format!("{error:#}")),

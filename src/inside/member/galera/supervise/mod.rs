@@ -102,7 +102,7 @@ impl Member {
 
     async fn live(&mut self, mut turns: Turns) {
         loop {
-            turns.next(self.server.as_ref().and_then(Process::pid)).await;
+            turns.next(self.server.as_ref().and_then(Process::pid), self.board.serves()).await;
             let done = self.turn().await;
             let trouble = done.err().map_or_else(|| self.reporter.trouble(), |error| format!("{error:#}"));
             self.board.trouble(&trouble);
