@@ -152,7 +152,7 @@ async fn three_race_for_the_start_and_one_wins_every_time() {
             tokio::spawn(async move {
                 let seen = registry.snapshot().await.expect("an answer");
                 gate.wait().await;
-                let won = registry.claim(&seen, &record(Phase::Waiting)).await.expect("an answer");
+                let won = registry.claim(&seen, &record(Phase::Waiting), None).await.expect("an answer");
                 (registry, won)
             })
         });
@@ -190,41 +190,41 @@ async fn a_judgement_on_what_has_changed_since_never_wins() {
     let seen = a.snapshot().await.expect("an answer");
     assert_eq!(judge("db-0", &seen), Decision::Bootstrap);
     c.publish(&waiting).await.expect("published");
-    assert!(!a.claim(&seen, &waiting).await.expect("an answer"));
+    assert!(!a.claim(&seen, &waiting, None).await.expect("an answer"));
     // The operator thought again, or chose another.
     let seen = a.snapshot().await.expect("an answer");
     etcd.delete("/wplab/galera/force").await.expect("deleted");
-    assert!(!a.claim(&seen, &waiting).await.expect("an answer"));
+    assert!(!a.claim(&seen, &waiting, None).await.expect("an answer"));
     let seen = a.snapshot().await.expect("an answer");
     a.force("db-1").await.expect("chosen");
-    assert!(!a.claim(&seen, &waiting).await.expect("an answer"));
+    assert!(!a.claim(&seen, &waiting, None).await.expect("an answer"));
     etcd.delete("/wplab/galera/force").await.expect("deleted");
     // A member changed its record, or left.
     let seen = a.snapshot().await.expect("an answer");
     b.publish(&record(Phase::Joining)).await.expect("published");
-    assert!(!a.claim(&seen, &waiting).await.expect("an answer"));
+    assert!(!a.claim(&seen, &waiting, None).await.expect("an answer"));
     let seen = a.snapshot().await.expect("an answer");
     b.leave().await.expect("left");
     assert!(!a.snapshot().await.expect("an answer").members.contains_key("db-1"), "who leaves is gone at once");
-    assert!(!a.claim(&seen, &waiting).await.expect("an answer"));
+    assert!(!a.claim(&seen, &waiting, None).await.expect("an answer"));
     b.publish(&waiting).await.expect("back");
     // A cluster has come up.
     let seen = a.snapshot().await.expect("an answer");
     b.established(UUID).await.expect("told");
-    assert!(!a.claim(&seen, &waiting).await.expect("an answer"));
+    assert!(!a.claim(&seen, &waiting, None).await.expect("an answer"));
     // Another was faster; and its lock is not mine to release.
     let seen = a.snapshot().await.expect("an answer");
-    assert!(b.claim(&seen, &waiting).await.expect("an answer"));
-    assert!(!a.claim(&seen, &waiting).await.expect("an answer"));
+    assert!(b.claim(&seen, &waiting, None).await.expect("an answer"));
+    assert!(!a.claim(&seen, &waiting, None).await.expect("an answer"));
     a.release().await.expect("an answer");
     let held = a.snapshot().await.expect("an answer");
     assert_eq!(held.bootstrap.as_deref(), Some("db-1"));
-    assert!(!c.claim(&held, &waiting).await.expect("an answer"));
+    assert!(!c.claim(&held, &waiting, None).await.expect("an answer"));
     // Who waits again gives its lock up, and an unchanged picture wins.
     b.publish(&waiting).await.expect("published");
     let seen = a.snapshot().await.expect("an answer");
     assert_eq!((seen.bootstrap.as_deref(), judge("db-0", &seen)), (None, Decision::Bootstrap));
-    assert!(a.claim(&seen, &waiting).await.expect("an answer"));
+    assert!(a.claim(&seen, &waiting, None).await.expect("an answer"));
     a.force("db-2").await.expect("chosen, too late");
     a.established(UUID).await.expect("told");
     let up = a.snapshot().await.expect("an answer");
@@ -242,7 +242,7 @@ async fn a_start_that_takes_longer_than_its_lease_makes_no_second_one() {
         registry.publish(&waiting).await.expect("published");
     }
     let seen = a.snapshot().await.expect("an answer");
-    assert!(a.claim(&seen, &waiting).await.expect("an answer"));
+    assert!(a.claim(&seen, &waiting, None).await.expect("an answer"));
     // db-0 gives no sign of life, the others do.
     let seen = soon("the end of the lease", async || {
         b.beat().await.expect("an answer");

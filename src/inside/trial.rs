@@ -133,7 +133,12 @@ async fn become_member() -> Result<()> {
     };
     let address = wait::until("this member's own address", NAMED, EVERY, |_| {}, look).await?;
     let own = std::env::current_exe().context("cannot find this executable")?;
-    let failed = Command::new(own).args(["member", "galera"]).env("POD_IP", address.to_string()).exec();
+    // Whether the image can copy a whole member is what is tried here.
+    let failed = Command::new(own)
+        .args(["member", "galera"])
+        .env("POD_IP", address.to_string())
+        .env("WPLAB_ALWAYS_COPY", "yes")
+        .exec();
     Err(failed).context("cannot become the supervisor")
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Config {
     pub(super) members: Vec<String>,
     /// Whose server it is.
     pub(super) flavour: &'static Flavour,
+    /// Whether members of a new cluster make its data each for themselves, and need no copy.
+    pub(super) alike: bool,
     /// etcd's client addresses.
     endpoints: Vec<String>,
     /// Where probes and the agent ask for this member's status.
@@ -72,7 +74,8 @@ impl Paths {
 impl Config {
     /// Reads the environment: `POD_NAME`, `POD_IP`, `MEMBERS`, `WPLAB_FLAVOUR`, `ETCD_ENDPOINTS`. Two more let a member run
     /// outside a pod, for tests and for whoever looks for a mistake: `WPLAB_ROOT`, an absolute folder that takes the place
-    /// of `/` in every path, and `WPLAB_STATUS_PORT` instead of 8081 (others still ask this member on 8081).
+    /// of `/` in every path, and `WPLAB_STATUS_PORT` instead of 8081 (others still ask this member on 8081). A third one,
+    /// `WPLAB_ALWAYS_COPY`, lets a member of a new cluster copy the first one's data, where that is to be seen.
     ///
     /// # Errors
     /// A variable is missing or is not what it should be.
@@ -85,6 +88,7 @@ impl Config {
         ensure!(root.is_absolute(), "WPLAB_ROOT is not an absolute path");
         let status_port = var("WPLAB_STATUS_PORT").map_or(Ok(HTTP_PORT), |port| port.parse());
         let status_port = status_port.context("WPLAB_STATUS_PORT is not a port")?;
+        let always_copy = var("WPLAB_ALWAYS_COPY").filter(|value| !value.is_empty());
         let var = |name: &str| var(name).with_context(|| format!("the environment variable {name} is missing"));
         let name = var("POD_NAME")?;
         let (stem, digits) = name.rsplit_once('-').unwrap_or_default();
@@ -96,12 +100,13 @@ impl Config {
         let flavour = var("WPLAB_FLAVOUR")?;
         let flavour = Flavour::named(&flavour)
             .with_context(|| format!("WPLAB_FLAVOUR is {flavour:?}; it can be mariadb or percona"))?;
+        let alike = flavour.begins_alike && always_copy.is_none();
         let endpoints: Vec<String> =
             var("ETCD_ENDPOINTS")?.split(',').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect();
         ensure!(!endpoints.is_empty(), "ETCD_ENDPOINTS names nobody");
         let address = var("POD_IP")?.parse().context("POD_IP is not an address")?;
         let paths = Paths::of_the_pod(&root);
-        Ok(Config { name, address, members, flavour, endpoints, status_port, paths })
+        Ok(Config { name, address, members, flavour, alike, endpoints, status_port, paths })
     }
 
     /// One for tests, of three members and with no etcd.
@@ -110,7 +115,8 @@ impl Config {
         let members = (0..3).map(|ordinal| format!("db-{ordinal}")).collect();
         let address = std::net::Ipv4Addr::LOCALHOST.into();
         let name = name.to_owned();
-        Config { name, address, members, flavour, endpoints: Vec::new(), status_port: HTTP_PORT, paths }
+        let alike = flavour.begins_alike;
+        Config { name, address, members, flavour, alike, endpoints: Vec::new(), status_port: HTTP_PORT, paths }
     }
 
     /// The register of members in etcd, under this member's name.
@@ -155,7 +161,7 @@ mod tests {
         let config = config(("", None)).expect("valid");
         assert_eq!(config.members, ["db-0", "db-1", "db-2"]);
         assert_eq!(config.endpoints, ["https://etcd-0.etcd:2379", "https://etcd-1.etcd:2379"]);
-        assert_eq!(config.flavour.name, "mariadb");
+        assert_eq!((config.flavour.name, config.alike), ("mariadb", true));
         assert_eq!((config.status_port, config.paths.run.as_path()), (8081, Path::new("/var/run/mysqld")));
     }
 
@@ -167,6 +173,7 @@ mod tests {
         }
         assert_eq!(paths.options, Path::new("/tmp/a/etc/wplab/mysql"));
         assert_eq!(config(("WPLAB_ROOT", Some(""))).expect("valid").paths.volume, Path::new("/var/lib/mysql"));
+        assert!(!config(("WPLAB_ALWAYS_COPY", Some("yes"))).expect("valid").alike);
         assert_eq!(config(("WPLAB_STATUS_PORT", Some("9000"))).expect("valid").status_port, 9000);
     }
 

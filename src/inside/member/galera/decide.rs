@@ -83,6 +83,15 @@ pub struct Seen {
     pub modified: i64,
 }
 
+/// How a cluster that had no data began: whoever makes the same data, and counts it as that cluster's, needs no copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beginning {
+    /// The cluster's uuid, chosen before its first server started.
+    pub uuid: String,
+    /// What the data was made by; the data of two members of one recipe is the same.
+    pub recipe: String,
+}
+
 /// All that etcd holds about the cluster, at one revision.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -92,6 +101,8 @@ pub struct Snapshot {
     pub bootstrap: Option<String>,
     /// The uuid of the last cluster that came up.
     pub initialised: Option<String>,
+    /// How the last cluster began that began with no data.
+    pub beginning: Option<Beginning>,
     /// The members that have had data.
     pub known: BTreeSet<String>,
     /// The member that the operator chose.

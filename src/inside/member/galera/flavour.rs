@@ -4,6 +4,7 @@
 //! image's own entrypoint, configuration or shell is used.
 
 use anyhow::Result;
+use sha2::{Digest, Sha256};
 
 use crate::wire::sql::literal;
 
@@ -26,6 +27,8 @@ pub(super) struct Flavour {
     pub(super) provider_tls: bool,
     /// More for reading the position, so that it is printed.
     pub(super) recover_args: &'static [&'static str],
+    /// Whether members of a new cluster need no copy: each makes the data itself and counts it as the cluster's.
+    pub(super) begins_alike: bool,
     /// Statements before all others in a new data directory.
     pub(super) preamble: &'static str,
     /// The collation of the site's database: the server's own default in its option file.
@@ -51,6 +54,7 @@ pub(super) static MARIADB: Flavour = Flavour {
     wsrep_on: true,
     provider_tls: true,
     recover_args: &[],
+    begins_alike: true,
     // The installer leaves the tables of accounts closed, and an account for whoever ran it.
     preamble: "FLUSH PRIVILEGES;\nDROP USER IF EXISTS mysql@localhost;\n",
     collation: "utf8mb4_unicode_ci",
@@ -67,6 +71,8 @@ pub(super) static PERCONA: Flavour = Flavour {
     provider_tls: false,
     // The position is a note, and notes are not logged by default.
     recover_args: &["--log-error-verbosity=3"],
+    // Not tried with a real one.
+    begins_alike: false,
     preamble: "",
     collation: "utf8mb4_0900_ai_ci",
 };
@@ -77,8 +83,19 @@ impl Flavour {
         [&MARIADB, &PERCONA].into_iter().find(|flavour| flavour.name == name)
     }
 
+    /// What every data directory that this program makes for this flavour has in common: the data of two members of the same
+    /// recipe is the same. No password is part of it.
+    ///
+    /// # Errors
+    /// None.
+    pub(super) fn recipe(&self) -> Result<String> {
+        let sql = self.init_sql(|_| Ok("the same everywhere".to_owned()))?;
+        let digest = Sha256::digest(format!("{}\n{sql}", self.name).as_bytes());
+        Ok(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+    }
+
     /// The statements of a new data directory, one per line: three accounts at most, and the site's database. Members that
-    /// join get them with the copy.
+    /// join make them too, or get them with the copy.
     ///
     /// # Errors
     /// A password cannot be read.

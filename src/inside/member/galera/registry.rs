@@ -5,6 +5,7 @@
 //! | `members/NAME` | a member's [`Record`], as JSON | its lease ends: 10 s after its last sign of life |
 //! | `bootstrap` | who starts the cluster now | the cluster is up, or the same lease ends |
 //! | `initialised` | the uuid of the last cluster that came up | for ever |
+//! | `beginning` | how the last cluster began that began with no data ([`Beginning`]), as JSON | for ever |
 //! | `known/NAME` | this member has had data | for ever |
 //! | `force` | the member that the operator chose | the cluster is up |
 //!
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::decide::{Phase, Position, Record, Seen, Snapshot};
+use super::decide::{Beginning, Phase, Position, Record, Seen, Snapshot};
 use crate::{
     inside::log,
     wire::etcd::{Etcd, KeyValue, Lease, Then, When},
@@ -24,6 +25,7 @@ use crate::{
 const ROOT: &str = "/wplab/galera/";
 const LOCK: &str = "/wplab/galera/bootstrap";
 const INITIALISED: &str = "/wplab/galera/initialised";
+const BEGINNING: &str = "/wplab/galera/beginning";
 const FORCE: &str = "/wplab/galera/force";
 
 /// How long a member that gives no sign of life is believed to be there.
@@ -99,11 +101,11 @@ impl Registry {
 
     /// Takes the lock and becomes [`Phase::Bootstrapping`], in one transaction that is done only if nothing has changed
     /// since `seen` was read: no lock, every record still the one that was judged, nobody new, the operator's choice the
-    /// same. `false`: somebody was faster; look again.
+    /// same. `false`: somebody was faster; look again. With a `beginning`, the others are told of it by the same transaction.
     ///
     /// # Errors
     /// etcd does not answer. Should the transaction have been done all the same, `beat` takes it back.
-    pub async fn claim(&mut self, seen: &Snapshot, record: &Record) -> Result<bool> {
+    pub async fn claim(&mut self, seen: &Snapshot, record: &Record, beginning: Option<&Beginning>) -> Result<bool> {
         let (Some(lease), None, true) = (self.lease, &seen.bootstrap, seen.members.contains_key(&self.me)) else {
             return Ok(false);
         };
@@ -115,10 +117,14 @@ impl Registry {
         when.extend(seen.members.iter().map(|(name, s)| When::Unchanged { key: member(name), modified: s.modified }));
         when.extend(seen.force.iter().map(|value| When::Holds { key: FORCE.to_owned(), value: value.clone() }));
         let record = Record { phase: Phase::Bootstrapping, ..record.clone() };
-        let then = [
+        let mut then = vec![
             Then::Put { key: LOCK.to_owned(), value: self.me.clone(), lease: Some(lease) },
             Then::Put { key: member(&self.me), value: serde_json::to_string(&record)?, lease: Some(lease) },
         ];
+        if let Some(beginning) = beginning {
+            let value = serde_json::to_string(beginning)?;
+            then.push(Then::Put { key: BEGINNING.to_owned(), value, lease: None });
+        }
         self.unsure = true;
         let mut won = self.etcd.transact(&when, &then).await.context("cannot claim the start of the cluster")?;
         if !won {
@@ -252,6 +258,8 @@ fn snapshot(keys: Vec<KeyValue>) -> Snapshot {
             Some(("known", name)) => drop(seen.known.insert(name.to_owned())),
             _ if key == LOCK => seen.bootstrap = Some(value),
             _ if key == INITIALISED => seen.initialised = Some(value),
+            // One that nobody can read helps nobody: members copy.
+            _ if key == BEGINNING => seen.beginning = serde_json::from_str(&value).ok(),
             _ if key == FORCE => seen.force = Some(value),
             _ => {}
         }
@@ -281,6 +289,7 @@ mod tests {
     fn a_snapshot_is_what_the_keys_say() {
         let record = r#"{"phase":"waiting","position":{"at":{"uuid":"u","seqno":7}},"address":"10.0.0.4","safe":true}"#;
         let seen = snapshot(vec![
+            key("beginning", r#"{"uuid":"u","recipe":"r"}"#, 3),
             key("bootstrap", "db-1", 4),
             key("force", "db-2", 5),
             key("initialised", "u", 2),
@@ -295,6 +304,7 @@ mod tests {
             (Phase::Waiting, Some(("u", 7)), 8)
         );
         assert_eq!(seen.members["db-1"].record.phase, Phase::Broken);
+        assert_eq!(seen.beginning, Some(Beginning { uuid: "u".into(), recipe: "r".into() }));
         assert_eq!((seen.bootstrap.as_deref(), seen.force.as_deref()), (Some("db-1"), Some("db-2")));
         assert_eq!((seen.initialised.as_deref(), seen.known.contains("db-0"), seen.revision), (Some("u"), true, 9));
     }

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    decide::{Record, Snapshot},
+    decide::{Beginning, Record, Snapshot},
     registry::Registry,
 };
 
@@ -81,8 +81,8 @@ impl Reporter {
     ///
     /// # Errors
     /// etcd does not answer.
-    pub(super) async fn claim(&self, seen: &Snapshot, record: &Record) -> Result<bool> {
-        self.registry.lock().await.claim(seen, record).await
+    pub(super) async fn claim(&self, seen: &Snapshot, record: &Record, beginning: Option<&Beginning>) -> Result<bool> {
+        self.registry.lock().await.claim(seen, record, beginning).await
     }
 
     /// Removes this member's record.

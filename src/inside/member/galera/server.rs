@@ -6,6 +6,7 @@ use std::{
     io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -30,6 +31,9 @@ const NOWHERE: &str = "gcomm://recover.invalid";
 const PROVIDER: &str = "gcache.size=128M;pc.recovery=no;pc.wait_prim_timeout=PT10S;evs.keepalive_period=PT0.5S;\
                         evs.inactive_check_period=PT0.5S;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT6S";
 
+/// How long a server may take to begin alone and end.
+const ALONE: Duration = Duration::from_secs(60);
+
 /// How a server is started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum How {
@@ -47,6 +51,20 @@ pub(super) async fn initialise(config: &Config, draft: &Path) -> Result<()> {
     let sql = InitFile::write(&config.paths.run, &config.flavour.init_sql(|of| config.paths.password(of))?)?;
     let options = options(&config.paths);
     install_line(config.flavour, &options, draft, sql.path()).run().await.context("cannot make a data directory")
+}
+
+/// Lets a server count the draft as the beginning of the cluster of this uuid, which another member starts at the same time
+/// from the same data: a cluster of one, of which nobody can know, that ends as soon as it has begun. Afterwards the draft's
+/// position is where that cluster was before its first change, and what has changed since can be sent as single changes.
+/// The server itself has to do this: the position is inside its files too.
+///
+/// # Errors
+/// The server refuses, or takes too long; its log says why.
+pub(super) async fn begin_alone(config: &Config, draft: &Path, uuid: &str) -> Result<()> {
+    let stop = InitFile::write(&config.paths.run, "SHUTDOWN;\n")?;
+    let line = alone_line(config, &options(&config.paths), draft, uuid, stop.path());
+    let ran = tokio::time::timeout(ALONE, line.run()).await.context("it did not end in time").flatten();
+    ran.context("cannot count the data as the cluster's")
 }
 
 /// Reads the position that stopped data has reached. The server does this: it undoes what was not committed first.
@@ -130,6 +148,29 @@ fn recover_line(flavour: &Flavour, options: &Path, datadir: &Path, log: &Path) -
     args.push("--wsrep-recover".to_owned());
     args.push(with("--log-error=", log));
     args.extend(flavour.recover_args.iter().map(|arg| (*arg).to_owned()));
+    CommandLine::new(flavour.server, args)
+}
+
+fn alone_line(config: &Config, options: &Path, draft: &Path, uuid: &str, stop: &Path) -> CommandLine {
+    let flavour = config.flavour;
+    let mut args = vec![with("--defaults-file=", options), with("--datadir=", draft)];
+    if flavour.wsrep_on {
+        args.push("--wsrep-on=ON".to_owned());
+    }
+    // On the pod's own loopback: nobody else can join, and it sends nothing to anybody.
+    args.extend([
+        format!("--wsrep-sst-method={}", flavour.sst_method),
+        format!("--wsrep-node-name={}", config.name),
+        "--wsrep-node-address=127.0.0.1".to_owned(),
+        format!(
+            "--wsrep-provider-options=gmcast.listen_addr=tcp://127.0.0.1:{GALERA_PORT};gcache.size=1M;pc.recovery=no"
+        ),
+        format!("--wsrep-start-position={uuid}:0"),
+        "--wsrep-cluster-address=gcomm://".to_owned(),
+        "--wsrep-new-cluster".to_owned(),
+        "--skip-networking".to_owned(),
+        with("--init-file=", stop),
+    ]);
     CommandLine::new(flavour.server, args)
 }
 

@@ -96,6 +96,20 @@ fn in_file(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
+fn a_server_that_begins_alone_is_out_of_reach_and_ends_by_itself() {
+    let (_root, config) = pod(&MARIADB);
+    let line = alone_line(&config, Path::new("/my.cnf"), Path::new("/draft"), UUID, Path::new("/run/stop.sql"));
+    assert_eq!((line.program.as_str(), line.args[0].as_str()), ("mariadbd", "--defaults-file=/my.cnf"));
+    for arg in ["--datadir=/draft", "--skip-networking", "--wsrep-new-cluster", "--init-file=/run/stop.sql"] {
+        assert!(line.args.iter().any(|given| given == arg), "{arg}: {line:?}");
+    }
+    assert!(line.args.contains(&format!("--wsrep-start-position={UUID}:0")));
+    let provider = line.args.iter().find(|arg| arg.starts_with("--wsrep-provider-options=")).expect("told");
+    assert!(provider.contains("gmcast.listen_addr=tcp://127.0.0.1:4567;"), "{provider}");
+    assert!(!PERCONA.begins_alike, "its server has not been seen to do this");
+}
+
+#[test]
 fn percona_is_given_documented_options_only() {
     let (_root, config) = pod(&PERCONA);
     let mut used: BTreeSet<String> = lines(&config).iter().flat_map(names).collect();

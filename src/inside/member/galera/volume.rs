@@ -121,6 +121,44 @@ impl Volume {
         self.sync()
     }
 
+    /// Makes the draft the beginning of the cluster of this uuid, which is to be started from it.
+    ///
+    /// # Errors
+    /// The volume cannot be written.
+    pub(super) fn begin_history(&self, uuid: &str) -> Result<()> {
+        self.replace(&self.draft().join("grastate.dat"), &state(uuid, 0, true))
+    }
+
+    /// The position of the draft, after a server has counted it as the beginning of the cluster of this uuid and has ended;
+    /// from now on only joining it is left to do.
+    ///
+    /// # Errors
+    /// The server has not left such a position; or the volume cannot be written.
+    pub(super) fn end_of_beginning(&self, uuid: &str) -> Result<i64> {
+        let path = self.draft().join("grastate.dat");
+        let text = fs::read_to_string(&path).context("cannot read what the server said of its position")?;
+        ensure!(field(&text, "uuid").as_deref() == Some(uuid), "the server is part of another history");
+        let seqno = field(&text, "seqno").and_then(|text| text.parse().ok()).filter(|seqno| *seqno >= 0);
+        let seqno = seqno.context("the server did not end in good order")?;
+        for own in ["galera.cache", "gvwstate.dat"] {
+            gone(fs::remove_file(self.draft().join(own))).with_context(|| format!("cannot remove {own}"))?;
+        }
+        self.replace(&path, &state(uuid, seqno, false))?;
+        Ok(seqno)
+    }
+
+    /// Makes the draft the data directory, which is not this member's data before it is in the cluster with it: whatever
+    /// happens until then, it is made anew.
+    ///
+    /// # Errors
+    /// The volume cannot be written; or it holds data, which is never removed.
+    pub(super) fn adopt_for_joining(&self) -> Result<()> {
+        ensure!(self.data() != Data::Present, "the volume holds data; it is not going to be replaced");
+        self.expect_copy()?;
+        gone(fs::remove_dir_all(self.datadir())).context("cannot remove what is no data")?;
+        self.adopt()
+    }
+
     /// Whether Galera says that this was the last member to stop.
     pub(super) fn safe_to_bootstrap(&self) -> bool {
         self.saved("safe_to_bootstrap").is_some_and(|value| value == "1")
@@ -170,8 +208,7 @@ impl Volume {
 
     /// A field of `grastate.dat`, in which Galera keeps its own account of the data.
     fn saved(&self, field: &str) -> Option<String> {
-        let text = fs::read_to_string(self.state_file()).ok()?;
-        text.lines().find_map(|line| Some(line.strip_prefix(field)?.strip_prefix(':')?.trim().to_owned()))
+        self::field(&fs::read_to_string(self.state_file()).ok()?, field)
     }
 
     fn pending(&self) -> PathBuf {
@@ -199,6 +236,16 @@ impl Volume {
     fn sync(&self) -> Result<()> {
         File::open(&self.root).and_then(|folder| folder.sync_all()).context("cannot sync the volume")
     }
+}
+
+/// `grastate.dat`, as Galera writes it.
+fn state(uuid: &str, seqno: i64, safe: bool) -> String {
+    let safe = u8::from(safe);
+    format!("# GALERA saved state\nversion: 2.1\nuuid:    {uuid}\nseqno:   {seqno}\nsafe_to_bootstrap: {safe}\n")
+}
+
+fn field(text: &str, field: &str) -> Option<String> {
+    text.lines().find_map(|line| Some(line.strip_prefix(field)?.strip_prefix(':')?.trim().to_owned()))
 }
 
 #[cfg(test)]
@@ -276,6 +323,40 @@ mod tests {
         assert_eq!(volume.data(), Data::Unusable, "also after its remains were removed");
         volume.remember(["db-2".to_owned()]).expect("remembered");
         assert_eq!(volume.known().into_iter().collect::<Vec<_>>(), ["db-0", "db-1", "db-2"]);
+    }
+
+    #[test]
+    fn what_a_joiner_made_itself_counts_when_it_is_in_the_cluster_with_it() {
+        let (_root, volume) = volume();
+        volume.clear(false).expect("cleared");
+        fs::create_dir(volume.draft().join("mysql")).expect("made");
+        volume.end_of_beginning(HISTORY).expect_err("no server has counted it");
+        volume.begin_history(HISTORY).expect("written");
+        let state = volume.draft().join("grastate.dat");
+        let text = fs::read_to_string(&state).expect("there");
+        fs::write(&state, text.replace("seqno:   0", "seqno:   -1")).expect("written");
+        volume.end_of_beginning(HISTORY).expect_err("the server was killed");
+        fs::write(&state, text.replace("seqno:   0", "seqno:   1")).expect("written");
+        fs::write(volume.draft().join("galera.cache"), "its own").expect("written");
+        volume.end_of_beginning(NO_HISTORY).expect_err("another cluster has begun meanwhile");
+        assert_eq!(volume.end_of_beginning(HISTORY).expect("a position"), 1);
+        assert!(!volume.draft().join("galera.cache").exists());
+        volume.adopt_for_joining().expect("adopted");
+        assert_eq!((volume.data(), volume.safe_to_bootstrap()), (Data::Empty, false), "it has not joined yet");
+        assert_eq!(volume.saved("uuid").as_deref(), Some(HISTORY));
+        volume.copied().expect("it has joined");
+        assert_eq!(volume.data(), Data::Present);
+        volume.adopt_for_joining().expect_err("data is never removed");
+    }
+
+    #[test]
+    fn a_cluster_that_begins_is_this_members_data_at_once() {
+        let (_root, volume) = volume();
+        volume.clear(false).expect("cleared");
+        fs::create_dir(volume.draft().join("mysql")).expect("made");
+        volume.begin_history(HISTORY).expect("written");
+        volume.adopt().expect("adopted");
+        assert_eq!((volume.data(), volume.safe_to_bootstrap()), (Data::Present, true));
     }
 
     #[test]

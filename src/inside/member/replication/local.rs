@@ -30,8 +30,10 @@ pub(super) async fn connect() -> Result<Session> {
 pub(super) async fn look(session: &mut Session) -> Result<ServerFacts> {
     // The semi-synchronous variables are read as status: their plugins may be missing, and then "off" is the answer.
     let own = session
-        .row("SELECT @@server_uuid AS uuid, @@global.super_read_only AS shut, @@global.gtid_executed AS gtids, \
-             @@global.gtid_purged AS purged")
+        .row(
+            "SELECT @@server_uuid AS uuid, @@global.super_read_only AS shut, @@global.gtid_executed AS gtids, \
+             @@global.gtid_purged AS purged",
+        )
         .await?
         .context("the server gave no row")?;
     let semi: Row = session

@@ -1,6 +1,7 @@
 //! The member's loop: look, decide, do. Without a server it waits for the election (`standby`); with one it watches over it.
 //! Nothing is ever given up, so the container does not crash-loop while it waits for others.
 
+mod alike;
 mod standby;
 
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tokio::time::Instant;
 
+use self::alike::Own;
 use super::{
     config::Config,
     decide::{Decision, Phase, Position, Record, decide},
@@ -69,6 +71,8 @@ struct Member {
     session: Option<Session>,
     /// The way of the running server.
     course: Course,
+    /// What it has made itself for a cluster that begins.
+    own: Own,
     /// Since when it could have joined but for another one that is joining.
     polite_since: Option<Instant>,
     /// Since when a server that joins has had nobody in the cluster to join.
@@ -93,6 +97,7 @@ impl Member {
             server: None,
             session: None,
             course,
+            own: Own::Nothing,
             polite_since: None,
             hopeless_since: None,
             falls: 0,

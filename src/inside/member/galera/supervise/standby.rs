@@ -10,12 +10,15 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::Member;
+use super::{
+    Member,
+    alike::{Own, new_uuid},
+};
 use crate::inside::{
     log,
     member::{
         galera::{
-            decide::{Decision, Phase, Position, Record, Snapshot, decide},
+            decide::{Beginning, Decision, Phase, Position, Record, Snapshot, decide},
             server::{self, GALERA_PORT, How},
             volume::Data,
             watch::Course,
@@ -42,6 +45,7 @@ impl Member {
                 self.position.insert(position).clone()
             }
         };
+        self.make_draft(&position).await;
         if !self.reported {
             let register = self.reporter.publish(&self.record(Phase::Waiting, &position)).await;
             self.await_etcd(register)?;
@@ -57,6 +61,9 @@ impl Member {
             Decision::Join { peers } => self.join(&seen, peers, position).await,
             Decision::Bootstrap => self.bootstrap(&seen, position).await,
             Decision::Wait(reason) => {
+                if position == Position::Empty {
+                    self.begin_alike(&seen).await;
+                }
                 self.board.undecided(State::Waiting, &reason.why, &reason.start_from);
                 Ok(())
             }
@@ -121,6 +128,9 @@ impl Member {
             self.board.enter(State::Waiting, &note);
             return Ok(());
         }
+        if position == Position::Empty {
+            self.begin_alike(seen).await;
+        }
         // One at a time: of two that join at once, the second may get too little from the first. Both may say it in the same
         // moment, so it is said first and looked at then; whoever said it first, by etcd's own count, goes on.
         let in_time = self.polite_since.get_or_insert_with(Instant::now).elapsed() < MANNERS;
@@ -139,10 +149,11 @@ impl Member {
         }
         self.polite_since = None;
         self.remember_known(seen)?;
-        if self.volume.data() != Data::Present {
+        let begun = self.begun_with(&now, &peers);
+        if begun.is_none() && self.volume.data() != Data::Present {
             self.volume.clear(true)?;
         }
-        self.start(&position, How::Join(addresses))
+        self.start(&begun.unwrap_or(position), How::Join(addresses))
     }
 
     /// Whether another one has said before this member that it joins.
@@ -154,7 +165,13 @@ impl Member {
 
     async fn bootstrap(&mut self, seen: &Snapshot, position: Position) -> Result<()> {
         self.board.enter(State::Bootstrapping, "");
-        let claimed = self.reporter.claim(seen, &self.record(Phase::Bootstrapping, &position)).await;
+        let new = self.volume.data() != Data::Present;
+        let beginning = match new && self.config.alike {
+            true => Some(Beginning { uuid: new_uuid(), recipe: self.config.flavour.recipe()? }),
+            false => None,
+        };
+        let record = self.record(Phase::Bootstrapping, &position);
+        let claimed = self.reporter.claim(seen, &record, beginning.as_ref()).await;
         if !self.await_etcd(claimed)? {
             self.board.enter(State::Waiting, "something has changed since this member was chosen");
             return Ok(());
@@ -162,14 +179,20 @@ impl Member {
         // From here on a failure leads to a new report, which gives up the claim.
         self.position = None;
         self.remember_known(seen)?;
-        if self.volume.data() != Data::Present {
-            self.board.enter(State::Initialising, "the lab's data");
-            self.volume.clear(false)?;
-            server::initialise(&self.config, &self.volume.draft()).await?;
+        let own = std::mem::replace(&mut self.own, Own::Never);
+        if new {
+            if own != Own::Draft {
+                self.board.enter(State::Initialising, "the lab's data");
+                self.drafted().await?;
+            }
+            if let Some(beginning) = &beginning {
+                self.volume.begin_history(&beginning.uuid)?;
+            }
             self.volume.adopt()?;
         }
         self.volume.allow_bootstrap()?;
-        self.start(&position, How::Bootstrap)
+        let begins = beginning.map(|beginning| Position::At { uuid: beginning.uuid, seqno: 0 });
+        self.start(&begins.unwrap_or(position), How::Bootstrap)
     }
 
     /// Who has had data must not depend on etcd's memory, nor on whether this member's next hour goes well.
