@@ -9,7 +9,7 @@ use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header::HOST}
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::TcpStream,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
 use super::{decide::Answer, known::Observations, log};
@@ -23,6 +23,41 @@ const PATIENCE: Duration = Duration::from_millis(2500);
 /// Time between two tries.
 const EVERY: Duration = Duration::from_millis(500);
 
+/// The pieces in which silence is measured, and how much longer one may take: then it was not the member who was silent, but
+/// this process that stood still, and what has come meanwhile may be as old as that.
+const PIECE: Duration = Duration::from_millis(500);
+const GAP: Duration = Duration::from_secs(1);
+
+/// This process stood still (its node was frozen), so that nothing is known of the member.
+#[derive(Debug)]
+struct StoodStill;
+
+impl std::fmt::Display for StoodStill {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the agent stood still")
+    }
+}
+
+impl std::error::Error for StoodStill {}
+
+/// What comes within [`PATIENCE`] of this process's own time; `None` when nothing does.
+///
+/// # Errors
+/// [`StoodStill`].
+async fn in_time<T>(work: impl Future<Output = T>) -> Result<Option<T>> {
+    let mut work = std::pin::pin!(work);
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        let begun = Instant::now();
+        let came = timeout(PIECE, &mut work).await;
+        ensure!(begun.elapsed() < PIECE + GAP, StoodStill);
+        if let Ok(came) = came {
+            return Ok(Some(came));
+        }
+    }
+    Ok(None)
+}
+
 /// Listens to the member of one pod for ever; the caller ends this when the pod is gone.
 pub(super) async fn follow(observed: Observations, name: String, uid: String, address: String) {
     let mut beat = interval(EVERY);
@@ -33,6 +68,11 @@ pub(super) async fn follow(observed: Observations, name: String, uid: String, ad
         let heard = |status: MemberStatus| observed.answer(&name, &uid, Answer::Says(Box::new(status)));
         let ended = match listen(&address, HTTP_PORT, heard).await {
             Ok(()) => "the connection was closed".to_owned(),
+            Err(error) if error.is::<StoodStill>() => {
+                observed.answer(&name, &uid, Answer::Unknown);
+                beat.reset_immediately();
+                continue;
+            }
             Err(error) => format!("{error:#}"),
         };
         observed.answer(&name, &uid, Answer::Silent);
@@ -47,16 +87,16 @@ pub(super) async fn follow(observed: Observations, name: String, uid: String, ad
 async fn listen(address: &str, port: u16, mut heard: impl FnMut(MemberStatus)) -> Result<()> {
     let address = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
     let connect = TcpStream::connect(format!("{address}:{port}"));
-    let stream = timeout(PATIENCE, connect).await.context("no connection in time")?.context("cannot connect")?;
+    let stream = in_time(connect).await?.context("no connection in time")?.context("cannot connect")?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::get("/watch").header(HOST, address).body(Empty::<Bytes>::new())?;
     let listening = async {
-        let response = timeout(PATIENCE, sender.send_request(request)).await.context("no answer in time")??;
+        let response = in_time(sender.send_request(request)).await?.context("no answer in time")??;
         ensure!(response.status() == StatusCode::OK, "it answered {}", response.status());
         let mut body = response.into_body();
         let mut line = Vec::new();
         loop {
-            let frame = timeout(PATIENCE, body.frame()).await;
+            let frame = in_time(body.frame()).await?;
             let Some(frame) = frame.context("nothing came over the connection for too long")? else { return Ok(()) };
             let Ok(data) = frame.context("the connection broke")?.into_data() else { continue };
             line.extend_from_slice(&data);
@@ -118,6 +158,17 @@ mod tests {
         let (heard, ended) = hear(pieces, false).await;
         assert_eq!(heard, ["a", "b"]);
         assert!(!ended.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_has_come_while_the_agent_stood_still_is_not_heard() {
+        let late = async {
+            // The whole thread stands still, as in a frozen node.
+            std::thread::sleep(PIECE + GAP);
+            "old news"
+        };
+        let error = in_time(late).await.expect_err("too old");
+        assert!(error.is::<StoodStill>(), "{error}");
     }
 
     #[tokio::test]

@@ -125,6 +125,11 @@ impl Observations {
         });
     }
 
+    /// Forgets what the members said: nothing is decided before each of them was asked again.
+    pub(super) fn forget(&self) {
+        self.change(|known| known.answers.clear());
+    }
+
     /// What the member in this pod says.
     pub(super) fn answer(&self, name: &str, uid: &str, answer: Answer) {
         self.change(|known| {
@@ -182,6 +187,16 @@ mod tests {
         assert_eq!(observed.snapshot().expect("listed").len(), 1, "another pod of that name is there already");
         observed.gone("db-0", "b");
         assert!(observed.snapshot().expect("listed").is_empty());
+    }
+
+    #[test]
+    fn after_a_gap_everybody_is_asked_again() {
+        let observed = Observations::new();
+        observed.all(vec![pod("a", "1", Some("writer"))]);
+        observed.answer("db-0", "a", Answer::Silent);
+        observed.forget();
+        let (pod, seen) = observed.snapshot().expect("listed").remove(0);
+        assert_eq!((pod.role.as_deref(), seen.answer), (Some("writer"), Answer::Unknown));
     }
 
     #[test]

@@ -35,6 +35,9 @@ const RENEW: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_secs(1);
 /// How long before its end the holder stops relying on it: clocks may run a little differently.
 const MARGIN: Duration = Duration::from_secs(1);
+/// When this much more than [`LOOK`] lies between two turns, this process stood still (its node was frozen) and so, perhaps,
+/// did everybody else: that a lease has not changed meanwhile says nothing.
+const GAP: Duration = Duration::from_secs(3);
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -118,9 +121,13 @@ impl Keeper {
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tokio::pin!(stop);
         loop {
+            let waits = Instant::now();
             tokio::select! {
                 () = &mut stop => break,
                 _ = beat.tick() => {}
+            }
+            if waits.elapsed() > LOOK + GAP {
+                self.forget("its process stood still");
             }
             if let Err(error) = self.turn().await {
                 log::warn("the lease could not be looked at or renewed", &[("why", format!("{error:#}").into())]);
@@ -140,6 +147,13 @@ impl Keeper {
         if let Some(held) = self.held.take() {
             log::warn("leads no more", &[("term", held.leadership.term.into()), ("why", why.into())]);
         }
+    }
+
+    /// Leads no more, and has seen nothing yet: a lease that still carries this agent's name is taken anew, in a new term and
+    /// behind a new fence; anybody else's has to stay unchanged for its whole duration from now on.
+    fn forget(&mut self, why: &str) {
+        self.lose(why);
+        self.sight = None;
     }
 
     async fn turn(&mut self) -> Result<()> {

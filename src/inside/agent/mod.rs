@@ -59,6 +59,8 @@ const EVERY: Duration = Duration::from_millis(500);
 const STUCK: Duration = Duration::from_secs(60);
 /// How long after opening a member it may take until it is seen to be open, before that is tried again.
 const OPENING: Duration = Duration::from_secs(3);
+/// When this much more than [`EVERY`] lies between two turns, the agent stood still (its node was frozen).
+const GAP: Duration = Duration::from_secs(3);
 /// How a member is opened.
 const PROMOTE: [&str; 3] = ["/tools/wplab", "member", "promote"];
 
@@ -181,12 +183,18 @@ impl Agent {
         let mut beat = interval(EVERY);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let waits = Instant::now();
             tokio::select! {
                 _ = beat.tick() => {}
                 _ = news.changed() => {}
                 _ = leadership.changed() => {}
             }
             let begun = Instant::now();
+            if begun - waits > EVERY + GAP {
+                log::warn("stood still, and asks everybody again", &[("seconds", (begun - waits).as_secs().into())]);
+                self.actor.observed.forget();
+                self.fenced = None;
+            }
             let leads = leadership.borrow_and_update().clone();
             let trouble = match self.turn(leads.as_ref()).await {
                 Ok(()) => String::new(),
