@@ -70,6 +70,26 @@ controllerManager:
     horizontal-pod-autoscaler-cpu-initialization-period: 10s
 ";
 
+/// A container that ended is started again after a second, however often it ended before: the second pause within a minute
+/// must not wait for the controller manager's back-off ([`super::freeze`]).
+const RESTARTS: &str = "\
+kind: KubeletConfiguration
+apiVersion: kubelet.config.k8s.io/v1beta1
+crashLoopBackOff:
+  maxContainerRestartPeriod: 1s
+";
+
+/// One control plane has nobody to share the lead with: after a start, nobody waits until a lease has run out.
+const LEADS_ALONE: &str = "\
+kind: ClusterConfiguration
+controllerManager:
+  extraArgs:
+    leader-elect: \"false\"
+scheduler:
+  extraArgs:
+    leader-elect: \"false\"
+";
+
 /// The configuration as YAML. `clones` are what nodes have as /var, in their order: kind's own volume for it, into which
 /// the engine copies what the image has there, is left out then.
 ///
@@ -87,7 +107,10 @@ pub(crate) fn yaml(workers: u8, port: u16, cgroup_version: u8, clones: &[String]
         kind: "Cluster",
         api_version: "kind.x-k8s.io/v1alpha4",
         networking: Networking { pod_subnet: PODS, service_subnet: SERVICES },
-        kubeadm_config_patches: if cgroup_version == 1 { vec![QUICK, CGROUP_V1] } else { vec![QUICK] },
+        kubeadm_config_patches: [QUICK, LEADS_ALONE, RESTARTS]
+            .into_iter()
+            .chain((cgroup_version == 1).then_some(CGROUP_V1))
+            .collect(),
         nodes: std::iter::once(control_plane).chain((1..=usize::from(workers)).map(worker)).collect(),
     };
     Ok(serde_yaml::to_string(&config)?)
@@ -113,6 +136,19 @@ kubeadmConfigPatches:
     extraArgs:
       horizontal-pod-autoscaler-sync-period: 2s
       horizontal-pod-autoscaler-cpu-initialization-period: 10s
+- |
+  kind: ClusterConfiguration
+  controllerManager:
+    extraArgs:
+      leader-elect: \"false\"
+  scheduler:
+    extraArgs:
+      leader-elect: \"false\"
+- |
+  kind: KubeletConfiguration
+  apiVersion: kubelet.config.k8s.io/v1beta1
+  crashLoopBackOff:
+    maxContainerRestartPeriod: 1s
 - |
   kind: KubeletConfiguration
   apiVersion: kubelet.config.k8s.io/v1beta1
