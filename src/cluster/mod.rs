@@ -17,14 +17,19 @@ mod watch;
 use std::{fmt, fmt::Debug, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use k8s_openapi::{
     NamespaceResourceScope,
-    api::core::v1::{Namespace, Pod},
+    api::{
+        coordination::v1::Lease,
+        core::v1::{Namespace, Pod},
+    },
 };
 use kube::{
     Api, Client, Config, Resource, ResourceExt,
     api::ListParams,
     config::{KubeConfigOptions, Kubeconfig},
+    core::{ApiResource, DynamicObject, GroupVersionKind},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
@@ -43,6 +48,9 @@ use crate::{
 };
 
 pub use refused::{Refused, passing};
+
+/// Where kubelets say that they live.
+const NODE_LEASES: &str = "kube-node-lease";
 
 /// The longest that connecting to the API server may take; a look or an apply tries again.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -141,6 +149,41 @@ impl Cluster {
             Ok(())
         })?;
         Ok(self.apply(&objects).await? > 0)
+    }
+
+    /// When the metrics API last measured each of the pods in the lab's namespace that a label selector picks.
+    ///
+    /// # Errors
+    /// Nobody answers that API, or not as it should.
+    pub async fn measured(&self, selector: &str) -> Result<BTreeMap<String, Timestamp>> {
+        let kind = GroupVersionKind::gvk("metrics.k8s.io", "v1beta1", "PodMetrics");
+        let kind = ApiResource::from_gvk_with_plural(&kind, "pods");
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), NAMESPACE, &kind);
+        let found = api.list(&ListParams::default().labels(selector)).await.map_err(Refused);
+        let at = |pod: &DynamicObject| pod.data.get("timestamp")?.as_str()?.parse().ok();
+        let found = found.context("cannot read what was measured")?;
+        Ok(found.items.iter().filter_map(|pod| Some((pod.name_any(), at(pod)?))).collect())
+    }
+
+    /// Whether so many nodes' kubelets have renewed their leases since a moment: what the API server says of their pods
+    /// may be older than that until they have.
+    ///
+    /// # Errors
+    /// None: an API server that does not answer is a reason to look again.
+    pub async fn reported_since(&self, nodes: usize, since: Timestamp) -> Result<Look<()>> {
+        let leases = match self.api_in::<Lease>(NODE_LEASES).list(&ListParams::default()).await {
+            Ok(leases) => leases,
+            Err(error) => return Ok(Look::NotYet(Refused(error).to_string())),
+        };
+        let renewed = |lease: &&Lease| {
+            lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref()).is_some_and(|time| time.0 > since)
+        };
+        let fresh = leases.items.iter().filter(renewed).count();
+        Ok(if fresh >= nodes {
+            Look::Ready(())
+        } else {
+            Look::NotYet(format!("{fresh} of {nodes} kubelets have spoken"))
+        })
     }
 
     /// What [`Cluster::ensure_namespace`] recorded under a name.

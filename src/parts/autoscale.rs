@@ -11,7 +11,12 @@ use k8s_openapi::{
     },
     kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 };
-use kube::{ResourceExt, api::ListParams, core::DynamicObject};
+use kube::{
+    ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+    core::DynamicObject,
+};
+use serde_json::json;
 
 use super::images::{ImageSet, Role};
 use crate::{
@@ -109,6 +114,18 @@ async fn measure(cx: &StepCx, cluster: &Cluster, server: &[DynamicObject], api: 
     cluster.until_ready(cx, &apis, API, SERVER_LIMIT, ready::api_service).await?;
 
     Ok(changed)
+}
+
+/// Takes away the CPU value that was read before the lab stood still, so that the next one that is seen is a new one.
+///
+/// # Errors
+/// The API server refuses.
+pub async fn forget(cluster: &Cluster) -> Result<()> {
+    let patch = Patch::Merge(json!({ "status": { "currentMetrics": null } }));
+    match cluster.api::<HorizontalPodAutoscaler>().patch_status("wordpress", &PatchParams::default(), &patch).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        forgotten => forgotten.map_err(Refused).context("cannot clear what the autoscaler read last").map(drop),
+    }
 }
 
 /// Asked before its Service has an endpoint, the API server may keep a connection to whoever answered instead.
