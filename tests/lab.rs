@@ -52,6 +52,7 @@ fn a_lab_from_up_to_down() {
 
     everyday_commands(&lab, &url);
     a_restarted_source_is_opened_again_by_the_agent(&lab);
+    at_rest_and_back_again(&lab, &url);
     a_failed_check_is_exit_code_one(&lab);
 
     lab.run(&["down", lab.name()]).assert_code(0);
@@ -183,6 +184,59 @@ fn a_restarted_source_is_opened_again_by_the_agent(lab: &Lab) {
     assert_eq!(seen.writers, ["db-0"], "the role comes back to the member that has everything");
     let rows = lab.block_on(ledger.close(&["db-0", "db-1", "db-2"]));
     lab::say(&format!("{rows} acknowledged rows, none lost"));
+}
+
+/// Paused twice within a minute, stopped and started, killed and brought up, while somebody writes between the rests: every
+/// acknowledged row is still there, no pod was taken away, and the nodes keep their addresses.
+fn at_rest_and_back_again(lab: &Lab, url: &str) {
+    let name = lab.name();
+    let pods = |lab: &Lab| -> BTreeSet<String> {
+        let selected = ListParams::default().labels("app.kubernetes.io/component in (database,frontend,storage,agent)");
+        let pods: Vec<Pod> = lab.list_in("wplab", &selected);
+        let kept = pods.into_iter().filter(|p| p.metadata.owner_references.iter().flatten().any(|o| o.kind != "Job"));
+        kept.filter_map(|p| p.metadata.uid).collect()
+    };
+    let addresses = |lab: &Lab| -> BTreeSet<String> {
+        let nodes: Vec<Node> = lab.list(&ListParams::default());
+        let addresses = nodes.into_iter().filter_map(|n| n.status?.addresses).flatten();
+        addresses.filter(|a| a.type_ == "InternalIP").map(|a| a.address).collect()
+    };
+    let (before, had) = (pods(lab), addresses(lab));
+    let ledger = lab.block_on(Ledger::open(lab.client(), "ledger_of_rests"));
+    for turn in ["first", "second"] {
+        lab.block_on(ledger.until_written(20));
+        lab.run(&["pause", name]).assert_code(0);
+        let listed = lab.run(&["list", "-o", "json"]).assert_code(0).json();
+        assert!(listed.as_array().is_some_and(|l| l.iter().any(|l| l["name"] == name && l["state"] == "paused")));
+        for command in ["url", "smoke", "credentials"] {
+            let told = lab.run(&[command, name]);
+            assert_eq!(told.code, Some(4), "{command}: {}", told.stderr);
+            assert!(told.stderr.contains(&format!("wplab resume {name}")), "{command}: {}", told.stderr);
+        }
+        let status = lab.run(&["status", name, "-o", "json"]);
+        assert_eq!((status.code, &status.json()["state"]), (Some(1), &"paused".into()), "{}", status.stderr);
+        lab.run(&["resume", name]).assert_code(0);
+        the_site_answers(lab, url);
+        assert_eq!(pods(lab), before, "no pod was evicted by the {turn} pause");
+    }
+    lab.block_on(ledger.until_written(20));
+    lab.run(&["stop", name]).assert_code(0);
+    let told = lab.run(&["url", name]);
+    assert!(told.code == Some(4) && told.stderr.contains(&format!("wplab start {name}")), "{}", told.stderr);
+    assert_eq!(lab.run(&["stop", name, "-o", "json"]).assert_code(0).json()["changed"], false);
+    lab.run(&["start", name]).assert_code(0);
+    the_site_answers(lab, url);
+    assert_eq!(addresses(lab), had, "after stop and start");
+    // What a machine does that is switched off.
+    lab.block_on(ledger.until_written(20));
+    for node in ["control-plane", "worker", "worker2", "worker3"] {
+        Engine::kill_container(&format!("{name}-{node}"));
+    }
+    lab.up(&[]).assert_code(0);
+    the_site_answers(lab, url);
+    assert_eq!((addresses(lab), pods(lab)), (had, before), "after all nodes were killed");
+    let rows = lab.block_on(ledger.close(&["db-0", "db-1", "db-2"]));
+    lab::say(&format!("{rows} acknowledged rows outlive pause, stop and kill"));
 }
 
 /// Something that a check looks at is taken away: `smoke` ends with 1 and names it, and the next `up` repairs it.

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::host::{
     docker::Docker,
-    nodes::labs::{self, LabOnHost},
+    nodes::labs::{self, Doing, LabOnHost},
 };
 
 /// A lab in a list.
@@ -14,6 +14,8 @@ use crate::host::{
 pub struct LabSummary {
     /// Its name.
     pub name: String,
+    /// What it does: `running`, `paused` or `stopped`.
+    pub state: Doing,
     /// Node containers that run.
     pub running: usize,
     /// Node containers in all.
@@ -24,9 +26,9 @@ pub struct LabSummary {
 
 impl From<LabOnHost> for LabSummary {
     fn from(lab: LabOnHost) -> LabSummary {
-        let url = lab.url();
-        let LabOnHost { name, running, nodes, port: _ } = lab;
-        LabSummary { name, running, nodes, url }
+        let (url, state) = (lab.url(), lab.doing());
+        let LabOnHost { name, running, nodes, paused: _, port: _ } = lab;
+        LabSummary { name, state, running, nodes, url }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a lab can do, a file or folder each: whoever is one call of the library that a command of the tool makes.
 
+pub mod asleep;
+pub mod awake;
 pub mod credentials;
 pub mod diagnose;
 pub mod down;

@@ -7,15 +7,15 @@ use crate::{
         smoke::{self, SmokeReport},
         standing,
     },
-    cluster::NotComplete,
+    cluster::{Cluster, NotComplete},
     host::docker::Docker,
     labels,
     parts::{
         frontend::Site,
         images::{self, ImageSet},
     },
-    run::{Run, advice::Trouble, event::StepId},
-    spec::LabName,
+    run::{Run, StepCx, Stepped, advice::Trouble, event::StepId},
+    spec::{LabName, LabSpec},
 };
 
 /// Runs every smoke check against a lab.
@@ -28,11 +28,26 @@ pub async fn prove(run: &Run, lab: &LabName) -> Result<SmokeReport> {
         let port = standing::port(&docker, lab).await?;
         let cluster = standing::connect(lab).await?;
         let spec = cluster.lab_file().await?;
-        let images = serde_json::from_str::<ImageSet>(&cluster.record(labels::IMAGES).await?);
-        let lacks = || NotComplete { lab: lab.clone(), lacks: "its record of its images cannot be read".to_owned() };
-        let images = images.map_err(|error| Trouble::from(lacks()).because(error))?;
-        let on_nodes = images::on_workers(&docker, &spec, &images);
-        smoke::run(cx, &cluster, &spec, &Site::new(&spec, port), on_nodes).await
+        checked(cx, &docker, &cluster, &spec, &Site::new(&spec, port)).await
     })
     .await
+}
+
+/// Every check against a lab whose record is read.
+///
+/// # Errors
+/// The lab has not written down its images, or not so that they can be read.
+pub(super) async fn checked(
+    cx: StepCx,
+    docker: &Docker,
+    cluster: &Cluster,
+    spec: &LabSpec,
+    site: &Site,
+) -> Result<Stepped<SmokeReport>> {
+    let lab = &cluster.lab;
+    let images = serde_json::from_str::<ImageSet>(&cluster.record(labels::IMAGES).await?);
+    let lacks = || NotComplete { lab: lab.clone(), lacks: "its record of its images cannot be read".to_owned() };
+    let images = images.map_err(|error| Trouble::from(lacks()).because(error))?;
+    let on_nodes = images::on_workers(docker, spec, &images);
+    smoke::run(cx, cluster, spec, site, on_nodes).await
 }

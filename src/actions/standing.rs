@@ -10,7 +10,7 @@ use crate::{
         docker::Docker,
         nodes::{
             self,
-            labs::{self, LabOnHost},
+            labs::{self, Doing, LabOnHost},
         },
     },
     run::advice::{Advise, Blame, Hint, Trouble},
@@ -62,7 +62,30 @@ impl Advise for Stopped {
     }
 
     fn hints(&self) -> Vec<Hint> {
-        vec![Hint::Up { lab: self.lab.clone() }]
+        vec![Hint::Start { lab: self.lab.clone() }, Hint::Up { lab: self.lab.clone() }]
+    }
+}
+
+/// A lab is frozen: nothing in it answers until it is thawed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paused {
+    /// The lab.
+    pub lab: LabName,
+}
+
+impl fmt::Display for Paused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "lab {} is paused", self.lab)
+    }
+}
+
+impl Advise for Paused {
+    fn blame(&self) -> Blame {
+        Blame::Step
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![Hint::Resume { lab: self.lab.clone() }]
     }
 }
 
@@ -82,12 +105,25 @@ fn pick(labs: Vec<LabOnHost>, lab: &LabName) -> Result<LabOnHost> {
     }
 }
 
+/// One lab that is neither frozen nor stopped as a whole: somebody in it may answer.
+///
+/// # Errors
+/// [`NoSuchLab`], [`Paused`], [`Stopped`], or the Docker engine does not answer.
+pub(crate) async fn awake(docker: &Docker, lab: &LabName) -> Result<LabOnHost> {
+    let found = find(docker, lab).await?;
+    match found.doing() {
+        Doing::Running => Ok(found),
+        Doing::Paused => Err(Trouble::from(Paused { lab: lab.clone() }).into()),
+        Doing::Stopped => Err(Trouble::from(Stopped { lab: lab.clone() }).into()),
+    }
+}
+
 /// The frontend's port of a lab.
 ///
 /// # Errors
-/// [`NoSuchLab`]; the control plane is stopped; or the Docker engine does not answer.
+/// As [`awake`]; or the control plane is stopped.
 pub(crate) async fn port(docker: &Docker, lab: &LabName) -> Result<u16> {
-    answers(lab, find(docker, lab).await?.port)
+    answers(lab, awake(docker, lab).await?.port)
 }
 
 /// Where a lab's site answers.
@@ -95,7 +131,7 @@ pub(crate) async fn port(docker: &Docker, lab: &LabName) -> Result<u16> {
 /// # Errors
 /// As [`port`].
 pub(crate) async fn url(docker: &Docker, lab: &LabName) -> Result<String> {
-    answers(lab, find(docker, lab).await?.url())
+    answers(lab, awake(docker, lab).await?.url())
 }
 
 /// What only a running control plane tells.
@@ -106,9 +142,9 @@ fn answers<T>(lab: &LabName, answer: Option<T>) -> Result<T> {
 /// The cluster of a lab that is there; whether it answers shows with the first request.
 ///
 /// # Errors
-/// [`NoSuchLab`], the Docker engine does not answer, or the lab has no kubeconfig yet.
+/// As [`awake`]; or the lab has no kubeconfig yet.
 pub(crate) async fn open(lab: &LabName) -> Result<Cluster> {
-    find(&Docker::connect().await?, lab).await?;
+    awake(&Docker::connect().await?, lab).await?;
     connect(lab).await
 }
 
@@ -127,7 +163,7 @@ mod tests {
     use super::*;
 
     fn on_host(name: &str, port: Option<u16>) -> LabOnHost {
-        LabOnHost { name: name.into(), running: 4, nodes: 4, port }
+        LabOnHost { name: name.into(), running: 4, paused: 0, nodes: 4, port }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
     autoscaling::v2::HorizontalPodAutoscaler,
@@ -16,7 +16,7 @@ use crate::{
     cluster::{Cluster, Refused, ready},
     host::{
         docker::{Container, Docker},
-        nodes,
+        nodes::{self, labs::Doing},
     },
     labels::{COMPONENT, Component, of_lab},
     parts::{
@@ -43,6 +43,8 @@ const CLAIM: &str = "wp-content";
 pub struct StatusReport {
     /// Which lab.
     pub name: LabName,
+    /// What it does: `running`, `paused` or `stopped`; of a lab that does not run nothing but its nodes is known.
+    pub state: Doing,
     /// Where the site answers; empty while that is unknown.
     pub url: String,
     /// The nodes, control plane first.
@@ -183,8 +185,13 @@ pub async fn status(lab: &LabName) -> Result<StatusReport> {
     let mut unknown = Unknowns::default();
     let url = found.url().context("the control plane's container does not run");
     let url = unknown.or("url", url);
-    let Some(cluster) = unknown.take("cluster", standing::connect(lab).await) else {
-        return Ok(StatusReport { nodes: nodes(&containers, None), unknown: unknown.0, ..empty(lab, url) });
+    let state = found.doing();
+    let cluster = match state {
+        Doing::Running => standing::connect(lab).await,
+        rests => Err(anyhow!("the lab is {}", rests.name())),
+    };
+    let Some(cluster) = unknown.take("cluster", cluster) else {
+        return Ok(StatusReport { nodes: nodes(&containers, None), unknown: unknown.0, ..empty(lab, state, url) });
     };
     let (seen, members, record, etcd, site, hpa, volume) = tokio::join!(
         within(async { Ok(cluster.all::<Node>().list(&ListParams::default()).await.map_err(Refused)?.items) }),
@@ -199,6 +206,7 @@ pub async fn status(lab: &LabName) -> Result<StatusReport> {
     let (members, record) = (unknown.take("members", members), unknown.take("roles", record));
     Ok(StatusReport {
         name: lab.clone(),
+        state,
         url,
         nodes: nodes(&containers, seen.as_deref()),
         wrong: wrong(members.as_ref(), record.as_ref()),
@@ -231,9 +239,10 @@ pub async fn kubeconfig(lab: &LabName) -> Result<PathBuf> {
 
 const NO_REPLICAS: ReplicaStatus = ReplicaStatus { ready: 0, wanted: 0 };
 
-fn empty(lab: &LabName, url: String) -> StatusReport {
+fn empty(lab: &LabName, state: Doing, url: String) -> StatusReport {
     StatusReport {
         name: lab.clone(),
+        state,
         url,
         nodes: Vec::new(),
         members: Vec::new(),
@@ -276,6 +285,9 @@ fn nodes(containers: &[Container], seen: Option<&[Node]>) -> Vec<NodeStatus> {
 
 fn node(container: &Container, seen: Option<&[Node]>) -> NodeStatus {
     let status = |ready, detail: &str| NodeStatus { name: container.name.clone(), ready, detail: detail.to_owned() };
+    if container.paused {
+        return status(false, "its container is frozen");
+    }
     if !container.running {
         return status(false, "its container is stopped");
     }

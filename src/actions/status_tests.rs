@@ -11,7 +11,8 @@ fn from<K: DeserializeOwned>(value: Value) -> K {
 }
 
 fn container(name: &str, running: bool) -> Container {
-    Container { name: name.into(), running, image: String::new(), labels: Default::default(), ports: Vec::new() }
+    let (image, labels, ports) = (String::new(), Default::default(), Vec::new());
+    Container { name: name.into(), running, paused: false, image, labels, ports }
 }
 
 fn api_node(name: &str, ready: &str) -> Node {
@@ -102,7 +103,7 @@ fn what_cannot_be_looked_at_is_told_with_its_reason_and_is_not_healthy() {
     let error: Result<u8> = Err(anyhow::anyhow!("refused")).context("cannot read Deployment wordpress");
     assert_eq!(unknown.or("replicas", error), 0);
     let lab = LabName::default();
-    let report = StatusReport { unknown: unknown.0, ..empty(&lab, "http://127.0.0.1:8080".into()) };
+    let report = StatusReport { unknown: unknown.0, ..empty(&lab, Doing::Running, "http://127.0.0.1:8080".into()) };
     assert!(!report.healthy());
     let json = serde_json::to_value(&report).expect("JSON");
     assert_eq!(json["unknown"], json!([{ "what": "replicas", "why": "cannot read Deployment wordpress: refused" }]));

@@ -5,7 +5,7 @@ use wplab::{
     actions::{
         logs::NoSuchPart,
         recover::NoRecovery,
-        standing::{NoSuchLab, Stopped},
+        standing::{NoSuchLab, Paused, Stopped},
         up::OtherData,
     },
     cluster::{
@@ -66,6 +66,7 @@ fn every_error() -> Vec<(&'static str, Trouble)> {
         of(Misused(text("--a does not go with --b"))),
         of(NoSuchLab { name: lab(), others: vec![text("other")] }),
         of(Stopped { lab: lab() }),
+        of(Paused { lab: lab() }),
         of(NotComplete { lab: lab(), lacks: text("it has no kubeconfig") }),
         of(OtherVersion { lab: lab(), wrong: spec() }),
         of(NoSuchPart { lab: lab(), of: text("cache"), known: vec![text("database")] }),
@@ -179,7 +180,7 @@ fn every_error_is_told_with_its_code_and_what_can_be_done() {
         assert!(hints.iter().filter_map(Hint::lab).all(|lab| *lab == demo()), "{name}: {hints:?}");
         let _ = writeln!(text, "{name} {:?}\n  {}", told.ending, [vec![told.error], told.causes].concat().join("\n  "));
         for hint in told.hints {
-            let of_a_lab = ["up", "down", "status", "logs", "smoke", "recover"];
+            let of_a_lab = ["up", "down", "status", "logs", "smoke", "recover", "resume", "start"];
             for command in commands(&hint).filter(|command| of_a_lab.contains(&command[1])) {
                 assert!(matches!(command.get(2), Some(&("demo" | "NAME"))), "{name} names another lab: {hint}");
             }
@@ -208,6 +209,8 @@ fn every_hint_is_spelled_for_its_lab_and_as_it_was_asked_for() {
             "`wplab up -f lab.yaml --images registry` takes",
         ),
         (Hint::Mirror, "`--registry-mirror HOST`"),
+        (Hint::Resume { lab: lab() }, "`wplab resume demo` goes on"),
+        (Hint::Start { lab: lab() }, "`wplab start demo` brings it back"),
         (Hint::Down { lab: lab() }, "`wplab down demo` removes it"),
         (Hint::Anew { lab: lab() }, "`wplab down demo`, then `wplab up -f lab.yaml --images auto`, make it anew"),
         (Hint::Recover { lab: lab(), member: "db-1".into() }, "`wplab recover demo --bootstrap db-1` starts"),

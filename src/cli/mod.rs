@@ -15,13 +15,18 @@ mod kubeconfig;
 mod list;
 mod logs;
 mod manifests;
+mod pause;
 mod plan;
+mod proven;
 mod recover;
 mod render;
+mod resume;
 mod session;
 mod smoke;
 mod spell;
+mod start;
 mod status;
+mod stop;
 mod up;
 mod url;
 
@@ -101,6 +106,10 @@ enum Command {
     Status(status::Status),
     Smoke(smoke::Smoke),
     Url(url::Url),
+    Pause(pause::Pause),
+    Resume(resume::Resume),
+    Stop(stop::Stop),
+    Start(start::Start),
     Credentials(credentials::Credentials),
     Kubeconfig(kubeconfig::Kubeconfig),
     Logs(logs::Logs),
@@ -134,6 +143,10 @@ impl Command {
             Command::Status(it) => it.run(session).await,
             Command::Smoke(it) => it.run(session).await,
             Command::Url(it) => it.run(session).await,
+            Command::Pause(it) => it.run(session).await,
+            Command::Resume(it) => it.run(session).await,
+            Command::Stop(it) => it.run(session).await,
+            Command::Start(it) => it.run(session).await,
             Command::Credentials(it) => it.run(session).await,
             Command::Kubeconfig(it) => it.run(session).await,
             Command::Logs(it) => it.run(session).await,

@@ -38,6 +38,8 @@ pub(super) fn hint(hint: &Hint, asked: &Asked) -> String {
         Hint::Images { lab, source } => format!("`{}` {}", images(lab.as_ref(), source, asked), takes(source)),
         Hint::Mirror => "`--registry-mirror HOST` asks another registry".to_owned(),
         Hint::Down { lab } => format!("`{}` removes it", command("down", lab)),
+        Hint::Resume { lab } => format!("`{}` goes on where it was", command("resume", lab)),
+        Hint::Start { lab } => format!("`{}` brings it back as it was", command("start", lab)),
         Hint::Anew { lab } => {
             let (down, up) = (command("down", lab), up(lab, asked, &[]));
             format!("`{down}`, then `{up}`, make it anew; what is in it now is lost")

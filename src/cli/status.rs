@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use wplab::actions::status;
+use wplab::{actions::status, host::nodes::labs::Doing};
 
 use super::{args::Lab, failure::Ending, render::report, session::Session, spell::command};
 
@@ -42,7 +42,14 @@ impl Status {
         let seen = session.perform(|_run| status::status(&name)).await?;
         terminal.result(&seen, |paint| report::status(&seen, paint));
         let healthy = seen.healthy();
-        if healthy {
+        let back = match seen.state {
+            Doing::Running => None,
+            Doing::Paused => Some((command("resume", &name), "go on where it was")),
+            Doing::Stopped => Some((command("start", &name), "bring it back as it was")),
+        };
+        if let Some(back) = back {
+            terminal.next(&[back]);
+        } else if healthy {
             terminal.next(&[(command("smoke", &name), "prove it"), (command("credentials", &name), "log in")]);
         } else {
             terminal

@@ -47,6 +47,16 @@ pub enum Hint {
     },
     /// Ask for the same with another registry.
     Mirror,
+    /// Thaw the lab.
+    Resume {
+        /// Which.
+        lab: LabName,
+    },
+    /// Start the lab's nodes, with everything that they had.
+    Start {
+        /// Which.
+        lab: LabName,
+    },
     /// Remove the lab.
     Down {
         /// Which.
@@ -130,6 +140,8 @@ impl Hint {
         match self {
             Hint::Up { lab }
             | Hint::Keep { lab, .. }
+            | Hint::Resume { lab }
+            | Hint::Start { lab }
             | Hint::Down { lab }
             | Hint::Anew { lab }
             | Hint::Recover { lab, .. }

@@ -32,6 +32,14 @@ pub enum StepId {
     Autoscale,
     /// The checks through the front door.
     Smoke,
+    /// The nodes are frozen (`pause`).
+    Pause,
+    /// The nodes are thawed and the site answers (`resume`).
+    Resume,
+    /// Servers end by themselves, then the nodes are stopped (`stop`).
+    Stop,
+    /// The nodes start again and Kubernetes answers (`start`).
+    Start,
     /// Removal of a lab (`down`).
     Remove,
     /// Something missing on the machine is being installed (`--fix`).
@@ -64,6 +72,10 @@ impl StepId {
             StepId::Frontend => "frontend",
             StepId::Autoscale => "autoscale",
             StepId::Smoke => "smoke",
+            StepId::Pause => "pause",
+            StepId::Resume => "resume",
+            StepId::Stop => "stop",
+            StepId::Start => "start",
             StepId::Remove => "remove",
             StepId::Fix => "fix",
         }

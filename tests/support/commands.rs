@@ -1,13 +1,17 @@
 //! The commands that a person types, as `wplab --help` lists them (`tests/cli.rs` holds the list against it).
 
 /// In the order of the help.
-pub(crate) const COMMANDS: [&str; 16] = [
+pub(crate) const COMMANDS: [&str; 20] = [
     "up",
     "down",
     "list",
     "status",
     "smoke",
     "url",
+    "pause",
+    "resume",
+    "stop",
+    "start",
     "credentials",
     "kubeconfig",
     "logs",

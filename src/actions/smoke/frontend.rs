@@ -1,7 +1,11 @@
 //! Checks of the site, through the front door and at every replica. What is done there is in [`super::site`]; this file
 //! knows where the doors are.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::FutureExt;
@@ -12,20 +16,23 @@ use tokio::sync::Mutex;
 
 use crate::{
     actions::smoke::{
-        browser::Door,
+        browser::{Browser, Door},
         check::{Check, Hopeless},
         marker::Marker,
         site::{Doors, Login, Visit},
     },
     cluster::{Cluster, forward::Forward, ready},
     parts::frontend::Site,
-    run::{advice::Hint, wait::Look},
+    run::{StepCx, advice::Hint, wait::Look},
 };
 
 /// Where WordPress listens in its pods.
 const PORT: u16 = 8080;
 const SUBJECT: &str = "frontend";
 const LIMIT: Duration = Duration::from_secs(60);
+/// How often the first page is asked for, and how long it may take.
+const PAGE_EVERY: Duration = Duration::from_millis(100);
+const PAGE_PATIENCE: Duration = Duration::from_secs(4);
 
 /// A visit to the lab's site: its doors are the front door and a port-forward to every replica.
 ///
@@ -35,6 +42,26 @@ pub(super) fn visit<'a>(cluster: &'a Cluster, site: &'a Site, marker: &Marker) -
     let open = Arc::new(Mutex::new(BTreeMap::new()));
     let doors: Doors<'a> = Box::new(move || doors(cluster, &site.url, open.clone()).boxed());
     Visit::new(&site.url, &site.title, marker, doors)
+}
+
+/// Waits for the first page behind the front door and says how long it took. Whether it is the right one is for the checks.
+///
+/// # Errors
+/// The site's URL is none, or there is no page in time.
+pub(in crate::actions) async fn first_page(cx: &StepCx, site: &str, limit: Duration) -> Result<String> {
+    let (browser, door) = (Browser::new(site)?, front_door(site).await?);
+    let begin = Instant::now();
+    cx.until("the first page", limit, PAGE_EVERY, || async {
+        // A replica that is not there any more swallows a request; the next one goes to another.
+        Ok(match tokio::time::timeout(PAGE_PATIENCE, browser.get(&door, "/")).await {
+            Ok(Ok(page)) if page.status == 200 => Look::Ready(()),
+            Ok(Ok(page)) => Look::NotYet(format!("the site answers {}", page.status)),
+            Ok(Err(error)) => Look::NotYet(format!("{error:#}")),
+            Err(_) => Look::NotYet("the site does not answer".to_owned()),
+        })
+    })
+    .await?;
+    Ok(format!("first page after {:.1} s", begin.elapsed().as_secs_f64()))
 }
 
 /// The checks of a visit, in the order in which a person would make them.

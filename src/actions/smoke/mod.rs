@@ -23,6 +23,7 @@ use anyhow::{Result, ensure};
 use futures_util::FutureExt;
 use serde::Serialize;
 
+pub(in crate::actions) use self::frontend::first_page;
 pub use crate::run::verdict::{CheckResult, Verdict};
 use crate::{
     actions::smoke::{check::Check, database::Rows, marker::Marker, site::Visit, storage::Volume},

@@ -11,7 +11,7 @@ use crate::{
     actions::prepare,
     host::{
         Host,
-        nodes::{self, NotOurs},
+        nodes::{self, NotOurs, freeze},
     },
     run::{StepCx, Stepped},
 };
@@ -24,7 +24,11 @@ pub(super) async fn preflight(cx: StepCx, options: &UpOptions) -> Result<Stepped
     let UpOptions { spec, fix, registry_mirror, stream: _ } = options;
     let host = prepare::preflight(cx, spec, registry_mirror.as_deref(), fix.as_deref()).await?;
     // Before anything is built or pulled for a name that belongs to somebody else, or for a lab of another kind.
-    NotOurs::check(&spec.name, &nodes::containers(&host.value().docker, &spec.name).await?)?;
+    let docker = &host.value().docker;
+    let there = nodes::containers(docker, &spec.name).await?;
+    NotOurs::check(&spec.name, &there)?;
+    // What is frozen cannot say what it keeps.
+    freeze::thaw(docker, &there).await?;
     let standing = keep::foresee(spec).await?;
     Ok(host.map(|host| (host, standing)))
 }

@@ -4,12 +4,15 @@ use std::fmt::Write;
 
 use wplab::{
     actions::{
+        asleep::AsleepReport,
+        awake::AwakeReport,
         credentials::Credentials,
         down::DownReport,
         plan::PlanReport,
         status::{MemberSummary, StatusReport},
         up::UpReport,
     },
+    host::nodes::labs::Doing,
     parts::{
         database::{agent::Roles, health::Wrong},
         discovery::EtcdMember,
@@ -33,6 +36,24 @@ pub(crate) fn up(reached: &UpReport, asked: &Asked, paint: Paint) -> String {
         paint.bold("kubeconfig "),
         reached.kubeconfig.display()
     )
+}
+
+/// The checks of a lab that was brought back, and where it is.
+pub(crate) fn awake(awake: &AwakeReport, paint: Paint) -> String {
+    let checks = checks(&awake.smoke, &Asked::Other, paint);
+    format!("{checks}\n{} {}\n", paint.bold("site       "), awake.url)
+}
+
+/// What a lab does that was put to rest.
+pub(crate) fn asleep(asleep: &AsleepReport) -> String {
+    let AsleepReport { name, state, nodes, changed } = asleep;
+    let kept = match state {
+        Doing::Paused => "its memory is kept, and nothing in it runs",
+        Doing::Stopped => "its data is kept on disk",
+        Doing::Running => "it runs",
+    };
+    let already = if *changed { "" } else { " already" };
+    format!("lab {name} is {}{already}: {nodes} nodes, {kept}\n", state.name())
 }
 
 /// What was removed.
@@ -207,6 +228,7 @@ mod tests {
         };
         StatusReport {
             name: LabName::default(),
+            state: Doing::Running,
             url: "http://127.0.0.1:8080".into(),
             nodes: vec![NodeStatus { name: "wplab-worker".into(), ready: true, detail: "v1.36.3".into() }],
             members: vec![member("db-0", "writer", None), member("db-1", "reader", Some(0.0))],

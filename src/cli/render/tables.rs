@@ -7,7 +7,10 @@ use wplab::{
         list::LabSummary,
         smoke::{CheckResult, SmokeReport, Verdict},
     },
-    host::machine::{Finding, Level},
+    host::{
+        machine::{Finding, Level},
+        nodes::labs::Doing,
+    },
     parts::images::{ImageRow, Role},
     run::{StepTiming, event::Outcome},
 };
@@ -150,7 +153,10 @@ pub(crate) fn timings(timings: &[StepTiming]) -> String {
 /// The labs on this machine.
 pub(crate) fn labs(labs: &[LabSummary]) -> String {
     let row = |lab: &LabSummary| {
-        let nodes = format!("{} of {} running", lab.running, lab.nodes);
+        let nodes = match lab.state {
+            Doing::Running => format!("{} of {} running", lab.running, lab.nodes),
+            other => format!("{} {}", lab.nodes, other.name()),
+        };
         [lab.name.clone(), nodes, lab.url.clone().unwrap_or_else(|| "-".to_owned())]
     };
     table(["NAME", "NODES", "URL"], &labs.iter().map(row).collect::<Vec<_>>())

@@ -1,14 +1,20 @@
 //! Containers and networks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{collections::BTreeMap, io::Read};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use bollard::{
-    models::{ContainerStateStatusEnum, NetworkCreateRequest},
+    errors::Error,
+    models::{
+        ContainerStateStatusEnum, ContainerSummaryStateEnum, ContainerUpdateBody, RestartPolicy, RestartPolicyNameEnum,
+    },
     query_parameters::{
-        ListContainersOptionsBuilder, ListNetworksOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
+        DownloadFromContainerOptionsBuilder, KillContainerOptions, ListContainersOptionsBuilder,
+        RemoveContainerOptionsBuilder, StartContainerOptions, UploadToContainerOptionsBuilder,
     },
 };
+use bytes::Bytes;
+use futures_util::TryStreamExt;
 
 use super::{Docker, absent, label_filter};
 
@@ -17,8 +23,10 @@ use super::{Docker, absent, label_filter};
 pub struct Container {
     /// Its name, without the slash.
     pub name: String,
-    /// It runs now.
+    /// It runs now, and is not frozen.
     pub running: bool,
+    /// It is frozen: its processes are there and do not run.
+    pub paused: bool,
     /// The image it was made from, as it was named then.
     pub image: String,
     /// Its labels, its image's included.
@@ -49,7 +57,8 @@ impl Docker {
                     .first()
                     .map(|n| n.trim_start_matches('/').to_owned())
                     .unwrap_or_default(),
-                running: c.state.is_some_and(|s| s.to_string() == "running"),
+                running: c.state == Some(ContainerSummaryStateEnum::RUNNING),
+                paused: c.state == Some(ContainerSummaryStateEnum::PAUSED),
                 image: c.image.unwrap_or_default(),
                 labels: c.labels.unwrap_or_default().into_iter().collect(),
                 ports: c.ports.iter().flatten().filter_map(|p| Some((p.private_port, p.public_port?))).collect(),
@@ -85,6 +94,88 @@ impl Docker {
         started.map_err(|e| self.failed(&e)).with_context(|| format!("cannot start container {container}"))
     }
 
+    /// Freezes a running container; one that is frozen already stays as it is.
+    ///
+    /// # Errors
+    /// There is no such container, or it does not run.
+    pub async fn pause(&self, container: &str) -> Result<()> {
+        match self.api.pause_container(container).await {
+            Err(Error::DockerResponseServerError { ref message, .. }) if message.contains("already paused") => Ok(()),
+            paused => {
+                paused.map_err(|e| self.failed(&e)).with_context(|| format!("cannot freeze container {container}"))
+            }
+        }
+    }
+
+    /// Thaws a frozen container; one that is not frozen stays as it is.
+    ///
+    /// # Errors
+    /// There is no such container, or the engine does not answer.
+    pub async fn unpause(&self, container: &str) -> Result<()> {
+        match self.api.unpause_container(container).await {
+            Err(Error::DockerResponseServerError { ref message, .. }) if message.contains("not paused") => Ok(()),
+            thawed => thawed.map_err(|e| self.failed(&e)).with_context(|| format!("cannot thaw container {container}")),
+        }
+    }
+
+    /// Ends everything in a container at once; one that does not run stays as it is.
+    ///
+    /// # Errors
+    /// There is no such container, or the engine does not answer.
+    pub async fn kill(&self, container: &str) -> Result<()> {
+        match self.api.kill_container(container, None::<KillContainerOptions>).await {
+            Err(Error::DockerResponseServerError { status_code: 409, .. }) => Ok(()),
+            killed => killed.map_err(|e| self.failed(&e)).with_context(|| format!("cannot stop container {container}")),
+        }
+    }
+
+    /// The engine starts a container no more by itself, be it after the machine was started.
+    ///
+    /// # Errors
+    /// There is no such container, or the engine does not answer.
+    pub async fn never_restart(&self, container: &str) -> Result<()> {
+        let policy = RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None };
+        let update = ContainerUpdateBody { restart_policy: Some(policy), ..Default::default() };
+        let updated = self.api.update_container(container, update).await.map_err(|e| self.failed(&e));
+        updated.with_context(|| format!("cannot change when container {container} is started")).map(drop)
+    }
+
+    /// Reads a small file in a container, running or not; `None` when there is none.
+    ///
+    /// # Errors
+    /// There is no such container, or the engine does not answer.
+    pub async fn read_file(&self, container: &str, path: &str) -> Result<Option<String>> {
+        let context = || format!("cannot read {path} in container {container}");
+        let options = DownloadFromContainerOptionsBuilder::new().path(path).build();
+        let pieces = self.api.download_from_container(container, Some(options)).try_collect::<Vec<_>>().await;
+        let archive = match pieces {
+            Ok(pieces) => pieces.concat(),
+            Err(error) if absent(&error) => return Ok(None),
+            Err(error) => return Err(self.failed(&error)).with_context(context),
+        };
+        let mut archive = tar::Archive::new(archive.as_slice());
+        let Some(entry) = archive.entries().with_context(context)?.next() else { return Ok(None) };
+        let mut text = String::new();
+        entry.and_then(|mut entry| entry.read_to_string(&mut text)).with_context(context)?;
+        Ok(Some(text))
+    }
+
+    /// Writes a small file in a container, running or not; its folder must be there.
+    ///
+    /// # Errors
+    /// There is no such container, or the engine does not answer.
+    pub async fn write_file(&self, container: &str, folder: &str, name: &str, text: &str) -> Result<()> {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        let mut archive = tar::Builder::new(Vec::new());
+        archive.append_data(&mut header, name, text.as_bytes())?;
+        let options = UploadToContainerOptionsBuilder::new().path(folder).build();
+        let body = bollard::body_full(Bytes::from(archive.into_inner()?));
+        let written = self.api.upload_to_container(container, Some(options), body).await.map_err(|e| self.failed(&e));
+        written.with_context(|| format!("cannot write {folder}/{name} in container {container}"))
+    }
+
     /// Removes a container, running or not, and its anonymous volumes. One that is gone already is no error.
     ///
     /// # Errors
@@ -98,78 +189,17 @@ impl Docker {
         }
     }
 
-    /// Makes sure that a bridge network exists; says whether it was made now. One with the same name that lacks the labels is an error.
-    ///
-    /// # Errors
-    /// The name belongs to somebody else, or the engine cannot make it.
-    pub async fn ensure_network(&self, name: &str, labels: &BTreeMap<String, String>) -> Result<bool> {
-        let filter = HashMap::from([("name".to_owned(), vec![name.to_owned()])]);
-        let found = self.networks(&filter).await?;
-        // The engine's filter matches parts of names.
-        if let Some((_, theirs)) = found.into_iter().find(|(found, _)| found == name) {
-            let same = labels.iter().all(|(key, value)| theirs.get(key) == Some(value));
-            return if same {
-                Ok(false)
-            } else {
-                Err(anyhow!("the Docker network {name} exists and is not ours; remove or rename it"))
-            };
-        }
-        let request = NetworkCreateRequest {
-            name: name.to_owned(),
-            driver: Some("bridge".to_owned()),
-            labels: Some(labels.clone().into_iter().collect()),
-            options: Some(HashMap::from([(
-                "com.docker.network.bridge.enable_ip_masquerade".to_owned(),
-                "true".to_owned(),
-            )])),
-            ..Default::default()
-        };
-        self.api
-            .create_network(request)
-            .await
-            .map_err(|e| self.failed(&e))
-            .with_context(|| format!("cannot create the Docker network {name}"))?;
-        Ok(true)
-    }
-
-    /// Removes networks with all of these labels; returns their names.
-    ///
-    /// # Errors
-    /// A network is still in use, or the engine does not answer.
-    pub async fn remove_networks(&self, labels: &BTreeMap<String, String>) -> Result<Vec<String>> {
-        let mut removed = Vec::new();
-        for (name, _) in self.networks(&label_filter(labels)).await? {
-            match self.api.remove_network(&name).await {
-                Ok(()) => removed.push(name),
-                Err(error) if absent(&error) => {}
-                Err(error) => {
-                    return Err(self.failed(&error))
-                        .with_context(|| format!("cannot remove the Docker network {name}"));
-                }
-            }
-        }
-        Ok(removed)
-    }
-
-    async fn networks(&self, filter: &HashMap<String, Vec<String>>) -> Result<Vec<(String, HashMap<String, String>)>> {
-        let options = ListNetworksOptionsBuilder::new().filters(filter).build();
-        let found = self
-            .api
-            .list_networks(Some(options))
-            .await
-            .map_err(|e| self.failed(&e))
-            .context("cannot list Docker networks")?;
-        Ok(found.into_iter().map(|n| (n.name.unwrap_or_default(), n.labels.unwrap_or_default())).collect())
-    }
-
     /// Ports of the machine that running containers publish.
     ///
     /// # Errors
     /// The engine does not answer.
     pub async fn published_ports(&self) -> Result<Vec<u16>> {
         let found = self.containers(&BTreeMap::new()).await?;
-        let mut ports: Vec<u16> =
-            found.iter().filter(|c| c.running).flat_map(|c| c.ports.iter().map(|&(_, public)| public)).collect();
+        let mut ports: Vec<u16> = found
+            .iter()
+            .filter(|c| c.running || c.paused)
+            .flat_map(|c| c.ports.iter().map(|&(_, public)| public))
+            .collect();
         ports.sort_unstable();
         ports.dedup();
         Ok(ports)

@@ -5,6 +5,7 @@ mod containers;
 mod detached;
 mod exec;
 mod images;
+mod networks;
 mod throwaway;
 mod volumes;
 

@@ -69,6 +69,10 @@ pub(crate) async fn create(
     }
     let kubeconfig = kubeconfig_path(lab);
     let all = node_names(lab, spec.cluster.workers);
+    // The engine would start them all at once, under other addresses, when the machine starts.
+    for node in &all {
+        docker.never_restart(node).await?;
+    }
     Ok(Nodes { kubeconfig, control_plane: all[0].clone(), all, port, created: true })
 }
 

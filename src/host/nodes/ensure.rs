@@ -14,6 +14,7 @@ use crate::{
         lock::{self, LabLock},
         nodes::{
             create::{create, export_kubeconfig, network},
+            freeze, halt,
             roots::Clones,
             rules,
             there::{
@@ -121,20 +122,12 @@ async fn start_stopped(
     lab: &LabName,
     there: Vec<Container>,
 ) -> Result<(bool, Vec<Container>)> {
-    let stopped: Vec<&Container> = there.iter().filter(|c| !c.running).collect();
-    if stopped.is_empty() {
+    if there.iter().all(|c| c.running) {
         return Ok((false, there));
     }
-    // The control plane first: workers look for it when they boot.
-    let (first, rest): (Vec<&Container>, Vec<&Container>) =
-        stopped.into_iter().partition(|c| c.name.ends_with("-control-plane"));
-    for container in first.into_iter().chain(rest) {
-        cx.say(format!("starting {}, which was stopped", container.name));
-        // A node that died while it was being made may never start again; whether that matters is decided by the rest.
-        if let Err(error) = docker.start(&container.name).await {
-            cx.say(format!("{} does not start: {error:#}", container.name));
-        }
-    }
+    freeze::thaw(docker, &there).await?;
+    let stopped: Vec<&Container> = there.iter().filter(|c| !c.running && !c.paused).collect();
+    halt::start(cx, docker, lab, &stopped).await?;
     Ok((true, containers(docker, lab).await.context("cannot list the nodes after starting them")?))
 }
 

@@ -31,7 +31,9 @@ pub async fn first_to_stop_twice(cx: &StepCx, docker: &Docker, lab: &LabName) ->
     let mine = labels::of_lab(lab);
     let started = Mutex::new(BTreeSet::new());
     let look = || async {
-        for node in docker.containers(&mine).await?.into_iter().filter(|node| !node.running && !is_holder(node)) {
+        for node in
+            docker.containers(&mine).await?.into_iter().filter(|node| !node.running && !node.paused && !is_holder(node))
+        {
             if !started.lock().unwrap_or_else(PoisonError::into_inner).insert(node.name.clone()) {
                 return Ok(Look::Ready(node.name));
             }

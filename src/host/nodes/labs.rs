@@ -10,7 +10,7 @@ use crate::{
         docker::{Container, Docker},
         lock::{self, LabLock},
         nodes::{
-            roots, rules,
+            freeze, roots, rules,
             there::{self, NotOurs},
         },
     },
@@ -26,13 +26,47 @@ pub struct LabOnHost {
     pub name: String,
     /// Node containers that run.
     pub running: usize,
+    /// Node containers that are frozen.
+    pub paused: usize,
     /// Node containers in all.
     pub nodes: usize,
     /// The frontend's port on 127.0.0.1; unknown while the control plane is stopped.
     pub port: Option<u16>,
 }
 
+/// What a lab does, as far as its node containers tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Doing {
+    /// Nodes run, though perhaps not all.
+    Running,
+    /// Nodes are frozen.
+    Paused,
+    /// No node runs.
+    Stopped,
+}
+
+impl Doing {
+    /// As it is told and as it stands in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Doing::Running => "running",
+            Doing::Paused => "paused",
+            Doing::Stopped => "stopped",
+        }
+    }
+}
+
 impl LabOnHost {
+    /// What it does.
+    pub fn doing(&self) -> Doing {
+        match (self.paused, self.running) {
+            (0, 0) => Doing::Stopped,
+            (0, _) => Doing::Running,
+            _ => Doing::Paused,
+        }
+    }
+
     /// Where its site answers on this machine; unknown while the control plane is stopped.
     pub fn url(&self) -> Option<String> {
         self.port.map(|port| format!("http://127.0.0.1:{port}"))
@@ -78,10 +112,11 @@ fn by_name(containers: &[Container]) -> Vec<LabOnHost> {
     let mut labs = BTreeMap::new();
     for container in containers.iter().filter(|c| c.labels.contains_key(there::CLUSTER_LABEL)) {
         let Some(name) = container.labels.get(labels::LAB) else { continue };
-        let empty = LabOnHost { name: name.clone(), running: 0, nodes: 0, port: None };
+        let empty = LabOnHost { name: name.clone(), running: 0, paused: 0, nodes: 0, port: None };
         let lab = labs.entry(name.clone()).or_insert(empty);
         lab.nodes += 1;
         lab.running += usize::from(container.running);
+        lab.paused += usize::from(container.paused);
         lab.port = lab.port.or(there::frontend_port(container));
     }
     labs.into_values().collect()
@@ -97,6 +132,8 @@ pub async fn remove(docker: &Docker, lock: &LabLock) -> Result<Removed> {
     let mine = labels::of_lab(lab);
     let mut removed = Removed::default();
     let there = docker.containers(&mine).await.context("cannot list the lab's containers")?;
+    // An engine waits long, node by node, for what is frozen to die.
+    freeze::thaw(docker, &there).await?;
     removed.roots = there.iter().any(roots::is_holder);
     for container in there.into_iter().filter(|container| !roots::is_holder(container)) {
         docker.remove_container(&container.name).await.with_context(|| format!("cannot remove {}", container.name))?;
@@ -139,7 +176,8 @@ mod tests {
     fn container(name: &str, lab: &str, running: bool, ports: &[(u16, u16)]) -> Container {
         let mut marks = labels::of_lab(&LabName::new(lab).expect("a name"));
         marks.insert(there::CLUSTER_LABEL.to_owned(), lab.to_owned());
-        Container { name: name.to_owned(), running, image: String::new(), labels: marks, ports: ports.to_vec() }
+        let name = name.to_owned();
+        Container { name, running, paused: false, image: String::new(), labels: marks, ports: ports.to_vec() }
     }
 
     #[test]
@@ -152,8 +190,11 @@ mod tests {
             container("a-worker", "a", false, &[]),
             passer_by,
         ];
-        let a = LabOnHost { name: "a".into(), running: 1, nodes: 2, port: Some(8080) };
-        let b = LabOnHost { name: "b".into(), running: 0, nodes: 1, port: None };
+        let a = LabOnHost { name: "a".into(), running: 1, paused: 0, nodes: 2, port: Some(8080) };
+        let b = LabOnHost { name: "b".into(), running: 0, paused: 0, nodes: 1, port: None };
+        assert_eq!((a.doing(), b.doing()), (Doing::Running, Doing::Stopped));
+        // A lab of which one node is frozen does not work, whatever the others do.
+        assert_eq!(LabOnHost { paused: 1, ..a.clone() }.doing(), Doing::Paused);
         assert_eq!(by_name(&there), [a, b]);
     }
 }

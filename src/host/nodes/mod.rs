@@ -3,7 +3,9 @@
 mod config;
 mod create;
 mod ensure;
+pub mod freeze;
 pub mod guard;
+pub mod halt;
 pub mod labs;
 pub mod roots;
 pub mod rules;

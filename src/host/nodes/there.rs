@@ -148,6 +148,7 @@ mod tests {
         let container = |labels| Container {
             name: "zoo-control-plane".into(),
             running: true,
+            paused: false,
             image: String::new(),
             labels,
             ports: Vec::new(),

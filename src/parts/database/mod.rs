@@ -82,6 +82,19 @@ pub async fn ensure(
     Ok(Stepped::changed(acted.into_inner(), (), detail))
 }
 
+/// Waits until every member is healthy and one of them open for writes, as its own recovery and the agent make it; nothing
+/// is applied.
+///
+/// # Errors
+/// As [`ensure`].
+pub async fn settled(cx: StepCx, cluster: &Cluster, spec: &LabSpec) -> Result<Stepped<()>> {
+    let (acted, wanted) = (AtomicBool::new(false), usize::from(spec.database.members));
+    match cx.until("the database", LIMIT, EVERY, || settle(cluster, wanted, &acted)).await {
+        Ok(writer) => Ok(Stepped::changed(acted.into_inner(), (), format!("{writer} takes writes"))),
+        Err(error) => Err(with_a_way_out(cluster, error).await),
+    }
+}
+
 /// What nobody waits for any more, a person may decide: a member that waits for a silent one knows from whom to start.
 async fn with_a_way_out(cluster: &Cluster, error: anyhow::Error) -> anyhow::Error {
     let members = if error.is::<TimedOut>() { members(cluster).await.unwrap_or_default() } else { Vec::new() };

@@ -148,6 +148,7 @@ prune) # DAYS MOST KILOBYTES CONTAINER...: which golden roots stay; clones and b
   exec 9>lock
   flock 9
   for left in building/* clones/*; do
+    [ -e "$left" ] || continue
     name=${left#*/}
     case " $* " in *" $name "* | *" wplab-roots.$name "*) continue ;; esac
     # Somebody may have begun after it was asked who is there.

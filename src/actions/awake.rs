@@ -1,0 +1,143 @@
+//! Brings a lab back that rests, and proves it: thaws it (`resume`) or starts its nodes (`start`). Nothing is applied: what
+//! is in it comes back by itself, and what is lacking is for `up`.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Result, ensure};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    actions::{
+        prove,
+        smoke::{self, SmokeReport},
+        standing::{self, Stopped},
+    },
+    cluster::Cluster,
+    host::{
+        docker::{Container, Docker},
+        lock::LabLock,
+        nodes::{self, freeze, halt},
+    },
+    parts::{autoscale, database, frontend::Site},
+    run::{Run, StepCx, StepTiming, Stepped, advice::Trouble, event::StepId, wait::Look},
+    spec::{LabName, LabSpec},
+};
+
+/// How long the first page may take once the nodes run.
+const FIRST_PAGE: Duration = Duration::from_mins(5);
+/// How long nodes that were just started may take to have an API server, and the kubelets to find it.
+const API: Duration = Duration::from_mins(3);
+const KUBELETS: Duration = Duration::from_mins(3);
+/// How often they are looked at.
+const EVERY: Duration = Duration::from_millis(250);
+
+/// What `resume` or `start` reached.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AwakeReport {
+    /// Which lab.
+    pub name: LabName,
+    /// Where the site answers.
+    pub url: String,
+    /// The lab's kubeconfig.
+    pub kubeconfig: PathBuf,
+    /// Whether anything had to be done.
+    pub changed: bool,
+    /// How long each step took.
+    pub timings: Vec<StepTiming>,
+    /// Every check.
+    pub smoke: SmokeReport,
+}
+
+/// Thaws every node of a lab at once, waits for the first page and proves the lab.
+///
+/// # Errors
+/// [`standing::NoSuchLab`]; [`Stopped`]: it has to be started; the Docker engine does not answer or cannot; there is no page
+/// in time. A failed check is no error: it is in the report.
+pub async fn resume(run: &Run, lab: &LabName) -> Result<AwakeReport> {
+    let docker = Docker::connect().await?;
+    standing::find(&docker, lab).await?;
+    let lock = LabLock::take(&StepCx::new(run, StepId::Resume), lab).await?;
+    let (cluster, spec, site) = run
+        .step(StepId::Resume, async |cx| {
+            let thawed = freeze::thaw(&docker, &nodes::containers(&docker, lab).await?).await?;
+            let found = standing::awake(&docker, lab).await?;
+            if found.running < found.nodes {
+                return Err(Trouble::from(Stopped { lab: lab.clone() }).into());
+            }
+            let url = standing::url(&docker, lab).await?;
+            let page = smoke::first_page(&cx, &url, FIRST_PAGE).await?;
+            let (cluster, spec, site) = open(&docker, lab).await?;
+            let detail = format!("{thawed} of {} nodes thawed, {page}", found.nodes);
+            Ok(Stepped::changed(thawed > 0, (cluster, spec, site), detail))
+        })
+        .await?;
+    proven(run, &docker, &lock, (cluster, spec, site)).await
+}
+
+/// Starts every node of a lab that is stopped, thaws those that are frozen, waits until the database has recovered by its
+/// own rules and the first page comes, and proves the lab.
+///
+/// # Errors
+/// [`standing::NoSuchLab`]; the Docker engine does not answer or cannot start a node; Kubernetes, the database or the site
+/// do not come back in time. A failed check is no error: it is in the report.
+pub async fn start(run: &Run, lab: &LabName) -> Result<AwakeReport> {
+    let docker = Docker::connect().await?;
+    standing::find(&docker, lab).await?;
+    let lock = LabLock::take(&StepCx::new(run, StepId::Start), lab).await?;
+    run.step(StepId::Start, |cx| begin(cx, &docker, lab)).await?;
+    let (cluster, spec, site) = open(&docker, lab).await?;
+    run.step(StepId::Database, |cx| database::settled(cx, &cluster, &spec)).await?;
+    run.step(StepId::Frontend, async |cx| {
+        let page = smoke::first_page(&cx, &site.url, FIRST_PAGE).await?;
+        Ok(Stepped::already((), page))
+    })
+    .await?;
+    proven(run, &docker, &lock, (cluster, spec, site)).await
+}
+
+/// Nodes and Kubernetes: from whatever stands still to kubelets that have spoken since.
+async fn begin(cx: StepCx, docker: &Docker, lab: &LabName) -> Result<Stepped<()>> {
+    let began = Timestamp::now();
+    let there = nodes::containers(docker, lab).await?;
+    let thawed = freeze::thaw(docker, &there).await?;
+    let stopped: Vec<&Container> = there.iter().filter(|node| !node.running && !node.paused).collect();
+    halt::start(&cx, docker, lab, &stopped).await?;
+    let found = standing::awake(docker, lab).await?;
+    ensure!(found.running == found.nodes, "{} of {} nodes run", found.running, found.nodes);
+    let cluster = standing::connect(lab).await?;
+    cx.until("the API server", API, EVERY, || async {
+        Ok(match cluster.has_namespace().await {
+            Ok(_) => Look::Ready(()),
+            Err(error) => Look::NotYet(format!("{error:#}")),
+        })
+    })
+    .await?;
+    if !stopped.is_empty() {
+        autoscale::forget(&cluster).await?;
+        cx.until("the nodes", KUBELETS, EVERY, || cluster.reported_since(found.nodes, began)).await?;
+    }
+    let detail = format!("{} of {} nodes started", stopped.len(), found.nodes);
+    Ok(Stepped::changed(thawed + stopped.len() > 0, (), detail))
+}
+
+/// What a lab's own records say of it.
+async fn open(docker: &Docker, lab: &LabName) -> Result<(Cluster, LabSpec, Site)> {
+    let port = standing::port(docker, lab).await?;
+    let cluster = standing::connect(lab).await?;
+    let spec = cluster.lab_file().await?;
+    let site = Site::new(&spec, port);
+    Ok((cluster, spec, site))
+}
+
+async fn proven(
+    run: &Run,
+    docker: &Docker,
+    lock: &LabLock,
+    (cluster, spec, site): (Cluster, LabSpec, Site),
+) -> Result<AwakeReport> {
+    let smoke = run.step(StepId::Smoke, |cx| prove::checked(cx, docker, &cluster, &spec, &site)).await?;
+    let (name, kubeconfig) = (lock.lab().clone(), nodes::kubeconfig_path(lock.lab()));
+    Ok(AwakeReport { name, url: site.url, kubeconfig, changed: run.changed(), timings: run.timings(), smoke })
+}
