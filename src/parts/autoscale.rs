@@ -66,7 +66,8 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
     Ok(objects)
 }
 
-/// Makes sure that the cluster has metrics and that the site has an autoscaler, which follows once `replicas` is open. Its
+/// Makes sure that the cluster has metrics and that the site has an autoscaler, which follows once the site `serves`: before, it would
+/// take the work of starting for the work of users. Its
 /// first CPU value takes its time, which nobody but the proof has to wait for. A metrics API that somebody else installed is
 /// used as it is.
 ///
@@ -77,7 +78,7 @@ pub async fn ensure(
     cluster: &Cluster,
     spec: &LabSpec,
     images: &ImageSet,
-    replicas: &Gate<()>,
+    serves: &Gate<()>,
 ) -> Result<Stepped<()>> {
     let kind_is = |object: &DynamicObject, kind: &str| object.types.as_ref().is_some_and(|t| t.kind == kind);
     let (hpa, rest): (Vec<_>, Vec<_>) =
@@ -85,7 +86,7 @@ pub async fn ensure(
     let (api, server): (Vec<_>, Vec<_>) = rest.into_iter().partition(|o| kind_is(o, "APIService"));
 
     let follow = async {
-        replicas.wait().await;
+        serves.wait().await;
         cluster.apply(&hpa).await
     };
     let (changed, measured) = tokio::try_join!(follow, measure(&cx, cluster, &server, &api))?;

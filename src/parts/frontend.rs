@@ -131,7 +131,7 @@ pub fn objects(spec: &LabSpec, images: &ImageSet, port: u16) -> Result<Vec<Dynam
 }
 
 /// Makes sure that WordPress is installed and every replica is ready. What pods mount from the database has to exist;
-/// whether it answers they wait for themselves. `replicas` opens when their number is set, from where the autoscaler goes on.
+/// whether it answers they wait for themselves. `serves` opens when they are ready: from there the autoscaler goes on.
 ///
 /// # Errors
 /// The API server refuses an object, the installation fails, or a replica is not ready in time.
@@ -141,7 +141,7 @@ pub async fn ensure(
     spec: &LabSpec,
     images: &ImageSet,
     port: u16,
-    replicas: &Gate<()>,
+    serves: &Gate<()>,
 ) -> Result<Stepped<Site>> {
     cx.say("credentials and configuration");
     let mut changed =
@@ -153,7 +153,6 @@ pub async fn ensure(
     // Replicas may start beside the installation: they are not ready before it is done.
     changed += cluster.apply(&objects).await?;
     changed += usize::from(begin_replicas(cluster, spec.wordpress.replicas).await?);
-    replicas.open(());
 
     let jobs = cluster.api::<Job>();
     let installed = cluster.until(&cx, &jobs, &job, INSTALL_LIMIT, ready::job).await;
@@ -163,6 +162,7 @@ pub async fn ensure(
     let deployments = cluster.api::<Deployment>();
     cluster.until_ready(&cx, &deployments, "wordpress", ROLLOUT_LIMIT, ready::deployment).await?;
 
+    serves.open(());
     let deployment = deployments.get("wordpress").await.map_err(Refused).context("cannot read Deployment wordpress")?;
     let replicas = deployment.status.and_then(|s| s.ready_replicas).unwrap_or(0);
     let site = Site::new(spec, port);

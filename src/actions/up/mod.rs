@@ -137,7 +137,7 @@ async fn inside(
 ) -> Result<(Cluster, Site)> {
     let (access, images) = tokio::join!(api.wait(), known.wait());
     let cluster = keep::take_over(access, spec, images).await?;
-    let (secrets, replicas) = (Gate::closed(), Gate::closed());
+    let (secrets, serves) = (Gate::closed(), Gate::closed());
     let data = async {
         waves.data.wait().await;
         tokio::try_join!(
@@ -148,8 +148,8 @@ async fn inside(
     let site = async {
         tokio::join!(waves.site.wait(), secrets.wait());
         tokio::try_join!(
-            run.step(StepId::Frontend, |cx| frontend::ensure(cx, &cluster, spec, images, access.port, &replicas)),
-            run.step(StepId::Autoscale, |cx| autoscale::ensure(cx, &cluster, spec, images, &replicas)),
+            run.step(StepId::Frontend, |cx| frontend::ensure(cx, &cluster, spec, images, access.port, &serves)),
+            run.step(StepId::Autoscale, |cx| autoscale::ensure(cx, &cluster, spec, images, &serves)),
         )
     };
     let (_, (site, ())) = tokio::try_join!(data, site)?;

@@ -21,6 +21,7 @@ fn holders_are_told_from_nodes_and_from_each_other() {
     let mut container = Container {
         name: "x".into(),
         running: true,
+        paused: false,
         image: String::new(),
         labels: labels::of_lab(&lab),
         ports: vec![],
