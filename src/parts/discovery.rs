@@ -29,6 +29,8 @@ pub const ETCD: &str = "etcd";
 pub const TLS: &str = "etcd-tls";
 /// How many members there are; three is the least that survives the loss of one.
 pub const MEMBERS: usize = 3;
+/// The size of a member's volume, as the manifest asks for it.
+pub const VOLUME: &str = "256Mi";
 
 /// The port for clients, with TLS and a client's certificate.
 const CLIENT_PORT: u16 = 2379;

@@ -58,11 +58,9 @@ pub const CREDENTIALS: [&str; 10] = [
     "NONCE_SALT",
 ];
 
-/// How long the installation may take, tries and the wait for the database included, which has ten minutes for itself.
+/// How long installation and replicas may take, tries and the wait for the database included, which has ten minutes for
+/// itself.
 const INSTALL_LIMIT: Duration = Duration::from_secs(900);
-
-/// How long the replicas may take, one new replica at a time.
-const ROLLOUT_LIMIT: Duration = Duration::from_secs(300);
 
 /// The site, as users see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -150,18 +148,30 @@ pub async fn ensure(
     let job = objects.iter().find(|o| name_of(o).starts_with("Job/")).map(ResourceExt::name_any);
     let job = job.context("the manifests have no Job")?;
     clear_jobs(&cx, cluster, &job).await?;
+    let new = cluster.get::<Deployment>("wordpress").await?.is_none();
     // Replicas may start beside the installation: they are not ready before it is done.
     changed += cluster.apply(&objects).await?;
     changed += usize::from(begin_replicas(cluster, spec.wordpress.replicas).await?);
 
-    let jobs = cluster.api::<Job>();
-    let installed = cluster.until(&cx, &jobs, &job, INSTALL_LIMIT, ready::job).await;
-    if let Err(error) = installed {
-        return Err(error.context(format!("WordPress was not installed{}", last_words(cluster, &job).await)));
+    // The first replica is ready when WordPress is installed, of which the Job tells two seconds later. What is waited for is
+    // that it fails.
+    let (jobs, deployments) = (cluster.api::<Job>(), cluster.api::<Deployment>());
+    let installed = cluster.until(&cx, &jobs, &job, INSTALL_LIMIT, ready::job);
+    let rolled_out = cluster.until_ready(&cx, &deployments, "wordpress", INSTALL_LIMIT, ready::deployment);
+    let mut rolled_out = std::pin::pin!(rolled_out);
+    let first = tokio::select! {
+        rolled_out = &mut rolled_out, if new => Some(rolled_out),
+        installed = installed => match installed {
+            Ok(()) => None,
+            Err(error) => {
+                return Err(error.context(format!("WordPress was not installed{}", last_words(cluster, &job).await)));
+            }
+        },
+    };
+    match first {
+        Some(rolled_out) => rolled_out?,
+        None => rolled_out.await?,
     }
-    let deployments = cluster.api::<Deployment>();
-    cluster.until_ready(&cx, &deployments, "wordpress", ROLLOUT_LIMIT, ready::deployment).await?;
-
     serves.open(());
     let deployment = deployments.get("wordpress").await.map_err(Refused).context("cannot read Deployment wordpress")?;
     let replicas = deployment.status.and_then(|s| s.ready_replicas).unwrap_or(0);

@@ -7,6 +7,7 @@ pub mod frontend;
 pub mod images;
 pub mod storage;
 pub mod trial;
+pub mod volumes;
 
 #[cfg(test)]
 mod testing;

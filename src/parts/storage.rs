@@ -95,6 +95,9 @@ pub async fn ensure(cx: StepCx, cluster: &Cluster, spec: &LabSpec, images: &Imag
         nfs.context("it is no NFS volume")?.server = address.clone();
         Ok(())
     })?;
+    // A claim that comes before its volume is looked at again only after a quarter of a minute.
+    let (volume, claim): (Vec<_>, Vec<_>) = claim.into_iter().partition(is_volume);
+    changed += cluster.apply(&volume).await?;
     changed += cluster.apply(&claim).await?;
     release(cluster).await?;
     let claims = cluster.api::<PersistentVolumeClaim>();

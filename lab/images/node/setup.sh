@@ -17,11 +17,11 @@ sed -i "s#sandbox_image = .*#sandbox_image = \"$(cat /tmp/pause-image)\"#; s/res
 grep -q "sandbox_image = \"$(cat /tmp/pause-image)\"" "$config"
 grep -q 'restrict_oom_score_adj = true' "$config"
 
-# What every container starts from: kind's hook, no limits of its own, and no
-# capability that the engine may not have to give.
+# What every container starts from: no limits of its own, and no capability that
+# the engine may not have to give. Without kind's hook, which runs bash, jq and cp
+# for each container, so that cAdvisor in a pod sees no hardware of the machine's.
 ctr oci spec |
-  jq '.hooks.createContainer[.hooks.createContainer | length] |= . + {"path": "/kind/bin/mount-product-files.sh"}
-      | del(.process.rlimits)
+  jq 'del(.process.rlimits)
       | (.process.capabilities[]?) |= map(select(. != "CAP_SYS_RESOURCE"))' > /etc/containerd/cri-base.json
 containerd config dump > /dev/null
 

@@ -18,6 +18,7 @@ use crate::{
     cluster::Cluster,
     host::{
         Host,
+        docker::Docker,
         lock::LabLock,
         machine::fix::Consent,
         nodes::{self, Access, guard},
@@ -26,7 +27,7 @@ use crate::{
         autoscale, database,
         frontend::{self, Site},
         images::{self, ImageSet, Waves, golden},
-        storage,
+        storage, volumes,
     },
     run::{Run, StepCx, StepTiming, event::StepId, gate::Gate},
     spec::{LabName, LabSpec},
@@ -106,7 +107,7 @@ async fn recipe(run: &Run, options: &UpOptions, lock: &LabLock, host: &Host, sta
     };
     let proven = async {
         let (images, nodes, (cluster, site)) =
-            tokio::try_join!(images, nodes, inside(run, spec, &api, &known, &waves))?;
+            tokio::try_join!(images, nodes, inside(run, spec, &host.docker, &api, &known, &waves))?;
         let on_nodes = images::on_workers(&host.docker, spec, &images);
         let smoke = run.step(StepId::Smoke, |cx| smoke::run(cx, &cluster, spec, &site, on_nodes)).await?;
         anyhow::Ok((images, nodes, site, smoke))
@@ -131,6 +132,7 @@ async fn recipe(run: &Run, options: &UpOptions, lock: &LabLock, host: &Host, sta
 async fn inside(
     run: &Run,
     spec: &LabSpec,
+    docker: &Docker,
     api: &Gate<Access>,
     known: &Gate<ImageSet>,
     waves: &Waves,
@@ -140,6 +142,7 @@ async fn inside(
     let (secrets, serves) = (Gate::closed(), Gate::closed());
     let data = async {
         waves.data.wait().await;
+        volumes::ensure(&StepCx::new(run, StepId::Storage), docker, &cluster, spec).await?;
         tokio::try_join!(
             run.step(StepId::Storage, |cx| storage::ensure(cx, &cluster, spec, images)),
             run.step(StepId::Database, |cx| database::ensure(cx, &cluster, spec, images, &secrets)),

@@ -61,6 +61,8 @@ const CGROUP_V1: &str = "kind: KubeletConfiguration\napiVersion: kubelet.config.
 ///   `v1beta4`; an older one warns and makes RSA's).
 /// - The autoscaler's controller looks every 15 s, and ignores what a pod used in the first five minutes after it started:
 ///   here every 2 s, and ten seconds.
+/// - The controller manager may ask 20 times a second, and its forty controllers have an account made each before the first of
+///   them begins: five seconds. One of them signs what workers join by, and a worker that comes too early waits for five more.
 const QUICK: &str = "\
 kind: ClusterConfiguration
 encryptionAlgorithm: ECDSA-P256
@@ -68,6 +70,8 @@ controllerManager:
   extraArgs:
     horizontal-pod-autoscaler-sync-period: 2s
     horizontal-pod-autoscaler-cpu-initialization-period: 10s
+    kube-api-qps: \"200\"
+    kube-api-burst: \"400\"
 ";
 
 /// A container that ended is started again after a second, however often it ended before: the second pause within a minute
@@ -136,6 +140,8 @@ kubeadmConfigPatches:
     extraArgs:
       horizontal-pod-autoscaler-sync-period: 2s
       horizontal-pod-autoscaler-cpu-initialization-period: 10s
+      kube-api-qps: \"200\"
+      kube-api-burst: \"400\"
 - |
   kind: ClusterConfiguration
   controllerManager:

@@ -1,0 +1,145 @@
+//! The volumes of a new lab: folders on its own nodes, bound in advance to the claims that will be made. Provisioned one by
+//! one they cost a helper pod each, and every member a wait for the whole way from scheduler to provisioner and back.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use futures_util::future::try_join_all;
+use k8s_openapi::api::{
+    core::v1::{PersistentVolume, PersistentVolumeClaim},
+    storage::v1::StorageClass,
+};
+use kube::{ResourceExt, api::ListParams, core::DynamicObject};
+use serde_json::json;
+
+use super::{database, discovery};
+use crate::{
+    cluster::{Cluster, Refused, manifests::untyped},
+    host::{docker::Docker, nodes},
+    labels::{COMPONENT, Component, NAMESPACE},
+    run::{StepCx, wait::Look},
+    spec::{LabSpec, Topology},
+};
+
+/// The class of claims that name none: kind's own, which provisions what has no volume here.
+const CLASS: &str = "standard";
+/// Where the folders are on a node.
+const FOLDER: &str = "/var/lib/wplab/volumes";
+/// How long kind may take from the API server to its StorageClass; it is the next thing that it makes.
+const CLASS_LIMIT: Duration = Duration::from_mins(2);
+
+/// A claim that a StatefulSet will make, and where its volume shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Volume {
+    claim: String,
+    component: Component,
+    size: String,
+    node: String,
+}
+
+/// One volume for each member, each on a worker of its own. The export is on the last worker: the database's first member,
+/// which takes writes, is on the first.
+fn volumes(spec: &LabSpec) -> Vec<Volume> {
+    let workers = nodes::node_names(&spec.name, spec.cluster.workers).split_off(1);
+    let on = |nth: usize| workers[nth % workers.len()].clone();
+    let of = |claim: String, component, size: &str, node| Volume { claim, component, size: size.to_owned(), node };
+    let export = of("export-nfs-0".to_owned(), Component::Storage, spec.storage.size.as_str(), on(workers.len() - 1));
+    let members = database::names(spec.database.members).into_iter().enumerate();
+    let members = members
+        .map(|(nth, name)| of(format!("data-{name}"), Component::Database, spec.database.volume.as_str(), on(nth)));
+    let etcd = if spec.database.topology == Topology::Galera { discovery::MEMBERS } else { 0 };
+    let etcd = (0..etcd)
+        .map(|nth| of(format!("data-{}-{nth}", discovery::ETCD), Component::Discovery, discovery::VOLUME, on(nth)));
+    std::iter::once(export).chain(members).chain(etcd).collect()
+}
+
+/// What is applied for one: a volume that only its claim may have, on one node. It outlives its claim, so that nothing is
+/// deleted by mistake; a claim that is made again gets another one from the class.
+fn object(volume: &Volume) -> Result<DynamicObject> {
+    let Volume { claim, component, size, node } = volume;
+    let here = json!({"key": "kubernetes.io/hostname", "operator": "In", "values": [node]});
+    let object: PersistentVolume = serde_json::from_value(json!({
+        "metadata": {"name": claim, "labels": {COMPONENT: component.as_str()}},
+        "spec": {
+            "capacity": {"storage": size},
+            "accessModes": ["ReadWriteOnce"],
+            "persistentVolumeReclaimPolicy": "Retain",
+            "storageClassName": CLASS,
+            "local": {"path": format!("{FOLDER}/{claim}")},
+            "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": NAMESPACE, "name": claim},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}},
+        }
+    }))?;
+    untyped(&object)
+}
+
+/// Makes sure that every claim of the lab that does not exist yet will find its volume.
+///
+/// # Errors
+/// A node does not make its folders, or the API server refuses.
+pub async fn ensure(cx: &StepCx, docker: &Docker, cluster: &Cluster, spec: &LabSpec) -> Result<()> {
+    let claims = cluster.api::<PersistentVolumeClaim>().list(&ListParams::default()).await;
+    let claims = claims.map_err(Refused).context("cannot list the claims")?;
+    let there: BTreeSet<String> = claims.items.iter().map(ResourceExt::name_any).collect();
+    let mut wanted = volumes(spec);
+    wanted.retain(|volume| !there.contains(&volume.claim));
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    try_join_all(wanted.iter().map(|volume| folder(docker, volume))).await?;
+    let exists = |class: Option<&StorageClass>| match class {
+        Some(_) => Look::Ready(()),
+        None => Look::NotYet("it does not exist yet".to_owned()),
+    };
+    // A claim that is made before there is a class has none, and no volume of a class fits it.
+    cluster.until_ready(cx, &cluster.all::<StorageClass>(), CLASS, CLASS_LIMIT, exists).await?;
+    let objects = wanted.iter().map(object).collect::<Result<Vec<_>>>()?;
+    cluster.apply(&objects).await?;
+    Ok(())
+}
+
+/// Makes a volume's folder. Whoever mounts it gives it its group.
+async fn folder(docker: &Docker, volume: &Volume) -> Result<()> {
+    let folder = format!("{FOLDER}/{}", volume.claim);
+    let made = docker.exec(&volume.node, &["mkdir", "-p", "-m", "0777", &folder]).await;
+    let made = made.with_context(|| format!("cannot make {folder} on {}", volume.node))?;
+    ensure!(made.code == 0, "cannot make {folder} on {}: {}", volume.node, made.stderr.trim());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parts::testing;
+
+    #[test]
+    fn members_have_a_worker_each_and_the_first_one_does_not_share_with_the_export() {
+        let mut spec = testing::spec();
+        (spec.cluster.workers, spec.database.members, spec.database.topology) = (3, 3, Topology::Galera);
+        let volumes = volumes(&spec);
+        let node = |claim: &str| volumes.iter().find(|v| v.claim == claim).map(|v| v.node.as_str()).expect("a volume");
+        assert_eq!(volumes.len(), 7);
+        assert_eq!(
+            [node("data-db-0"), node("data-db-1"), node("data-db-2")],
+            ["wplab-worker", "wplab-worker2", "wplab-worker3"]
+        );
+        assert_eq!(node("export-nfs-0"), "wplab-worker3");
+        assert_eq!(node("data-etcd-2"), "wplab-worker3");
+        spec.database.topology = Topology::Replication;
+        assert_eq!(super::volumes(&spec).len(), 4);
+    }
+
+    #[test]
+    fn a_volume_is_its_claims_and_stays() {
+        let volume = volumes(&testing::spec()).swap_remove(1);
+        let object = object(&volume).expect("an object");
+        let spec = &object.data["spec"];
+        assert_eq!(object.name_any(), "data-db-0");
+        assert_eq!((&spec["claimRef"]["name"], &spec["claimRef"]["namespace"]), (&json!("data-db-0"), &json!("wplab")));
+        assert_eq!(
+            (&spec["persistentVolumeReclaimPolicy"], &spec["storageClassName"]),
+            (&json!("Retain"), &json!(CLASS))
+        );
+        assert_eq!(spec["local"]["path"], json!("/var/lib/wplab/volumes/data-db-0"));
+    }
+}
