@@ -66,10 +66,10 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
     Ok(objects)
 }
 
-/// Makes sure that the cluster has metrics and that the site has an autoscaler, which follows once the site `serves`: before, it would
-/// take the work of starting for the work of users. Its
-/// first CPU value takes its time, which nobody but the proof has to wait for. A metrics API that somebody else installed is
-/// used as it is.
+/// Makes sure that the cluster has metrics and that the site has an autoscaler. metrics-server is made when replicas may mount
+/// the `content`, the autoscaler when the site `serves`: before, it would take the work of starting for the work of users.
+/// `scales` opens when it is there; for its first CPU value nobody but the proof has to wait. A metrics API that somebody else
+/// installed is used as it is.
 ///
 /// # Errors
 /// The API server refuses an object, or metrics-server does not answer in time.
@@ -78,7 +78,9 @@ pub async fn ensure(
     cluster: &Cluster,
     spec: &LabSpec,
     images: &ImageSet,
+    content: &Gate<()>,
     serves: &Gate<()>,
+    scales: &Gate<()>,
 ) -> Result<Stepped<()>> {
     let kind_is = |object: &DynamicObject, kind: &str| object.types.as_ref().is_some_and(|t| t.kind == kind);
     let (hpa, rest): (Vec<_>, Vec<_>) =
@@ -87,9 +89,17 @@ pub async fn ensure(
 
     let follow = async {
         serves.wait().await;
-        cluster.apply(&hpa).await
+        let changed = cluster.apply(&hpa).await?;
+        scales.open(());
+        Ok(changed)
     };
-    let (changed, measured) = tokio::try_join!(follow, measure(&cx, cluster, &server, &api))?;
+    // metrics-server measures when it starts and every ten seconds from then on, and a container has a value once it is ten
+    // seconds old: started with the replicas, it has theirs with its second look.
+    let measured = async {
+        content.wait().await;
+        measure(&cx, cluster, &server, &api).await
+    };
+    let (changed, measured) = tokio::try_join!(follow, measured)?;
     let detail = format!("{} to {} replicas at {} %", spec.autoscale.min, spec.autoscale.max, spec.autoscale.cpu);
     Ok(Stepped::changed(changed + measured > 0, (), detail))
 }

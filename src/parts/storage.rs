@@ -24,7 +24,7 @@ use crate::{
         pods::{pod_of, set_image},
         ready,
     },
-    run::{StepCx, Stepped},
+    run::{StepCx, Stepped, gate::Gate},
     spec::LabSpec,
 };
 
@@ -74,11 +74,18 @@ pub fn objects(spec: &LabSpec, images: &ImageSet, server: &str) -> Result<Vec<Dy
 }
 
 /// Makes sure that the NFS server, its export and the claim are there. Nobody is let near the claim before
-/// the export answers: a mount that fails is tried again by the kubelet only after a growing pause.
+/// the export answers: a mount that fails is tried again by the kubelet only after a growing pause. `content` opens when
+/// replicas may mount it.
 ///
 /// # Errors
 /// The API server refuses an object, or the export or the claim is not there in time.
-pub async fn ensure(cx: StepCx, cluster: &Cluster, spec: &LabSpec, images: &ImageSet) -> Result<Stepped<()>> {
+pub async fn ensure(
+    cx: StepCx,
+    cluster: &Cluster,
+    spec: &LabSpec,
+    images: &ImageSet,
+    content: &Gate<()>,
+) -> Result<Stepped<()>> {
     cx.say("the NFS server");
     let is_volume = |object: &DynamicObject| name_of(object) == format!("PersistentVolume/{CLAIM}");
     let (mut claim, server): (Vec<_>, Vec<_>) = objects(spec, images, SERVER_PLACEHOLDER)?
@@ -99,6 +106,7 @@ pub async fn ensure(cx: StepCx, cluster: &Cluster, spec: &LabSpec, images: &Imag
     let (volume, claim): (Vec<_>, Vec<_>) = claim.into_iter().partition(is_volume);
     changed += cluster.apply(&volume).await?;
     changed += cluster.apply(&claim).await?;
+    content.open(());
     release(cluster).await?;
     let claims = cluster.api::<PersistentVolumeClaim>();
     cluster.until_ready(&cx, &claims, CLAIM, CLAIM_LIMIT, ready::claim).await?;

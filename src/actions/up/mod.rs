@@ -15,7 +15,6 @@ pub use self::{diagnostics::Diagnosed, keep::OtherData};
 use self::keep::Standing;
 use crate::{
     actions::smoke::{self, SmokeReport},
-    cluster::Cluster,
     host::{
         Host,
         docker::Docker,
@@ -105,14 +104,14 @@ async fn recipe(run: &Run, options: &UpOptions, lock: &LabLock, host: &Host, sta
         })
         .await
     };
-    let proven = async {
-        let (images, nodes, (cluster, site)) =
-            tokio::try_join!(images, nodes, inside(run, spec, &host.docker, &api, &known, &waves))?;
-        let on_nodes = images::on_workers(&host.docker, spec, &images);
-        let smoke = run.step(StepId::Smoke, |cx| smoke::run(cx, &cluster, spec, &site, on_nodes)).await?;
-        anyhow::Ok((images, nodes, site, smoke))
+    let whole = Gate::closed();
+    let outside = async {
+        let (images, nodes) = tokio::try_join!(images, nodes)?;
+        whole.open(());
+        anyhow::Ok((images, nodes))
     };
-    let (images, nodes, site, smoke) = tokio::select! {
+    let proven = async { tokio::try_join!(outside, inside(run, spec, &host.docker, &api, &known, &waves, &whole)) };
+    let ((images, nodes), (site, smoke)) = tokio::select! {
         proven = proven => proven?,
         error = watched(run, spec, host, &api) => return Err(error),
     };
@@ -128,7 +127,8 @@ async fn recipe(run: &Run, options: &UpOptions, lock: &LabLock, host: &Host, sta
 }
 
 /// What happens inside the cluster: a part is applied when its pods' images are on the nodes and what they mount exists; what
-/// their programs need they wait for themselves.
+/// their programs need they wait for themselves. The proof begins when everything stands, the nodes (`whole`) too; only the
+/// autoscaler's first value it has to wait for itself.
 async fn inside(
     run: &Run,
     spec: &LabSpec,
@@ -136,27 +136,36 @@ async fn inside(
     api: &Gate<Access>,
     known: &Gate<ImageSet>,
     waves: &Waves,
-) -> Result<(Cluster, Site)> {
+    whole: &Gate<()>,
+) -> Result<(Site, SmokeReport)> {
     let (access, images) = tokio::join!(api.wait(), known.wait());
     let cluster = keep::take_over(access, spec, images).await?;
-    let (secrets, serves) = (Gate::closed(), Gate::closed());
+    let (secrets, content, serves) = (Gate::closed(), Gate::closed(), Gate::closed());
+    let (stored, scales) = (Gate::closed(), Gate::closed());
     let data = async {
         waves.data.wait().await;
         volumes::ensure(&StepCx::new(run, StepId::Storage), docker, &cluster, spec).await?;
         tokio::try_join!(
-            run.step(StepId::Storage, |cx| storage::ensure(cx, &cluster, spec, images)),
+            run.step(StepId::Storage, |cx| storage::ensure(cx, &cluster, spec, images, &content)),
             run.step(StepId::Database, |cx| database::ensure(cx, &cluster, spec, images, &secrets)),
-        )
+        )?;
+        stored.open(());
+        anyhow::Ok(())
     };
     let site = async {
         tokio::join!(waves.site.wait(), secrets.wait());
         tokio::try_join!(
             run.step(StepId::Frontend, |cx| frontend::ensure(cx, &cluster, spec, images, access.port, &serves)),
-            run.step(StepId::Autoscale, |cx| autoscale::ensure(cx, &cluster, spec, images, &serves)),
+            run.step(StepId::Autoscale, |cx| autoscale::ensure(cx, &cluster, spec, images, &content, &serves, &scales)),
         )
     };
-    let (_, (site, ())) = tokio::try_join!(data, site)?;
-    Ok((cluster, site))
+    let proof = async {
+        tokio::join!(whole.wait(), stored.wait(), serves.wait(), scales.wait());
+        let (site, on_nodes) = (Site::new(spec, access.port), images::on_workers(docker, spec, images));
+        run.step(StepId::Smoke, |cx| smoke::run(cx, &cluster, spec, &site, on_nodes)).await
+    };
+    let ((), (site, ()), smoke) = tokio::try_join!(data, site, proof)?;
+    Ok((site, smoke))
 }
 
 /// Starts a node again that stops while the lab comes up; ends only with an error.

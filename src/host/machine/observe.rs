@@ -125,9 +125,14 @@ pub(crate) async fn observe(spec: &LabSpec, mirror: Option<&str>) -> (Observed, 
         (docker, seen, images, privileged, lab, published.unwrap_or_default())
     };
     let apt = programs::find("apt-get").is_some();
-    let package = async { apt && kind_package().await };
-    let (engine_side, registry, kind, kind_package, leak) =
-        tokio::join!(engine_side, registry(mirror), find_kind(), package, rules::look());
+    // apt reads its whole index for an answer, which nobody needs who has a `kind`.
+    let kind = async {
+        let kind = find_kind().await;
+        let usable = kind.as_ref().is_some_and(|(_, version)| version.is_some_and(|v| v >= KIND_MIN));
+        (kind, !usable && apt && kind_package().await)
+    };
+    let (engine_side, registry, (kind, kind_package), leak) =
+        tokio::join!(engine_side, registry(mirror), kind, rules::look());
     let (docker, engine, images, privileged, lab, published) = engine_side;
     let root = rustix::process::geteuid().is_root();
     let systemd = Path::new("/run/systemd/system").is_dir();

@@ -83,6 +83,13 @@ crashLoopBackOff:
   maxContainerRestartPeriod: 1s
 ";
 
+/// What a container uses is looked at every two seconds while it is busy, and seldom when it is not (cAdvisor): with ten, the
+/// autoscaler's first value is of a moment long past.
+const LOOKS_OFTEN: [&str; 2] = [
+    "kind: InitConfiguration\nnodeRegistration:\n  kubeletExtraArgs:\n    housekeeping-interval: 2s\n",
+    "kind: JoinConfiguration\nnodeRegistration:\n  kubeletExtraArgs:\n    housekeeping-interval: 2s\n",
+];
+
 /// One control plane has nobody to share the lead with: after a start, nobody waits until a lease has run out.
 const LEADS_ALONE: &str = "\
 kind: ClusterConfiguration
@@ -113,6 +120,7 @@ pub(crate) fn yaml(workers: u8, port: u16, cgroup_version: u8, clones: &[String]
         networking: Networking { pod_subnet: PODS, service_subnet: SERVICES },
         kubeadm_config_patches: [QUICK, LEADS_ALONE, RESTARTS]
             .into_iter()
+            .chain(LOOKS_OFTEN)
             .chain((cgroup_version == 1).then_some(CGROUP_V1))
             .collect(),
         nodes: std::iter::once(control_plane).chain((1..=usize::from(workers)).map(worker)).collect(),
@@ -155,6 +163,16 @@ kubeadmConfigPatches:
   apiVersion: kubelet.config.k8s.io/v1beta1
   crashLoopBackOff:
     maxContainerRestartPeriod: 1s
+- |
+  kind: InitConfiguration
+  nodeRegistration:
+    kubeletExtraArgs:
+      housekeeping-interval: 2s
+- |
+  kind: JoinConfiguration
+  nodeRegistration:
+    kubeletExtraArgs:
+      housekeeping-interval: 2s
 - |
   kind: KubeletConfiguration
   apiVersion: kubelet.config.k8s.io/v1beta1
