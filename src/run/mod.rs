@@ -123,7 +123,8 @@ impl Run {
     {
         self.send(Event::Started { step });
         let begin = Instant::now();
-        let result = body(StepCx { run: self.clone(), step }).await;
+        // Boxed: the steps of a recipe run side by side, and all of them together are too much for a stack.
+        let result = Box::pin(body(StepCx { run: self.clone(), step })).await;
         let took = begin.elapsed();
         match result {
             Ok(Stepped { value, outcome, detail }) => {

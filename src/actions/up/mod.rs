@@ -110,7 +110,8 @@ async fn recipe(run: &Run, options: &UpOptions, lock: &LabLock, host: &Host, sta
         whole.open(());
         anyhow::Ok((images, nodes))
     };
-    let proven = async { tokio::try_join!(outside, inside(run, spec, &host.docker, &api, &known, &waves, &whole)) };
+    let inside = Box::pin(inside(run, spec, &host.docker, &api, &known, &waves, &whole));
+    let proven = async { tokio::try_join!(outside, inside) };
     let ((images, nodes), (site, smoke)) = tokio::select! {
         proven = proven => proven?,
         error = watched(run, spec, host, &api) => return Err(error),
