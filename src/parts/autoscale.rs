@@ -116,11 +116,11 @@ async fn measure(cx: &StepCx, cluster: &Cluster, server: &[DynamicObject], api: 
     } else {
         cx.say("metrics-server");
         changed += cluster.apply(server).await?;
+        until_endpoints(cx, cluster).await?;
+        changed += cluster.apply(api).await?;
         cluster
             .until_ready(cx, &cluster.api_in::<Deployment>(SYSTEM), "metrics-server", SERVER_LIMIT, ready::deployment)
             .await?;
-        until_endpoints(cx, cluster).await?;
-        changed += cluster.apply(api).await?;
     }
     cluster.until_ready(cx, &apis, API, SERVER_LIMIT, ready::api_service).await?;
 

@@ -46,6 +46,28 @@ impl Volume {
         fs::read_to_string(self.marker("recipe")).unwrap_or_default()
     }
 
+    /// Remembers that the draft has no accounts yet: the server's first start makes them.
+    ///
+    /// # Errors
+    /// The volume cannot be written.
+    pub(super) fn expect_accounts(&self) -> Result<()> {
+        self.mark("accounts-pending")
+    }
+
+    /// Whether the data still lacks its accounts.
+    pub(super) fn lacks_accounts(&self) -> bool {
+        self.marker("accounts-pending").exists()
+    }
+
+    /// The accounts are there.
+    ///
+    /// # Errors
+    /// The volume cannot be written.
+    pub(super) fn has_accounts(&self) -> Result<()> {
+        gone(fs::remove_file(self.marker("accounts-pending"))).context("cannot remove the marker of the accounts")?;
+        self.sync()
+    }
+
     /// Remembers that the draft was made by this recipe.
     ///
     /// # Errors
@@ -64,6 +86,7 @@ impl Volume {
             gone(fs::remove_dir_all(&path)).with_context(|| format!("cannot remove {}", path.display()))?;
         }
         self.forget_recipe()?;
+        self.has_accounts()?;
         let draft = self.draft();
         fs::DirBuilder::new().mode(0o750).create(&draft).with_context(|| format!("cannot make {}", draft.display()))
     }
@@ -156,21 +179,26 @@ pub(super) fn recipe() -> String {
 }
 
 /// The statements of a new data directory: accounts and the site's database, one per line. They run without binary log,
-/// so that they are nobody's transactions; replicas make them too, or get them with the copy.
+/// so that they are nobody's transactions; replicas make them too, or get them with the copy. Run twice they make the same.
 pub(super) fn init_sql(passwords: &Passwords) -> String {
     let Passwords { root, replication, wordpress } = passwords;
     let user = super::config::REPLICATION_USER;
     format!(
         "ALTER USER root@localhost IDENTIFIED BY {};\n\
-         CREATE USER {user}@'%' IDENTIFIED BY {} REQUIRE SSL;\n\
+         CREATE USER IF NOT EXISTS {user}@'%' IDENTIFIED BY {} REQUIRE SSL;\n\
          GRANT REPLICATION SLAVE, REPLICATION CLIENT, BACKUP_ADMIN ON *.* TO {user}@'%';\n\
-         CREATE DATABASE wordpress CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_ai_ci;\n\
-         CREATE USER wordpress@'%' IDENTIFIED BY {};\n\
+         CREATE DATABASE IF NOT EXISTS wordpress CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_ai_ci;\n\
+         CREATE USER IF NOT EXISTS wordpress@'%' IDENTIFIED BY {};\n\
          GRANT ALL ON wordpress.* TO wordpress@'%';\n",
         literal(root),
         literal(replication),
         literal(wordpress),
     )
+}
+
+/// The same for a server that starts on a directory without accounts: it begins writable and is read-only in the end.
+pub(super) fn first_start_sql(passwords: &Passwords) -> String {
+    format!("SET sql_log_bin = 0;\n{}SET GLOBAL super_read_only = ON;\n", init_sql(passwords))
 }
 
 #[cfg(test)]
@@ -212,6 +240,22 @@ mod tests {
     }
 
     #[test]
+    fn accounts_are_pending_until_the_first_start_has_made_them() {
+        let root = tempfile::tempdir().expect("a folder");
+        let volume = Volume::new(root.path());
+        volume.clear().expect("cleared");
+        assert!(!volume.lacks_accounts());
+        volume.expect_accounts().expect("marked");
+        volume.adopt(true).expect("adopted");
+        assert!(volume.lacks_accounts());
+        volume.has_accounts().expect("marked");
+        assert!(!volume.lacks_accounts());
+        volume.expect_accounts().expect("marked");
+        volume.clear().expect("worthless data may go");
+        assert!(!volume.lacks_accounts(), "what is made next has its own");
+    }
+
+    #[test]
     fn data_of_the_lab_is_never_removed() {
         let root = tempfile::tempdir().expect("a folder");
         let volume = Volume::new(root.path());
@@ -231,5 +275,7 @@ mod tests {
         assert!(sql.contains("ALTER USER root@localhost IDENTIFIED BY 'a''b';\n"), "{sql}");
         assert!(sql.contains(r"IDENTIFIED BY 'c\\''; DROP' REQUIRE SSL;"), "{sql}");
         assert_eq!(sql.lines().count(), 6, "the server reads one statement per line");
+        let first = first_start_sql(&passwords);
+        assert!(first.starts_with("SET sql_log_bin = 0;\n") && first.ends_with("SET GLOBAL super_read_only = ON;\n"));
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     config::{Config, password},
-    datadir::{Passwords, Volume, init_sql, recipe},
+    datadir::{Passwords, Volume, first_start_sql, init_sql, recipe},
     decide::{Action, Data, Observed, decide},
     local, mysqld,
     peers::Peers,
@@ -54,6 +54,10 @@ pub(super) async fn run(config: Config) -> Result<()> {
     ended
 }
 
+fn passwords() -> Result<Passwords> {
+    Ok(Passwords { root: password("root")?, replication: password("replication")?, wordpress: password("wordpress")? })
+}
+
 /// A member at work.
 struct Member {
     config: Config,
@@ -65,6 +69,8 @@ struct Member {
     first: bool,
     mysqld: Option<Process>,
     session: Option<Session>,
+    /// What the server runs before it answers, while it makes its accounts.
+    init: Option<InitFile>,
     /// How often in a row the server ended by itself, and when it may be started again.
     falls: u32,
     not_before: Instant,
@@ -90,6 +96,7 @@ impl Member {
             first: false,
             mysqld: None,
             session: None,
+            init: None,
             falls: 0,
             not_before: Instant::now(),
         })
@@ -109,6 +116,10 @@ impl Member {
     async fn turn(&mut self) -> Result<()> {
         self.notice_end()?;
         let facts = self.look().await;
+        // Who lets us in with the password has made the account.
+        if facts.is_some() && self.init.take().is_some() {
+            self.volume.has_accounts()?;
+        }
         let peers = self.peers.ask().await;
         let was_writer = self.volume.was_writer();
         let source = peers.iter().filter_map(|peer| peer.status.as_ref()).find(|status| status.state == State::Source);
@@ -221,13 +232,12 @@ impl Member {
         self.board
             .enter(State::Initialising, if copy_follows { "for a copy of another member" } else { "the lab's data" });
         self.volume.clear()?;
-        let passwords = Passwords {
-            root: password("root")?,
-            replication: password("replication")?,
-            wordpress: password("wordpress")?,
-        };
-        let init = InitFile::write(RUN.as_ref(), &init_sql(&passwords))?;
-        mysqld::initialise(&self.volume.draft(), init.path()).await?;
+        if mysqld::unpack(&self.volume.draft()).await? {
+            self.volume.expect_accounts()?;
+        } else {
+            let init = InitFile::write(RUN.as_ref(), &init_sql(&passwords()?))?;
+            mysqld::initialise(&self.volume.draft(), init.path()).await?;
+        }
         self.volume.made_by(&recipe())?;
         self.board.change(|status| status.recipe = recipe());
         self.volume.adopt(copy_follows)?;
@@ -242,7 +252,13 @@ impl Member {
         };
         self.board.enter(State::Starting, &note);
         if Instant::now() >= self.not_before {
-            self.mysqld = Some(mysqld::start(&self.config, &self.volume.datadir())?);
+            self.init = if self.volume.lacks_accounts() {
+                Some(InitFile::write(RUN.as_ref(), &first_start_sql(&passwords()?))?)
+            } else {
+                None
+            };
+            let init = self.init.as_ref().map(InitFile::path);
+            self.mysqld = Some(mysqld::start(&self.config, &self.volume.datadir(), init)?);
         }
         Ok(())
     }
