@@ -55,11 +55,11 @@ bench-topologies:
 
 # scripts and `up` side by side, the lower bound beside them; ARMS=strict,good,up chooses; a run that was ended goes on
 bench-up ROUNDS="5" OUT="":
-    ROUNDS={{ROUNDS}} OUT={{OUT}} cargo test --test bench -- --ignored --nocapture --exact up
+    ROUNDS={{ROUNDS}} OUT={{OUT}} cargo test --release --test bench -- --ignored --nocapture --exact up
 
 # how time, processor time, memory and disk grow with workers and members, and what a lab at rest uses; CASES="3x3 9x3" chooses
 bench-growth OUT="":
-    OUT={{OUT}} cargo test --test bench -- --ignored --nocapture --exact growth
+    OUT={{OUT}} cargo test --release --test bench -- --ignored --nocapture --exact growth
 
 # from nothing to an executable, with the profile of the quick start and fully optimised, in turn
 bench-compile:

@@ -190,18 +190,21 @@ fn a_restarted_source_is_opened_again_by_the_agent(lab: &Lab) {
 /// acknowledged row is still there, no pod was taken away, and the nodes keep their addresses.
 fn at_rest_and_back_again(lab: &Lab, url: &str) {
     let name = lab.name();
-    let pods = |lab: &Lab| -> BTreeSet<String> {
-        let selected = ListParams::default().labels("app.kubernetes.io/component in (database,frontend,storage,agent)");
+    let of = |lab: &Lab, components: &str| -> BTreeSet<String> {
+        let selected = ListParams::default().labels(&format!("app.kubernetes.io/component in ({components})"));
         let pods: Vec<Pod> = lab.list_in("wplab", &selected);
         let kept = pods.into_iter().filter(|p| p.metadata.owner_references.iter().flatten().any(|o| o.kind != "Job"));
         kept.filter_map(|p| p.metadata.uid).collect()
     };
+    let pods = |lab: &Lab| of(lab, "database,frontend,storage,agent");
+    // Of a node that is silent for ten seconds the agent is made anew elsewhere, and booting takes longer.
+    let with_data = |lab: &Lab| of(lab, "database,frontend,storage");
     let addresses = |lab: &Lab| -> BTreeSet<String> {
         let nodes: Vec<Node> = lab.list(&ListParams::default());
         let addresses = nodes.into_iter().filter_map(|n| n.status?.addresses).flatten();
         addresses.filter(|a| a.type_ == "InternalIP").map(|a| a.address).collect()
     };
-    let (before, had) = (pods(lab), addresses(lab));
+    let (before, with_data_before, had) = (pods(lab), with_data(lab), addresses(lab));
     let ledger = lab.block_on(Ledger::open(lab.client(), "ledger_of_rests"));
     for turn in ["first", "second"] {
         lab.block_on(ledger.until_written(20));
@@ -234,7 +237,7 @@ fn at_rest_and_back_again(lab: &Lab, url: &str) {
     }
     lab.up(&[]).assert_code(0);
     the_site_answers(lab, url);
-    assert_eq!((addresses(lab), pods(lab)), (had, before), "after all nodes were killed");
+    assert_eq!((addresses(lab), with_data(lab)), (had, with_data_before), "after all nodes were killed");
     let rows = lab.block_on(ledger.close(&["db-0", "db-1", "db-2"]));
     lab::say(&format!("{rows} acknowledged rows outlive pause, stop and kill"));
 }
