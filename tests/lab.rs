@@ -265,9 +265,9 @@ fn killed_and_resumed_at_three_steps() {
         let cut = lab.up_until(more, moment, signal);
         assert_eq!(cut.code, code, "{signal} at {moment}:\n{}", cut.stderr);
     }
-    // A node that dies meanwhile is started again, and the same `up` completes.
+    // A node that dies when all have joined is started again, and the same `up` completes.
     let node = format!("{}-worker2", lab.name());
-    let up = lab.up_while("the NFS server", || Engine::kill_container(&node));
+    let up = lab.up_while("the shared volume", || Engine::kill_container(&node));
     up.assert_code(0);
     assert!(up.stderr.contains(&format!("node {node} had stopped and was started again")), "{}", up.stderr);
     lab.up(&[]).assert_code(0);

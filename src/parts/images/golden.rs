@@ -1,7 +1,7 @@
 //! Golden roots: images are imported and unpacked once, and new nodes begin with a clone that has them
 //! (docs/decisions/0016-golden-roots.md). Whatever stands in the way is told, and images are streamed into every node.
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 
 use super::{Image, ImageSet, NodeImage, Origin, Role, load, tool, transport::Lab};
 use crate::{
@@ -82,6 +82,9 @@ pub async fn warm(cx: StepCx, host: &Host, images: &ImageSet) -> Result<Stepped<
 pub async fn prune(docker: &Docker, all: bool) -> Result<Vec<String>> {
     let pruned = match look(docker).await? {
         Some(roots) => closing(&roots, roots.prune(all).await).await?,
+        None if !all && nodes::roots::any(docker).await? => {
+            bail!("there is no image of a node to look at golden roots with")
+        }
         None => Vec::new(),
     };
     if all {
@@ -129,15 +132,17 @@ fn nearest(there: &[Key], key: &Key) -> Beginning {
     }
 }
 
-/// Holds the volume for a while, if there is one, with whatever node image is here.
+/// Holds the volume for a while with whatever node image is here, if there are both.
 async fn look(docker: &Docker) -> Result<Option<Roots<'_>>> {
     if !nodes::roots::any(docker).await? {
         return Ok(None);
     }
     let rows = super::list(docker).await?;
     let node = rows.into_iter().find(|row| row.role == Role::Node).and_then(|row| row.present);
-    let node = node.context("there is no image of a node to look at golden roots with")?;
-    Roots::open(docker, None, &node.id).await.map(Some)
+    match node {
+        Some(node) => Roots::open(docker, None, &node.id).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Lets go of the volume, whatever came of what was done on it.
