@@ -14,6 +14,7 @@ use crate::{
         docker::{Container, Docker},
         nodes::create::network,
     },
+    labels::NAMESPACE,
     run::StepCx,
     spec::LabName,
 };
@@ -25,14 +26,11 @@ const PATIENCE: Duration = Duration::from_secs(50);
 /// Where a unit's additions are, and the name of ours.
 const ADDITIONS: (&str, &str) = ("/etc/systemd/system", "kubelet.service.d/90-wplab-start.conf");
 
-/// Who is asked to end, in this order, by namespace and container: visitors first, so that nobody writes any more; the agent
-/// gives its lease back while there is somebody to give it to; members while their registry still answers. The file server
-/// is not asked, which takes it seven seconds: its clients are gone, and what it has acknowledged is the kernel's.
-const ORDER: [(&str, &str, &str); 3] = [
-    ("the site", "wplab", "^(wordpress|agent)$"),
-    ("the database", "wplab", "^mysql$"),
-    ("what the cluster knows", "", "^etcd$"),
-];
+/// Who is asked to end, in this order, by their containers in the lab's namespace: visitors first, so that nobody writes any more; the agent
+/// gives its lease back while there is somebody to give it to; members while their registry still answers. etcd is not
+/// asked, which takes it seven seconds as long as anybody watches it: what it has acknowledged is on the disk. Neither is the
+/// file server: its clients are gone, and what it has acknowledged is the kernel's.
+const ORDER: [(&str, &str); 2] = [("the site", "^(wordpress|agent)$"), ("the database", "^mysql$")];
 
 /// Stops all of these nodes that run.
 ///
@@ -42,9 +40,9 @@ pub async fn halt(cx: &StepCx, docker: &Docker, lab: &LabName, nodes: &[Containe
     let run: Vec<&Container> = nodes.iter().filter(|node| node.running || node.paused).collect();
     // Nobody starts again what ends now.
     in_all(cx, docker, &run, "systemctl stop kubelet").await?;
-    for (what, namespace, containers) in ORDER {
+    for (what, containers) in ORDER {
         cx.say(format!("stopping {what}"));
-        in_all(cx, docker, &run, &ending(namespace, containers)).await?;
+        in_all(cx, docker, &run, &ending(containers)).await?;
     }
     cx.say("stopping the nodes");
     try_join_all(run.iter().map(|node| docker.kill(&node.name))).await?;
@@ -54,12 +52,10 @@ pub async fn halt(cx: &StepCx, docker: &Docker, lab: &LabName, nodes: &[Containe
 
 /// The shell's words for asking these containers to end and waiting until they have. Only containerd's own client is in
 /// every node image.
-fn ending(namespace: &str, containers: &str) -> String {
-    let namespace = match namespace {
-        "" => String::new(),
-        named => format!("labels.\"io.kubernetes.pod.namespace\"=={named},"),
-    };
-    let filter = format!("{namespace}labels.\"io.kubernetes.container.name\"~={containers}");
+fn ending(containers: &str) -> String {
+    let filter = format!(
+        "labels.\"io.kubernetes.pod.namespace\"=={NAMESPACE},labels.\"io.kubernetes.container.name\"~={containers}"
+    );
     let turns = 10 * PATIENCE.as_secs();
     format!(
         r#"ids=" $(ctr -n k8s.io containers ls -q '{filter}' | tr '\n' ' ')"
