@@ -15,14 +15,12 @@ pub(crate) const LAB: &str = "wplab-bench";
 pub(crate) const PORT: u16 = 8790;
 /// Of the default lab.
 pub(crate) const WORKERS: usize = 3;
-/// What keeps `up` from using golden roots, for the arms without them; a tool that has no such flag has no roots.
-const WITHOUT_ROOTS: &str = "--stream";
-
 /// One way to a lab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arm {
     Strict,
     Good,
+    Streamed,
     Up,
     Golden,
     Sequential,
@@ -31,14 +29,24 @@ pub(crate) enum Arm {
     Snapshot,
 }
 
-pub(crate) const ALL: [Arm; 8] =
-    [Arm::Strict, Arm::Good, Arm::Up, Arm::Golden, Arm::Sequential, Arm::StopStart, Arm::PauseResume, Arm::Snapshot];
+pub(crate) const ALL: [Arm; 9] = [
+    Arm::Strict,
+    Arm::Good,
+    Arm::Streamed,
+    Arm::Up,
+    Arm::Golden,
+    Arm::Sequential,
+    Arm::StopStart,
+    Arm::PauseResume,
+    Arm::Snapshot,
+];
 
 impl Arm {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Arm::Strict => "strict",
             Arm::Good => "good",
+            Arm::Streamed => "streamed",
             Arm::Up => "up",
             Arm::Golden => "golden",
             Arm::Sequential => "sequential",
@@ -61,7 +69,9 @@ impl Arm {
     pub(crate) fn missing(self) -> Option<&'static str> {
         let lacks = |args: &[&str], why| (!understands(args)).then_some(why);
         match self {
-            Arm::Strict | Arm::Good | Arm::Up => None,
+            Arm::Strict | Arm::Good => None,
+            Arm::Streamed => lacks(&["up", "--stream"], "the tool has no `up --stream`"),
+            Arm::Up => lacks(&["images", "prune"], "the tool has no `images prune`"),
             Arm::Golden => lacks(&["images", "warm"], "the tool has no `images warm`"),
             Arm::Sequential => lacks(&["up", "--sequential"], "the tool has no `up --sequential`"),
             Arm::StopStart => lacks(&["start"], "the tool has no `start`"),
@@ -79,6 +89,7 @@ impl Arm {
     /// What must have been done before the clock runs, beside a lab that stands or does not.
     pub(crate) fn before(self) -> Option<Command> {
         match self {
+            Arm::Up => Some(tool(&["images", "prune", "--all"])),
             Arm::Golden => Some(tool(&["images", "warm"])),
             Arm::StopStart => Some(tool(&["stop", LAB])),
             Arm::PauseResume => Some(tool(&["pause", LAB])),
@@ -91,9 +102,9 @@ impl Arm {
         match self {
             Arm::Strict => scripts.command("up-strict.sh"),
             Arm::Good => scripts.command("up-good.sh"),
-            Arm::Up => up(&[]),
+            Arm::Streamed => up(&["--stream"]),
+            Arm::Up | Arm::Golden => up(&[]),
             Arm::Sequential => up(&["--sequential"]),
-            Arm::Golden => with_roots(),
             Arm::StopStart => tool(&["start", LAB]),
             Arm::PauseResume => tool(&["resume", LAB]),
             Arm::Snapshot => tool(&["snapshot", "restore", LAB]),
@@ -114,17 +125,10 @@ impl Arm {
     }
 }
 
-fn with_roots() -> Command {
-    tool(&["up", LAB, "--port", &PORT.to_string()])
-}
-
-/// `up` of the lab without golden roots.
+/// `up` of the lab.
 pub(crate) fn up(more: &[&str]) -> Command {
-    let mut command = with_roots();
+    let mut command = tool(&["up", LAB, "--port", &PORT.to_string()]);
     command.args(more);
-    if understands(&["up", WITHOUT_ROOTS]) {
-        command.arg(WITHOUT_ROOTS);
-    }
     command
 }
 
