@@ -68,7 +68,7 @@ pub async fn resume(run: &Run, lab: &LabName) -> Result<AwakeReport> {
             }
             let url = standing::url(&docker, lab).await?;
             let page = smoke::first_page(&cx, &url, FIRST_PAGE).await?;
-            let (cluster, spec, site) = open(&docker, lab).await?;
+            let (cluster, spec, site) = prove::open(&docker, lab).await?;
             let detail = format!("{thawed} of {} nodes thawed, {page}", found.nodes);
             Ok(Stepped::changed(thawed > 0, (cluster, spec, site), detail))
         })
@@ -87,7 +87,7 @@ pub async fn start(run: &Run, lab: &LabName) -> Result<AwakeReport> {
     standing::find(&docker, lab).await?;
     let lock = LabLock::take(&StepCx::new(run, StepId::Start), lab).await?;
     run.step(StepId::Start, |cx| begin(cx, &docker, lab)).await?;
-    let (cluster, spec, site) = open(&docker, lab).await?;
+    let (cluster, spec, site) = prove::open(&docker, lab).await?;
     run.step(StepId::Database, |cx| database::settled(cx, &cluster, &spec)).await?;
     run.step(StepId::Frontend, async |cx| {
         let page = smoke::first_page(&cx, &site.url, FIRST_PAGE).await?;
@@ -103,7 +103,7 @@ async fn begin(cx: StepCx, docker: &Docker, lab: &LabName) -> Result<Stepped<()>
     let there = nodes::containers(docker, lab).await?;
     let thawed = freeze::thaw(docker, &there).await?;
     let stopped: Vec<&Container> = there.iter().filter(|node| !node.running && !node.paused).collect();
-    halt::start(&cx, docker, lab, &stopped).await?;
+    halt::start(&cx, docker, lab, &stopped).await;
     let found = standing::awake(docker, lab).await?;
     ensure!(found.running == found.nodes, "{} of {} nodes run", found.running, found.nodes);
     let cluster = standing::connect(lab).await?;
@@ -120,15 +120,6 @@ async fn begin(cx: StepCx, docker: &Docker, lab: &LabName) -> Result<Stepped<()>
     }
     let detail = format!("{} of {} nodes started", stopped.len(), found.nodes);
     Ok(Stepped::changed(thawed + stopped.len() > 0, (), detail))
-}
-
-/// What a lab's own records say of it.
-async fn open(docker: &Docker, lab: &LabName) -> Result<(Cluster, LabSpec, Site)> {
-    let port = standing::port(docker, lab).await?;
-    let cluster = standing::connect(lab).await?;
-    let spec = cluster.lab_file().await?;
-    let site = Site::new(&spec, port);
-    Ok((cluster, spec, site))
 }
 
 async fn proven(

@@ -8,7 +8,6 @@ use futures_util::future::join_all;
 use crate::{
     cluster::{self, Cluster},
     host::{docker::Docker, folders, nodes},
-    labels,
     parts::database::{self, Member},
     spec::LabName,
 };
@@ -32,8 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// # Errors
 /// The folder cannot be written.
 pub async fn save(docker: &Docker, lab: &LabName, folder: Option<PathBuf>) -> Result<Option<Saved>> {
-    let mut nodes = docker.containers(&labels::of_lab(lab)).await.unwrap_or_default();
-    nodes.retain(|container| !nodes::roots::is_holder(container));
+    let nodes = nodes::ours(docker, lab).await.unwrap_or_default();
     if nodes.is_empty() {
         return Ok(None);
     }

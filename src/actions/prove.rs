@@ -25,12 +25,22 @@ use crate::{
 pub async fn prove(run: &Run, lab: &LabName) -> Result<SmokeReport> {
     run.step(StepId::Smoke, async |cx| {
         let docker = Docker::connect().await?;
-        let port = standing::port(&docker, lab).await?;
-        let cluster = standing::connect(lab).await?;
-        let spec = cluster.lab_file().await?;
-        checked(cx, &docker, &cluster, &spec, &Site::new(&spec, port)).await
+        let (cluster, spec, site) = open(&docker, lab).await?;
+        checked(cx, &docker, &cluster, &spec, &site).await
     })
     .await
+}
+
+/// What a lab's own records say of it.
+///
+/// # Errors
+/// As [`standing::port`]; or the cluster does not answer.
+pub(super) async fn open(docker: &Docker, lab: &LabName) -> Result<(Cluster, LabSpec, Site)> {
+    let port = standing::port(docker, lab).await?;
+    let cluster = standing::connect(lab).await?;
+    let spec = cluster.lab_file().await?;
+    let site = Site::new(&spec, port);
+    Ok((cluster, spec, site))
 }
 
 /// Every check against a lab whose record is read.

@@ -18,7 +18,7 @@ use crate::{
         docker::{Container, Docker},
         nodes::{self, labs::Doing},
     },
-    labels::{COMPONENT, Component, of_lab},
+    labels::{COMPONENT, Component},
     parts::{
         database::{
             self, MEMBERS, Member,
@@ -27,6 +27,7 @@ use crate::{
             members,
         },
         discovery::{self, EtcdMember},
+        storage::CLAIM,
     },
     run::wait::Look,
     spec::LabName,
@@ -34,8 +35,6 @@ use crate::{
 
 /// How long the cluster may take to answer one question; a broken one must not make the others wait.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// The claim that the replicas share.
-const CLAIM: &str = "wp-content";
 
 /// A lab as it is now.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -180,8 +179,7 @@ impl StatusReport {
 pub async fn status(lab: &LabName) -> Result<StatusReport> {
     let docker = Docker::connect().await?;
     let found = standing::find(&docker, lab).await?;
-    let mut containers = docker.containers(&of_lab(lab)).await.context("cannot list the lab's containers")?;
-    containers.retain(|container| !nodes::roots::is_holder(container));
+    let containers = nodes::ours(&docker, lab).await.context("cannot list the lab's containers")?;
     let mut unknown = Unknowns::default();
     let url = found.url().context("the control plane's container does not run");
     let url = unknown.or("url", url);

@@ -138,14 +138,6 @@ pub fn cpu_value(hpa: Option<&HorizontalPodAutoscaler>) -> Look<i32> {
     })
 }
 
-/// An autoscaler that has read the CPU use of its pods.
-pub fn autoscaler(hpa: Option<&HorizontalPodAutoscaler>) -> Look<()> {
-    match cpu_value(hpa) {
-        Look::Ready(_) => Look::Ready(()),
-        Look::NotYet(reason) => Look::NotYet(reason),
-    }
-}
-
 /// An aggregated API that answers.
 pub fn api_service(service: Option<&APIService>) -> Look<()> {
     let Some(service) = service else { return absent() };

@@ -156,21 +156,19 @@ pub async fn ensure(
     // The first replica is ready when WordPress is installed, of which the Job tells two seconds later. What is waited for is
     // that it fails.
     let (jobs, deployments) = (cluster.api::<Job>(), cluster.api::<Deployment>());
-    let installed = cluster.until(&cx, &jobs, &job, INSTALL_LIMIT, ready::job);
+    let installed = async {
+        let installed = cluster.until(&cx, &jobs, &job, INSTALL_LIMIT, ready::job).await;
+        let Err(error) = installed else { return Ok(()) };
+        Err(error.context(format!("WordPress was not installed{}", last_words(cluster, &job).await)))
+    };
     let rolled_out = cluster.until_ready(&cx, &deployments, "wordpress", INSTALL_LIMIT, ready::deployment);
     let mut rolled_out = std::pin::pin!(rolled_out);
-    let first = tokio::select! {
-        rolled_out = &mut rolled_out, if new => Some(rolled_out),
-        installed = installed => match installed {
-            Ok(()) => None,
-            Err(error) => {
-                return Err(error.context(format!("WordPress was not installed{}", last_words(cluster, &job).await)));
-            }
-        },
-    };
-    match first {
-        Some(rolled_out) => rolled_out?,
-        None => rolled_out.await?,
+    tokio::select! {
+        rolled_out = &mut rolled_out, if new => rolled_out?,
+        installed = installed => {
+            installed?;
+            rolled_out.await?;
+        }
     }
     serves.open(());
     let deployment = deployments.get("wordpress").await.map_err(Refused).context("cannot read Deployment wordpress")?;

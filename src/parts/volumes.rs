@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The class of claims that name none: kind's own, which provisions what has no volume here.
-const CLASS: &str = "standard";
+pub const CLASS: &str = "standard";
 /// Where the folders are on a node.
 const FOLDER: &str = "/var/lib/wplab/volumes";
 /// How long kind may take from the API server to its StorageClass; it is the next thing that it makes.
@@ -40,7 +40,7 @@ struct Volume {
 /// One volume for each member, each on a worker of its own. The export is on the last worker: the database's first member,
 /// which takes writes, is on the first.
 fn volumes(spec: &LabSpec) -> Vec<Volume> {
-    let workers = nodes::node_names(&spec.name, spec.cluster.workers).split_off(1);
+    let workers = nodes::worker_names(&spec.name, spec.cluster.workers);
     let on = |nth: usize| workers[nth % workers.len()].clone();
     let of = |claim: String, component, size: &str, node| Volume { claim, component, size: size.to_owned(), node };
     let export = of("export-nfs-0".to_owned(), Component::Storage, spec.storage.size.as_str(), on(workers.len() - 1));

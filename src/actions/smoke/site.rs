@@ -316,13 +316,13 @@ fn expect_status(page: &Page, wanted: u16) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn title_of(html: &str) -> String {
+fn title_of(html: &str) -> String {
     let inside = html.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>")).map(|(title, _)| title);
     inside.unwrap_or_default().trim().to_owned()
 }
 
 /// Whether a page carries a title. WordPress escapes it and makes its quotes and dashes pretty, so only letters and digits count.
-pub(super) fn shows_title(html: &str, title: &str) -> bool {
+fn shows_title(html: &str, title: &str) -> bool {
     let bare = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>();
     bare(&without_entities(&title_of(html))).contains(&bare(title))
 }

@@ -65,12 +65,12 @@ async fn check(cluster: &Cluster, wanted: &LabSpec, images: &ImageSet) -> Result
 pub(super) async fn take_over(access: &Access, spec: &LabSpec, images: &ImageSet) -> Result<Cluster> {
     let cluster = Cluster::from_text(&access.kubeconfig, &spec.name).await?;
     check(&cluster, spec, images).await?;
-    if !cluster.has_namespace().await? {
+    let new = !cluster.has_namespace().await?;
+    if new {
         cluster.hurry_dns().await?;
     }
     let images = serde_json::to_string(images).context("cannot write down the images")?;
     let records = [(labels::LAB_FILE.to_owned(), spec.to_file()), (labels::IMAGES.to_owned(), images)];
-    let new = !cluster.has_namespace().await?;
     cluster.ensure_namespace(records.into()).await?;
     if new {
         database::agent::unheld_lease(&cluster).await?;

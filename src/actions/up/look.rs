@@ -9,6 +9,7 @@ use kube::{ResourceExt, api::ListParams};
 use crate::{
     cluster::{Cluster, Refused},
     host::nodes::{self, ClusterLook},
+    parts::volumes::CLASS,
     spec::LabSpec,
 };
 
@@ -23,8 +24,8 @@ async fn seen(spec: &LabSpec, kubeconfig: PathBuf) -> Result<ClusterLook> {
     let classes = cluster.all::<StorageClass>().list(&ListParams::default()).await.map_err(Refused)?;
     let mut lacking = nodes::node_names(&spec.name, spec.cluster.workers);
     lacking.retain(|name| !nodes.items.iter().any(|n| n.name_any() == *name));
-    if !classes.items.iter().any(|c| c.name_any() == "standard") {
-        lacking.push("StorageClass standard".to_owned());
+    if !classes.items.iter().any(|c| c.name_any() == CLASS) {
+        lacking.push(format!("StorageClass {CLASS}"));
     }
     if lacking.is_empty() {
         return Ok(ClusterLook::Whole);

@@ -35,6 +35,19 @@ pub struct Container {
     pub ports: Vec<(u16, u16)>,
 }
 
+/// One text file that everybody may read, as the tar archive in which the engine takes it.
+///
+/// # Errors
+/// The name is too long for an archive.
+pub(crate) fn archive_of(name: &str, text: &str) -> Result<Bytes> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(text.len() as u64);
+    header.set_mode(0o644);
+    let mut archive = tar::Builder::new(Vec::new());
+    archive.append_data(&mut header, name, text.as_bytes())?;
+    Ok(archive.into_inner()?.into())
+}
+
 impl Docker {
     /// Containers (also stopped ones) with all of these labels, by name.
     ///
@@ -165,13 +178,8 @@ impl Docker {
     /// # Errors
     /// There is no such container, or the engine does not answer.
     pub async fn write_file(&self, container: &str, folder: &str, name: &str, text: &str) -> Result<()> {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(text.len() as u64);
-        header.set_mode(0o644);
-        let mut archive = tar::Builder::new(Vec::new());
-        archive.append_data(&mut header, name, text.as_bytes())?;
         let options = UploadToContainerOptionsBuilder::new().path(folder).build();
-        let body = bollard::body_full(Bytes::from(archive.into_inner()?));
+        let body = bollard::body_full(archive_of(name, text)?);
         let written = self.api.upload_to_container(container, Some(options), body).await.map_err(|e| self.failed(&e));
         written.with_context(|| format!("cannot write {folder}/{name} in container {container}"))
     }

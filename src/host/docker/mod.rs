@@ -20,6 +20,7 @@ use anyhow::{Context, Result, anyhow};
 use bollard::errors::Error;
 
 pub use containers::Container;
+pub(crate) use containers::archive_of;
 pub use exec::Exec;
 pub use images::{BuildFailed, LocalImage, PullProgress};
 pub use throwaway::Sandbox;

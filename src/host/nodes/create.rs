@@ -4,12 +4,11 @@
 use std::{collections::BTreeMap, convert::Infallible, fmt, io::Write, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
-use bytes::Bytes;
 
 use crate::{
     host::{
         Host,
-        docker::Docker,
+        docker::{self, Docker},
         lock::LabLock,
         nodes::{
             config,
@@ -73,7 +72,7 @@ pub(crate) async fn create(
     for node in &all {
         docker.never_restart(node).await?;
     }
-    Ok(Nodes { kubeconfig, control_plane: all[0].clone(), all, port, created: true })
+    Ok(Nodes { kubeconfig, all, port })
 }
 
 /// One cluster in the making.
@@ -150,12 +149,7 @@ fn explained(lab: &LabName, error: anyhow::Error) -> anyhow::Error {
 /// The node image with our labels on top: containers inherit them, and that is how we know our nodes again.
 async fn derive_image(docker: &Docker, lab: &LabName, node_image: &str) -> Result<String> {
     let dockerfile = format!("FROM {node_image}\n");
-    let mut header = tar::Header::new_gnu();
-    header.set_size(dockerfile.len() as u64);
-    header.set_mode(0o644);
-    let mut context = tar::Builder::new(Vec::new());
-    context.append_data(&mut header, "Dockerfile", dockerfile.as_bytes())?;
-    let context = Bytes::from(context.into_inner()?);
+    let context = docker::archive_of("Dockerfile", &dockerfile)?;
     let tag = format!("wplab/node-of-{lab}:latest");
     docker
         .build(context, &tag, &BTreeMap::new(), &labels::of_lab(lab), false, |_| {})

@@ -1,7 +1,8 @@
 //! The nodes: looks at the containers that are there, starts, completes or makes them ([`super::create`]).
 //!
 //! `kind` writes the kubeconfig after everything else, so a cluster without one was never finished and holds nothing that
-//! anybody would miss: `up` begins to fill it while workers still join. Whether a finished cluster is whole only Kubernetes can say; the caller looks for us ([`ClusterLook`]).
+//! anybody would miss: `up` begins to fill it while workers still join. Whether a finished cluster is whole only Kubernetes
+//! can say; the caller looks for us ([`ClusterLook`]).
 
 use std::{fmt, future::Future, path::PathBuf, time::Duration};
 
@@ -127,7 +128,7 @@ async fn start_stopped(
     }
     freeze::thaw(docker, &there).await?;
     let stopped: Vec<&Container> = there.iter().filter(|c| !c.running && !c.paused).collect();
-    halt::start(cx, docker, lab, &stopped).await?;
+    halt::start(cx, docker, lab, &stopped).await;
     Ok((true, containers(docker, lab).await.context("cannot list the nodes after starting them")?))
 }
 
@@ -295,7 +296,7 @@ where
     let Some(port) = there.iter().find_map(frontend_port) else {
         return Err(lost("its control plane maps no port to the frontend").into());
     };
-    Ok(Some(Nodes { kubeconfig, control_plane: all[0].clone(), all, port, created: false }))
+    Ok(Some(Nodes { kubeconfig, all, port }))
 }
 
 #[cfg(test)]

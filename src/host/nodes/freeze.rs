@@ -7,7 +7,10 @@
 use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
 
-use crate::host::docker::{Container, Docker};
+use crate::host::{
+    docker::{Container, Docker},
+    nodes::there::control_plane_first,
+};
 
 /// Ends the controller manager; the kernel keeps fifteen letters of a process's name.
 const FORGET: [&str; 4] = ["pkill", "-KILL", "-x", "kube-controller"];
@@ -18,8 +21,7 @@ const FORGET: [&str; 4] = ["pkill", "-KILL", "-x", "kube-controller"];
 /// The engine does not answer or cannot freeze one; what is frozen by then stays so.
 pub async fn freeze(docker: &Docker, nodes: &[Container]) -> Result<usize> {
     let run: Vec<&Container> = nodes.iter().filter(|node| node.running).collect();
-    let (first, rest): (Vec<&Container>, Vec<&Container>) =
-        run.iter().partition(|node| node.name.ends_with("-control-plane"));
+    let (first, rest) = control_plane_first(run.iter().copied());
     for node in first {
         // Without one (it is just being started again) there is nothing to end.
         docker.exec(&node.name, &FORGET).await.context("cannot end the controller manager before the freeze")?;

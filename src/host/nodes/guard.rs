@@ -9,8 +9,7 @@ use std::{
 use anyhow::Result;
 
 use crate::{
-    host::{docker::Docker, nodes::roots::is_holder},
-    labels,
+    host::{docker::Docker, nodes::there::ours},
     run::{
         StepCx,
         wait::{self, Look},
@@ -28,12 +27,9 @@ const WATCH_EVERY: Duration = Duration::from_secs(2);
 /// # Errors
 /// The engine does not answer any more, or cannot start a node.
 pub async fn first_to_stop_twice(cx: &StepCx, docker: &Docker, lab: &LabName) -> Result<String> {
-    let mine = labels::of_lab(lab);
     let started = Mutex::new(BTreeSet::new());
     let look = || async {
-        for node in
-            docker.containers(&mine).await?.into_iter().filter(|node| !node.running && !node.paused && !is_holder(node))
-        {
+        for node in ours(docker, lab).await?.into_iter().filter(|node| !node.running && !node.paused) {
             if !started.lock().unwrap_or_else(PoisonError::into_inner).insert(node.name.clone()) {
                 return Ok(Look::Ready(node.name));
             }

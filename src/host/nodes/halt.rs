@@ -12,7 +12,7 @@ use futures_util::future::try_join_all;
 use crate::{
     host::{
         docker::{Container, Docker},
-        nodes::create::network,
+        nodes::{create::network, there::control_plane_first},
     },
     labels::NAMESPACE,
     run::StepCx,
@@ -26,10 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(50);
 /// Where a unit's additions are, and the name of ours.
 const ADDITIONS: (&str, &str) = ("/etc/systemd/system", "kubelet.service.d/90-wplab-start.conf");
 
-/// Who is asked to end, in this order, by their containers in the lab's namespace: visitors first, so that nobody writes any more; the agent
-/// gives its lease back while there is somebody to give it to; members while their registry still answers. etcd is not
-/// asked, which takes it seven seconds as long as anybody watches it: what it has acknowledged is on the disk. Neither is the
-/// file server: its clients are gone, and what it has acknowledged is the kernel's.
+/// Who is asked to end, in this order, by their containers in the lab's namespace: visitors first, so that nobody writes any
+/// more; the agent gives its lease back while there is somebody to give it to; members while their registry still answers.
+/// etcd is not asked, which takes it seven seconds as long as anybody watches it: what it has acknowledged is on the disk.
+/// Neither is the file server: its clients are gone, and what it has acknowledged is the kernel's.
 const ORDER: [(&str, &str); 2] = [("the site", "^(wordpress|agent)$"), ("the database", "^mysql$")];
 
 /// Stops all of these nodes that run.
@@ -89,15 +89,11 @@ async fn in_all(cx: &StepCx, docker: &Docker, nodes: &[&Container], words: &str)
 
 /// Starts stopped nodes, the control plane first: the others look for it when they boot. One that does not start is told of
 /// and left to whoever looks next.
-///
-/// # Errors
-/// None of the engine's that a later look would not show as well.
-pub(crate) async fn start(cx: &StepCx, docker: &Docker, lab: &LabName, stopped: &[&Container]) -> Result<()> {
+pub(crate) async fn start(cx: &StepCx, docker: &Docker, lab: &LabName, stopped: &[&Container]) {
     if let Err(error) = fix_addresses(cx, docker, lab, stopped).await {
         cx.say(format!("nodes may get other addresses: {error:#}"));
     }
-    let (first, rest): (Vec<&Container>, Vec<&Container>) =
-        stopped.iter().partition(|node| node.name.ends_with("-control-plane"));
+    let (first, rest) = control_plane_first(stopped.iter().copied());
     let begin = async |node: &Container| {
         cx.say(format!("starting {}, which was stopped", node.name));
         // A node that died while it was being made may never start again; whether that matters is decided by the rest.
@@ -116,7 +112,6 @@ pub(crate) async fn start(cx: &StepCx, docker: &Docker, lab: &LabName, stopped: 
         begin(node).await;
     }))
     .await;
-    Ok(())
 }
 
 /// A kubelet that finds no API server comes back later and later; one that is started when there is one finds its pods at

@@ -15,5 +15,8 @@ pub(crate) use self::{create::version_command, there::containers};
 pub use self::{
     create::{KindFailed, Meaning},
     ensure::{ClusterLook, Damaged, Differs, ensure},
-    there::{Access, CLUSTER_LABEL, Kind, NODE_PORT, Nodes, NotOurs, frontend_port, kubeconfig_path, node_names},
+    there::{
+        Access, CLUSTER_LABEL, Kind, NODE_PORT, Nodes, NotOurs, frontend_port, kubeconfig_path, node_names, ours,
+        worker_names,
+    },
 };

@@ -37,14 +37,10 @@ pub struct Kind {
 pub struct Nodes {
     /// The lab's own kubeconfig file.
     pub kubeconfig: PathBuf,
-    /// The control plane's container, which is also the Node's name.
-    pub control_plane: String,
     /// All node containers, control plane first.
     pub all: Vec<String>,
     /// The frontend's port on 127.0.0.1.
     pub port: u16,
-    /// The nodes are new.
-    pub created: bool,
 }
 
 /// The way to the API server of a cluster, which need not be finished.
@@ -98,6 +94,11 @@ pub fn node_names(lab: &LabName, workers: u8) -> Vec<String> {
     std::iter::once(format!("{lab}-control-plane")).chain((1..=workers).map(worker)).collect()
 }
 
+/// The names of a lab's workers, which run its pods.
+pub fn worker_names(lab: &LabName, workers: u8) -> Vec<String> {
+    node_names(lab, workers).split_off(1)
+}
+
 /// Where a lab's kubeconfig is.
 pub fn kubeconfig_path(lab: &LabName) -> PathBuf {
     lock::folder(lab).join("kubeconfig")
@@ -118,6 +119,23 @@ pub fn frontend_port(container: &Container) -> Option<u16> {
 pub(crate) async fn containers(docker: &Docker, lab: &LabName) -> Result<Vec<Container>> {
     let label = BTreeMap::from([(CLUSTER_LABEL.to_owned(), lab.to_string())]);
     docker.containers(&label).await.with_context(|| format!("cannot list the containers of the cluster {lab}"))
+}
+
+/// The node containers of a lab, and of nobody else; who holds its clones is none.
+///
+/// # Errors
+/// The Docker engine does not answer.
+pub async fn ours(docker: &Docker, lab: &LabName) -> Result<Vec<Container>> {
+    let mut marks = labels::of_lab(lab);
+    marks.insert(CLUSTER_LABEL.to_owned(), lab.to_string());
+    docker.containers(&marks).await
+}
+
+/// The control plane of these nodes, and the others.
+pub(crate) fn control_plane_first<'a>(
+    nodes: impl IntoIterator<Item = &'a Container>,
+) -> (Vec<&'a Container>, Vec<&'a Container>) {
+    nodes.into_iter().partition(|node| node.name.ends_with("-control-plane"))
 }
 
 /// Removes what an interrupted creation left.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
 
 /// A file with passwords that only we can read, and that is removed when this is dropped.
 pub(super) struct InitFile(PathBuf);
@@ -35,6 +36,11 @@ impl Drop for InitFile {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
     }
+}
+
+/// Sixteen hexadecimal digits that change with the text.
+pub(super) fn fingerprint(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What is not there need not be removed.

@@ -1,4 +1,5 @@
-//! The rhythm of a supervisor: how often it looks, more often while it brings its member up, and how long it pauses before a server that keeps ending is started again.
+//! The rhythm of a supervisor: how often it looks, more often while it brings its member up, and how long it pauses before a
+//! server that keeps ending is started again.
 
 use std::time::Duration;
 

@@ -70,11 +70,7 @@ pub async fn ensure(
         cx.until("etcd", discovery::LIMIT, EVERY, || discovery::look(cluster)).await?;
     }
     let acted = AtomicBool::new(changed);
-    let wanted = usize::from(spec.database.members);
-    let writer = match cx.until("the database", LIMIT, EVERY, || settle(cluster, wanted, &acted)).await {
-        Ok(writer) => writer,
-        Err(error) => return Err(with_a_way_out(cluster, error).await),
-    };
+    let writer = healthy(&cx, cluster, spec, &acted).await?;
     let names = names(spec.database.members);
     let others: Vec<&str> = names.iter().map(String::as_str).filter(|name| *name != writer).collect();
     let follow = if spec.database.topology == Topology::Galera { "have the same" } else { "follow" };
@@ -88,9 +84,16 @@ pub async fn ensure(
 /// # Errors
 /// As [`ensure`].
 pub async fn settled(cx: StepCx, cluster: &Cluster, spec: &LabSpec) -> Result<Stepped<()>> {
-    let (acted, wanted) = (AtomicBool::new(false), usize::from(spec.database.members));
-    match cx.until("the database", LIMIT, EVERY, || settle(cluster, wanted, &acted)).await {
-        Ok(writer) => Ok(Stepped::changed(acted.into_inner(), (), format!("{writer} takes writes"))),
+    let acted = AtomicBool::new(false);
+    let writer = healthy(&cx, cluster, spec, &acted).await?;
+    Ok(Stepped::changed(acted.into_inner(), (), format!("{writer} takes writes")))
+}
+
+/// Waits until all is well; the writer's name. `acted` hears that something was not.
+async fn healthy(cx: &StepCx, cluster: &Cluster, spec: &LabSpec, acted: &AtomicBool) -> Result<String> {
+    let wanted = usize::from(spec.database.members);
+    match cx.until("the database", LIMIT, EVERY, || settle(cluster, wanted, acted)).await {
+        Ok(writer) => Ok(writer),
         Err(error) => Err(with_a_way_out(cluster, error).await),
     }
 }

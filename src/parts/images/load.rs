@@ -56,22 +56,17 @@ impl Waves {
 /// # Errors
 /// [`DiskFull`]; a node does not appear, or its import fails three times.
 pub async fn load(cx: StepCx, host: &Host, spec: &LabSpec, images: &ImageSet, waves: &Waves) -> Result<Stepped<()>> {
-    let nodes = workers(spec);
+    let (images, nodes) = (of_nodes(images), nodes::worker_names(&spec.name, spec.cluster.workers));
+    let detail = format!("{} images on {} nodes", images.len(), nodes.len());
     let lab = Lab { docker: &host.docker, labels: labels::of_lab(&spec.name) };
     let (site, data): (Vec<_>, Vec<_>) =
-        of_nodes(images).into_iter().partition(|(role, _)| matches!(role, Role::Wordpress | Role::MetricsServer));
+        images.into_iter().partition(|(role, _)| matches!(role, Role::Wordpress | Role::MetricsServer));
     let mut changed = false;
     for (wave, gate) in [(data, &waves.data), (site, &waves.site)] {
         changed |= into(&cx, &lab, &nodes, &wave).await?;
         gate.open(());
     }
-    let detail = format!("{} images on {} nodes", of_nodes(images).len(), nodes.len());
     Ok(Stepped::changed(changed, (), detail))
-}
-
-/// The nodes that run the lab's pods.
-fn workers(spec: &LabSpec) -> Vec<String> {
-    nodes::node_names(&spec.name, spec.cluster.workers).split_off(1)
 }
 
 /// What each of a lab's workers lacks.
@@ -81,7 +76,7 @@ fn workers(spec: &LabSpec) -> Vec<String> {
 pub async fn on_workers(docker: &Docker, spec: &LabSpec, images: &ImageSet) -> Result<Vec<(String, Vec<Role>)>> {
     // Who asks has the nodes' names from `kind`: their labels were looked at there.
     let lab = Lab { docker, labels: BTreeMap::new() };
-    let (wanted, nodes) = (of_nodes(images), workers(spec));
+    let (wanted, nodes) = (of_nodes(images), nodes::worker_names(&spec.name, spec.cluster.workers));
     let looked = nodes.iter().map(|node| async {
         let target = Target { node: node.clone(), snapshotter: snapshotter(&lab, node).await? };
         let ready = ready(&lab, &target).await?;

@@ -164,12 +164,12 @@ impl<'a> Roots<'a> {
         Ok(self.act("list", &[]).await?.stdout.lines().map(|key| Key(key.to_owned())).collect())
     }
 
-    /// Begins one, on the nearest that there is of the same node image; says whether there was any.
+    /// Begins one, on the nearest that there is of the same node image.
     ///
     /// # Errors
     /// The nodes would not use it.
-    pub async fn begin(&self, key: &Key) -> Result<bool> {
-        Ok(!self.act("begin", &[key.prefix()]).await?.stdout.trim().is_empty())
+    pub async fn begin(&self, key: &Key) -> Result<()> {
+        self.act("begin", &[key.prefix()]).await.map(drop)
     }
 
     /// Ends what was begun, which has these images now.

@@ -77,7 +77,6 @@ begin) # PREFIX: containerd on what is nearest: another golden root of the same 
   rm -rf /run/containerd
   setsid containerd --root "/roots/$new/var/lib/containerd" --state /run/containerd >/tmp/containerd.log 2>&1 </dev/null &
   echo $! >/tmp/containerd.pid
-  echo "$nearest"
   ;;
 finish) # KEY NAME...: with these images of ours and those of the node image, each unpacked, and nothing at work
   key=$1

@@ -4,9 +4,8 @@
 //! image's own entrypoint, configuration or shell is used.
 
 use anyhow::Result;
-use sha2::{Digest, Sha256};
 
-use crate::wire::sql::literal;
+use crate::{inside::member::files::fingerprint, wire::sql::literal};
 
 /// One flavour.
 #[derive(Debug)]
@@ -90,8 +89,7 @@ impl Flavour {
     /// None.
     pub(super) fn recipe(&self) -> Result<String> {
         let sql = self.init_sql(|_| Ok("the same everywhere".to_owned()))?;
-        let digest = Sha256::digest(format!("{}\n{sql}", self.name).as_bytes());
-        Ok(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+        Ok(fingerprint(&format!("{}\n{sql}", self.name)))
     }
 
     /// The statements of a new data directory, one per line: three accounts at most, and the site's database. Members that

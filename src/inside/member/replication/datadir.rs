@@ -8,10 +8,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use sha2::{Digest, Sha256};
 
 use super::decide::Data;
-use crate::{inside::member::files::gone, wire::sql::literal};
+use crate::{
+    inside::member::files::{fingerprint, gone},
+    wire::sql::literal,
+};
 
 /// The volume.
 #[derive(Clone, Debug)]
@@ -175,7 +177,7 @@ pub(super) struct Passwords {
 pub(super) fn recipe() -> String {
     let same = || "the same everywhere".to_owned();
     let sql = init_sql(&Passwords { root: same(), replication: same(), wordpress: same() });
-    Sha256::digest(sql.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    fingerprint(&sql)
 }
 
 /// The statements of a new data directory: accounts and the site's database, one per line. They run without binary log,
