@@ -12,6 +12,8 @@ pub const PART_OF_VALUE: &str = "wplab";
 pub const COMPONENT: &str = "app.kubernetes.io/component";
 /// Which lab an object belongs to.
 pub const LAB: &str = "wplab.dev/lab";
+/// On what is a snapshot's: its images, and the node containers that were made of it.
+pub const SNAPSHOT: &str = "wplab.dev/snapshot";
 /// Annotation of the lab's namespace: the lab file, as one line of JSON.
 pub const LAB_FILE: &str = "wplab.dev/lab-file";
 /// Annotation of the lab's namespace: the images in use, as JSON.

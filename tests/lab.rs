@@ -12,6 +12,8 @@ mod lab;
 mod ledger;
 #[path = "support/roles.rs"]
 mod roles;
+#[path = "lab/snapshots.rs"]
+mod snapshots;
 
 use std::{collections::BTreeSet, time::Instant};
 

@@ -359,7 +359,7 @@ fn cluster(server: Server) -> (Cluster, Arc<Mutex<Server>>) {
             Ok::<_, Infallible>(Response::builder().status(code).body(body).expect("a response"))
         }
     });
-    (Cluster { client: Client::new(service, "default"), lab: LabName::default() }, server)
+    (Cluster::new(Client::new(service, "default"), LabName::default()), server)
 }
 
 fn map(value: &str) -> Vec<DynamicObject> {

@@ -12,6 +12,7 @@ use crate::{
         prove,
         smoke::{self, SmokeReport},
         standing::{self, Stopped},
+        up::keep,
     },
     cluster::Cluster,
     host::{
@@ -19,8 +20,11 @@ use crate::{
         lock::LabLock,
         nodes::{self, freeze, halt},
     },
-    parts::{autoscale, database, frontend::Site},
-    run::{Run, StepCx, StepTiming, Stepped, advice::Trouble, event::StepId, wait::Look},
+    parts::{
+        autoscale, database,
+        frontend::{self, Site},
+    },
+    run::{Run, StepCx, StepTiming, Stepped, advice::Trouble, event::StepId, gate::Gate, wait::Look},
     spec::{LabName, LabSpec},
 };
 
@@ -87,14 +91,51 @@ pub async fn start(run: &Run, lab: &LabName) -> Result<AwakeReport> {
     standing::find(&docker, lab).await?;
     let lock = LabLock::take(&StepCx::new(run, StepId::Start), lab).await?;
     run.step(StepId::Start, |cx| begin(cx, &docker, lab)).await?;
-    let (cluster, spec, site) = prove::open(&docker, lab).await?;
+    let opened = prove::open(&docker, lab).await?;
+    come_back(run, &docker, &lock, opened, false).await
+}
+
+/// The same for nodes that were made of a snapshot with this lab file; `moved`: the lab or its site has another name than when
+/// it was taken, so that it is told.
+///
+/// # Errors
+/// As [`start`]; or the API server refuses what is told.
+pub(super) async fn first_start(
+    run: &Run,
+    docker: &Docker,
+    lock: &LabLock,
+    spec: LabSpec,
+    moved: bool,
+) -> Result<AwakeReport> {
+    run.step(StepId::Start, |cx| begin(cx, docker, lock.lab())).await?;
+    let cluster = standing::connect(lock.lab()).await?;
+    if moved {
+        keep::record(&cluster, &spec, &prove::images_of(&cluster).await?).await?;
+    }
+    let site = Site::new(&spec, standing::port(docker, lock.lab()).await?);
+    come_back(run, docker, lock, (cluster, spec, site), moved).await
+}
+
+/// From a Kubernetes that answers to a lab that is proven.
+async fn come_back(
+    run: &Run,
+    docker: &Docker,
+    lock: &LabLock,
+    (cluster, spec, site): (Cluster, LabSpec, Site),
+    moved: bool,
+) -> Result<AwakeReport> {
     run.step(StepId::Database, |cx| database::settled(cx, &cluster, &spec)).await?;
     run.step(StepId::Frontend, async |cx| {
+        if moved {
+            let (images, port) = (prove::images_of(&cluster).await?, standing::port(docker, lock.lab()).await?);
+            let ensured = frontend::ensure(cx, &cluster, &spec, &images, port, &Gate::closed()).await?;
+            return Ok(ensured.map(drop));
+        }
         let page = smoke::first_page(&cx, &site.url, FIRST_PAGE).await?;
         Ok(Stepped::already((), page))
     })
     .await?;
-    proven(run, &docker, &lock, (cluster, spec, site)).await
+    proven(run, docker, lock, (cluster, spec, site)).await
 }
 
 /// Nodes and Kubernetes: from whatever stands still to kubelets that have spoken since.

@@ -17,7 +17,7 @@ use tokio::{
 use crate::{
     actions::standing,
     cluster::{Cluster, Refused},
-    labels::{COMPONENT, of_lab},
+    labels::COMPONENT,
     run::advice::{Advise, Blame, Hint, Trouble},
     spec::LabName,
 };
@@ -142,7 +142,7 @@ impl<S: AsyncBufRead + Unpin> Lines<S> {
 }
 
 async fn pods(cluster: &Cluster) -> Result<Vec<Pod>> {
-    let selector: Vec<String> = of_lab(&cluster.lab).iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let selector: Vec<String> = cluster.labels().iter().map(|(key, value)| format!("{key}={value}")).collect();
     let params = ListParams::default().labels(&selector.join(","));
     Ok(cluster.all::<Pod>().list(&params).await.map_err(Refused).context("cannot list the lab's pods")?.items)
 }

@@ -14,6 +14,7 @@ pub mod prove;
 pub mod recover;
 pub mod render;
 pub mod smoke;
+pub mod snapshot;
 pub mod standing;
 pub mod status;
 pub mod up;

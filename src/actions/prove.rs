@@ -43,6 +43,16 @@ pub(super) async fn open(docker: &Docker, lab: &LabName) -> Result<(Cluster, Lab
     Ok((cluster, spec, site))
 }
 
+/// The images of a lab, as it has written them down.
+///
+/// # Errors
+/// It has not, or not so that they can be read.
+pub(super) async fn images_of(cluster: &Cluster) -> Result<ImageSet> {
+    let images = serde_json::from_str(&cluster.record(labels::IMAGES).await?);
+    let lacks = "its record of its images cannot be read".to_owned();
+    Ok(images.map_err(|error| Trouble::from(NotComplete { lab: cluster.lab.clone(), lacks }).because(error))?)
+}
+
 /// Every check against a lab whose record is read.
 ///
 /// # Errors
@@ -54,10 +64,7 @@ pub(super) async fn checked(
     spec: &LabSpec,
     site: &Site,
 ) -> Result<Stepped<SmokeReport>> {
-    let lab = &cluster.lab;
-    let images = serde_json::from_str::<ImageSet>(&cluster.record(labels::IMAGES).await?);
-    let lacks = || NotComplete { lab: lab.clone(), lacks: "its record of its images cannot be read".to_owned() };
-    let images = images.map_err(|error| Trouble::from(lacks()).because(error))?;
+    let images = images_of(cluster).await?;
     let on_nodes = images::on_workers(docker, spec, &images);
     smoke::run(cx, cluster, spec, site, on_nodes).await
 }

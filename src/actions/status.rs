@@ -179,7 +179,7 @@ impl StatusReport {
 pub async fn status(lab: &LabName) -> Result<StatusReport> {
     let docker = Docker::connect().await?;
     let found = standing::find(&docker, lab).await?;
-    let containers = nodes::ours(&docker, lab).await.context("cannot list the lab's containers")?;
+    let mut containers = nodes::ours(&docker, lab).await.context("cannot list the lab's containers")?;
     let mut unknown = Unknowns::default();
     let url = found.url().context("the control plane's container does not run");
     let url = unknown.or("url", url);
@@ -191,6 +191,9 @@ pub async fn status(lab: &LabName) -> Result<StatusReport> {
     let Some(cluster) = unknown.take("cluster", cluster) else {
         return Ok(StatusReport { nodes: nodes(&containers, None), unknown: unknown.0, ..empty(lab, state, url) });
     };
+    for container in &mut containers {
+        container.name = nodes::inside_name(&container.name, lab, &cluster.inside);
+    }
     let (seen, members, record, etcd, site, hpa, volume) = tokio::join!(
         within(async { Ok(cluster.all::<Node>().list(&ListParams::default()).await.map_err(Refused)?.items) }),
         within(all_members(&cluster)),

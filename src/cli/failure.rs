@@ -158,6 +158,9 @@ fn afterwards(asked: &Asked) -> Option<String> {
             let (again, down) = (wanted.again(), command("down", lab));
             Some(format!("what is there is kept: `{again}` continues, `{down}` removes it"))
         }
+        Asked::Save(lab) => {
+            Some(format!("should lab {lab} still stand still, `{}` lets it go on", command("resume", lab)))
+        }
         Asked::Down(lab) => Some(format!("`{}` again removes the rest", command("down", lab))),
         Asked::Other => None,
     }

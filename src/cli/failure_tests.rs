@@ -5,6 +5,7 @@ use wplab::{
     actions::{
         logs::NoSuchPart,
         recover::NoRecovery,
+        snapshot::{NoSuchSnapshot, SnapshotExists, restore::InTheWay},
         standing::{NoSuchLab, Paused, Stopped},
         up::OtherData,
     },
@@ -27,7 +28,7 @@ use wplab::{
         },
     },
     spec::{
-        ImageSource, LabName,
+        ImageSource, LabName, SnapshotName,
         load::{Problem, SpecError},
     },
 };
@@ -37,6 +38,10 @@ use crate::cli::args::Wanted;
 
 fn demo() -> LabName {
     LabName::new("demo").expect("a name")
+}
+
+fn kept() -> SnapshotName {
+    SnapshotName::new("kept").expect("a name")
 }
 
 /// `wplab up demo -f lab.yaml --images auto`, as far as it matters here.
@@ -71,6 +76,9 @@ fn every_error() -> Vec<(&'static str, Trouble)> {
         of(OtherVersion { lab: lab(), wrong: spec() }),
         of(NoSuchPart { lab: lab(), of: text("cache"), known: vec![text("database")] }),
         of(NoRecovery { lab: lab(), why: text("db-0 serves") }),
+        of(NoSuchSnapshot { name: kept(), others: vec![text("lesson")] }),
+        of(SnapshotExists { name: kept(), of: lab() }),
+        of(InTheWay { lab: lab(), snapshot: kept() }),
         of(OtherData { lab: lab(), what: "topology", has: "replication", wanted: "galera" }),
         of(NotOurs { lab: lab(), containers: vec![text("demo-control-plane")] }),
         of(Differs { lab: lab(), workers: 3, wanted: 2 }),
@@ -218,6 +226,8 @@ fn every_hint_is_spelled_for_its_lab_and_as_it_was_asked_for() {
         (Hint::Logs { lab: lab(), of: Some("storage") }, "`wplab logs demo --of storage` shows"),
         (Hint::Smoke { lab: lab() }, "`wplab smoke demo` looks"),
         (Hint::List, "`wplab list` shows"),
+        (Hint::Snapshots, "`wplab snapshot list` shows"),
+        (Hint::DeleteSnapshot { name: kept() }, "`wplab snapshot delete kept` removes it"),
         (Hint::OtherName, "`wplab up NAME -f lab.yaml --images auto` brings up"),
         (Hint::Doctor, "`wplab doctor` shows"),
         (Hint::Fix, "`wplab up -f lab.yaml --images auto --fix` installs"),

@@ -23,6 +23,7 @@ mod render;
 mod resume;
 mod session;
 mod smoke;
+mod snapshot;
 mod spell;
 mod start;
 mod status;
@@ -110,6 +111,7 @@ enum Command {
     Resume(resume::Resume),
     Stop(stop::Stop),
     Start(start::Start),
+    Snapshot(snapshot::Snapshot),
     Credentials(credentials::Credentials),
     Kubeconfig(kubeconfig::Kubeconfig),
     Logs(logs::Logs),
@@ -147,6 +149,7 @@ impl Command {
             Command::Resume(it) => it.run(session).await,
             Command::Stop(it) => it.run(session).await,
             Command::Start(it) => it.run(session).await,
+            Command::Snapshot(it) => it.run(session).await,
             Command::Credentials(it) => it.run(session).await,
             Command::Kubeconfig(it) => it.run(session).await,
             Command::Logs(it) => it.run(session).await,
@@ -171,6 +174,7 @@ impl Command {
         match self {
             Command::Up(it) => it.asked(),
             Command::Down(it) => Asked::Down(it.lab.name()),
+            Command::Snapshot(it) => it.asked(),
             _ => Asked::Other,
         }
     }

@@ -19,6 +19,8 @@ pub(super) enum Asked {
     },
     /// `down` of a lab.
     Down(LabName),
+    /// A snapshot of a lab, which stands still meanwhile.
+    Save(LabName),
     /// Everything else leaves a lab as it is.
     Other,
 }
@@ -55,6 +57,8 @@ pub(super) fn hint(hint: &Hint, asked: &Asked) -> String {
         Hint::Logs { lab, of: None } => format!("`{}` shows what all of them have written", command("logs", lab)),
         Hint::Smoke { lab } => format!("`{}` looks again", command("smoke", lab)),
         Hint::List => "`wplab list` shows the labs on this machine".to_owned(),
+        Hint::Snapshots => "`wplab snapshot list` shows the snapshots on this machine".to_owned(),
+        Hint::DeleteSnapshot { name } => format!("`wplab snapshot delete {name}` removes it"),
         Hint::OtherName => format!("`{}` brings up a lab of another name", up_as("NAME", asked)),
         Hint::Doctor => "`wplab doctor` shows what this machine has and lacks".to_owned(),
         Hint::Fix => format!("`{} --fix` installs what it can", fixing(asked)),
@@ -89,7 +93,7 @@ fn up(lab: &LabName, asked: &Asked, instead: &[(&str, String)]) -> String {
 fn up_as(name: &str, asked: &Asked) -> String {
     match asked {
         Asked::Up { wanted, .. } => wanted.again_with(&[("", name.to_owned())]),
-        Asked::Down(_) | Asked::Other => format!("wplab up {name}"),
+        Asked::Down(_) | Asked::Save(_) | Asked::Other => format!("wplab up {name}"),
     }
 }
 
@@ -114,6 +118,6 @@ fn takes(source: &ImageSource) -> &'static str {
 fn fixing(asked: &Asked) -> String {
     match asked {
         Asked::Up { wanted, .. } => wanted.again(),
-        Asked::Down(_) | Asked::Other => "wplab doctor".to_owned(),
+        Asked::Down(_) | Asked::Save(_) | Asked::Other => "wplab doctor".to_owned(),
     }
 }

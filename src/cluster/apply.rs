@@ -32,7 +32,7 @@ impl Cluster {
     /// The API server refuses an object (the error names it), does not answer for half a minute, or an object of that name
     /// exists without this lab's labels: it is left alone.
     pub async fn apply(&self, objects: &[DynamicObject]) -> Result<usize> {
-        let labelled = objects.iter().map(|object| labelled(object, &self.lab)).collect::<Result<Vec<_>>>()?;
+        let labelled = objects.iter().map(|object| labelled(object, &self.inside)).collect::<Result<Vec<_>>>()?;
         let (workloads, first): (Vec<_>, Vec<_>) = labelled.iter().partition(|object| makes_pods(object));
         let mut changed = 0;
         for wave in [first, workloads] {
@@ -67,7 +67,7 @@ impl Cluster {
     async fn look_and_apply(&self, api: &Api<DynamicObject>, name: &str, object: &DynamicObject) -> Result<bool> {
         let before = api.get_opt(name).await.map_err(Refused)?;
         if let Some(before) = &before {
-            ours(before, &self.lab)?;
+            ours(before, &self.inside)?;
         }
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let after = api

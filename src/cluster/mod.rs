@@ -71,11 +71,24 @@ impl<K> Object for K where
 pub struct Cluster {
     /// kube's client.
     pub client: Client,
-    /// The lab whose labels objects get, and whose objects may be changed.
+    /// The lab, as it is called on this machine.
     pub lab: LabName,
+    /// What it is called inside: whose labels objects get, whose objects may be changed, after whom nodes are named. Another
+    /// name only in a lab that was made of another one's snapshot.
+    pub inside: LabName,
 }
 
 impl Cluster {
+    /// The cluster of a lab that has its own name everywhere.
+    pub fn new(client: Client, lab: LabName) -> Cluster {
+        Cluster { client, inside: lab.clone(), lab }
+    }
+
+    /// The labels that objects of the lab carry.
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        of_lab(&self.inside)
+    }
+
     /// Reads the kubeconfig; whether the cluster answers shows with the first request.
     ///
     /// # Errors
@@ -93,13 +106,14 @@ impl Cluster {
     /// The text is no kubeconfig.
     pub async fn from_text(kubeconfig: &str, lab: &LabName) -> Result<Cluster> {
         let file = Kubeconfig::from_yaml(kubeconfig).context("it is not a kubeconfig")?;
+        let inside = called(&file).unwrap_or_else(|| lab.clone());
         let options = KubeConfigOptions::default();
         let mut config = Config::from_custom_kubeconfig(file, &options).await?;
         // kube takes HTTPS_PROXY from the environment, which is meant for the outside world; the lab is on 127.0.0.1.
         config.proxy_url = None;
         config.connect_timeout = Some(CONNECT_LIMIT);
         let client = Client::try_from(config)?;
-        Ok(Cluster { client, lab: lab.clone() })
+        Ok(Cluster { client, lab: lab.clone(), inside })
     }
 
     /// The objects of one kind in the lab's namespace.
@@ -224,7 +238,7 @@ impl Cluster {
             .await
             .map_err(Refused)
             .context("cannot read the lab's namespace")?;
-        let ours = of_lab(&self.lab);
+        let ours = self.labels();
         Ok(found.is_some_and(|n| ours.iter().all(|(key, value)| n.labels().get(key) == Some(value))))
     }
 
@@ -289,6 +303,11 @@ impl Cluster {
         let pods = pods_of(&self.api_in(namespace?), &selector.join(",")).await.ok()?;
         ready::trouble(&pods)
     }
+}
+
+/// What a cluster is called inside: kind names its entry in a kubeconfig after it.
+fn called(file: &Kubeconfig) -> Option<LabName> {
+    file.clusters.first()?.name.strip_prefix("kind-").and_then(|name| LabName::new(name).ok())
 }
 
 async fn pods_of(api: &Api<Pod>, selector: &str) -> Result<Vec<Pod>> {

@@ -9,7 +9,7 @@ use kube::api::{ObjectMeta, Patch, PatchParams};
 use rand::RngExt;
 
 use super::Cluster;
-use crate::labels::{COMPONENT, Component, FIELD_MANAGER, NAMESPACE, of_lab};
+use crate::labels::{COMPONENT, Component, FIELD_MANAGER, NAMESPACE};
 
 const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
@@ -56,7 +56,7 @@ impl Cluster {
         if existing.as_ref() == Some(&data) {
             return Ok(false);
         }
-        let mut labels = of_lab(&self.lab);
+        let mut labels = self.labels();
         labels.insert(COMPONENT.to_owned(), component.as_str().to_owned());
         let secret = Secret {
             metadata: ObjectMeta {

@@ -26,7 +26,6 @@ use crate::{
         pods::{pod_of, set_image},
         ready,
     },
-    labels::of_lab,
     run::{StepCx, Stepped, gate::Gate},
     spec::LabSpec,
 };
@@ -109,8 +108,8 @@ async fn measure(cx: &StepCx, cluster: &Cluster, server: &[DynamicObject], api: 
     let mut changed = 0;
     let apis = cluster.all::<APIService>();
     let existing = apis.get_opt(API).await.map_err(Refused).with_context(|| format!("cannot read APIService {API}"))?;
-    let foreign = existing
-        .is_some_and(|api| of_lab(&cluster.lab).iter().any(|(key, value)| api.labels().get(key) != Some(value)));
+    let foreign =
+        existing.is_some_and(|api| cluster.labels().iter().any(|(key, value)| api.labels().get(key) != Some(value)));
     if foreign {
         cx.say("the cluster's own metrics are used");
     } else {

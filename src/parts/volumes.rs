@@ -34,16 +34,17 @@ struct Volume {
     claim: String,
     component: Component,
     size: String,
-    node: String,
+    /// Which worker, counted from 0.
+    worker: usize,
 }
 
 /// One volume for each member, each on a worker of its own. The export is on the last worker: the database's first member,
 /// which takes writes, is on the first.
 fn volumes(spec: &LabSpec) -> Vec<Volume> {
-    let workers = nodes::worker_names(&spec.name, spec.cluster.workers);
-    let on = |nth: usize| workers[nth % workers.len()].clone();
-    let of = |claim: String, component, size: &str, node| Volume { claim, component, size: size.to_owned(), node };
-    let export = of("export-nfs-0".to_owned(), Component::Storage, spec.storage.size.as_str(), on(workers.len() - 1));
+    let workers = usize::from(spec.cluster.workers);
+    let on = |nth: usize| nth % workers;
+    let of = |claim: String, component, size: &str, worker| Volume { claim, component, size: size.to_owned(), worker };
+    let export = of("export-nfs-0".to_owned(), Component::Storage, spec.storage.size.as_str(), on(workers - 1));
     let members = database::names(spec.database.members).into_iter().enumerate();
     let members = members
         .map(|(nth, name)| of(format!("data-{name}"), Component::Database, spec.database.volume.as_str(), on(nth)));
@@ -55,8 +56,8 @@ fn volumes(spec: &LabSpec) -> Vec<Volume> {
 
 /// What is applied for one: a volume that only its claim may have, on one node. It outlives its claim, so that nothing is
 /// deleted by mistake; a claim that is made again gets another one from the class.
-fn object(volume: &Volume) -> Result<DynamicObject> {
-    let Volume { claim, component, size, node } = volume;
+fn object(volume: &Volume, node: &str) -> Result<DynamicObject> {
+    let Volume { claim, component, size, worker: _ } = volume;
     let here = json!({"key": "kubernetes.io/hostname", "operator": "In", "values": [node]});
     let object: PersistentVolume = serde_json::from_value(json!({
         "metadata": {"name": claim, "labels": {COMPONENT: component.as_str()}},
@@ -86,24 +87,27 @@ pub async fn ensure(cx: &StepCx, docker: &Docker, cluster: &Cluster, spec: &LabS
     if wanted.is_empty() {
         return Ok(());
     }
-    try_join_all(wanted.iter().map(|volume| folder(docker, volume))).await?;
+    // A worker's container may have another name than its Node.
+    let names = |lab| nodes::worker_names(lab, spec.cluster.workers);
+    let (containers, workers) = (names(&spec.name), names(&cluster.inside));
+    try_join_all(wanted.iter().map(|volume| folder(docker, volume, &containers[volume.worker]))).await?;
     let exists = |class: Option<&StorageClass>| match class {
         Some(_) => Look::Ready(()),
         None => Look::NotYet("it does not exist yet".to_owned()),
     };
     // A claim that is made before there is a class has none, and no volume of a class fits it.
     cluster.until_ready(cx, &cluster.all::<StorageClass>(), CLASS, CLASS_LIMIT, exists).await?;
-    let objects = wanted.iter().map(object).collect::<Result<Vec<_>>>()?;
+    let objects = wanted.iter().map(|volume| object(volume, &workers[volume.worker])).collect::<Result<Vec<_>>>()?;
     cluster.apply(&objects).await?;
     Ok(())
 }
 
 /// Makes a volume's folder. Whoever mounts it gives it its group.
-async fn folder(docker: &Docker, volume: &Volume) -> Result<()> {
+async fn folder(docker: &Docker, volume: &Volume, node: &str) -> Result<()> {
     let folder = format!("{FOLDER}/{}", volume.claim);
-    let made = docker.exec(&volume.node, &["mkdir", "-p", "-m", "0777", &folder]).await;
-    let made = made.with_context(|| format!("cannot make {folder} on {}", volume.node))?;
-    ensure!(made.code == 0, "cannot make {folder} on {}: {}", volume.node, made.stderr.trim());
+    let made = docker.exec(node, &["mkdir", "-p", "-m", "0777", &folder]).await;
+    let made = made.with_context(|| format!("cannot make {folder} on {node}"))?;
+    ensure!(made.code == 0, "cannot make {folder} on {node}: {}", made.stderr.trim());
     Ok(())
 }
 
@@ -117,14 +121,10 @@ mod tests {
         let mut spec = testing::spec();
         (spec.cluster.workers, spec.database.members, spec.database.topology) = (3, 3, Topology::Galera);
         let volumes = volumes(&spec);
-        let node = |claim: &str| volumes.iter().find(|v| v.claim == claim).map(|v| v.node.as_str()).expect("a volume");
+        let node = |claim: &str| volumes.iter().find(|v| v.claim == claim).map(|v| v.worker).expect("a volume");
         assert_eq!(volumes.len(), 7);
-        assert_eq!(
-            [node("data-db-0"), node("data-db-1"), node("data-db-2")],
-            ["wplab-worker", "wplab-worker2", "wplab-worker3"]
-        );
-        assert_eq!(node("export-nfs-0"), "wplab-worker3");
-        assert_eq!(node("data-etcd-2"), "wplab-worker3");
+        assert_eq!([node("data-db-0"), node("data-db-1"), node("data-db-2")], [0, 1, 2]);
+        assert_eq!((node("export-nfs-0"), node("data-etcd-2")), (2, 2));
         spec.database.topology = Topology::Replication;
         assert_eq!(super::volumes(&spec).len(), 4);
     }
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn a_volume_is_its_claims_and_stays() {
         let volume = volumes(&testing::spec()).swap_remove(1);
-        let object = object(&volume).expect("an object");
+        let object = object(&volume, "wplab-worker").expect("an object");
         let spec = &object.data["spec"];
         assert_eq!(object.name_any(), "data-db-0");
         assert_eq!((&spec["claimRef"]["name"], &spec["claimRef"]["namespace"]), (&json!("data-db-0"), &json!("wplab")));

@@ -5,7 +5,7 @@ use std::{any::Any, error::Error, fmt};
 
 use serde::Serialize;
 
-use crate::spec::{ImageSource, LabName, load::SpecError};
+use crate::spec::{ImageSource, LabName, SnapshotName, load::SpecError};
 
 /// Who can do something about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -93,6 +93,13 @@ pub enum Hint {
     },
     /// Look which labs there are.
     List,
+    /// Look which snapshots there are.
+    Snapshots,
+    /// Remove a snapshot.
+    DeleteSnapshot {
+        /// Which.
+        name: SnapshotName,
+    },
     /// Choose another name for the lab.
     OtherName,
     /// Look at what this machine has and lacks.
@@ -152,6 +159,8 @@ impl Hint {
             Hint::Cure { by, .. } => by.lab(),
             Hint::Mirror
             | Hint::List
+            | Hint::Snapshots
+            | Hint::DeleteSnapshot { .. }
             | Hint::OtherName
             | Hint::Doctor
             | Hint::Fix

@@ -40,7 +40,11 @@ pub enum StepId {
     Stop,
     /// The nodes start again and Kubernetes answers (`start`).
     Start,
-    /// Removal of a lab (`down`).
+    /// A lab that runs is copied (`snapshot save`).
+    Snapshot,
+    /// Nodes are made of a snapshot (`snapshot restore`).
+    Restore,
+    /// Removal of a lab (`down`), or of a snapshot.
     Remove,
     /// Something missing on the machine is being installed (`--fix`).
     Fix,
@@ -76,6 +80,8 @@ impl StepId {
             StepId::Resume => "resume",
             StepId::Stop => "stop",
             StepId::Start => "start",
+            StepId::Snapshot => "snapshot",
+            StepId::Restore => "restore",
             StepId::Remove => "remove",
             StepId::Fix => "fix",
         }

@@ -55,6 +55,6 @@ impl CheckResult {
 
 /// A length of time as programs read it: in seconds, to the millisecond.
 #[expect(clippy::cast_precision_loss, reason = "a command takes less than 2^52 ms")]
-pub(super) fn seconds<S: Serializer>(took: &Duration, to: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn seconds<S: Serializer>(took: &Duration, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_f64(took.as_millis() as f64 / 1000.0)
 }

@@ -23,21 +23,26 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String")]
 pub struct LabName(String);
 
+/// What a name of a thing may be: a DNS label of at most 40 characters.
+fn named(name: &str, thing: &str) -> Result<String, String> {
+    let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let fits = !name.is_empty() && name.len() <= 40 && name.chars().all(label);
+    if fits && !name.starts_with('-') && !name.ends_with('-') {
+        return Ok(name.to_owned());
+    }
+    Err(format!(
+        "{} is not a {thing} name: use at most 40 lowercase letters, digits and '-', beginning and ending with a letter or digit",
+        problem::quoted(name)
+    ))
+}
+
 impl LabName {
     /// Checks a name.
     ///
     /// # Errors
     /// A sentence that says what is allowed.
     pub fn new(name: &str) -> Result<LabName, String> {
-        let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        let fits = !name.is_empty() && name.len() <= 40 && name.chars().all(label);
-        if fits && !name.starts_with('-') && !name.ends_with('-') {
-            return Ok(LabName(name.to_owned()));
-        }
-        Err(format!(
-            "{} is not a lab name: use at most 40 lowercase letters, digits and '-', beginning and ending with a letter or digit",
-            problem::quoted(name)
-        ))
+        named(name, "lab").map(LabName)
     }
 
     /// The name.
@@ -55,6 +60,40 @@ impl TryFrom<String> for LabName {
 }
 
 impl fmt::Display for LabName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name of a snapshot; what it may be is as for a lab's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct SnapshotName(String);
+
+impl SnapshotName {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// A sentence that says what is allowed.
+    pub fn new(name: &str) -> Result<SnapshotName, String> {
+        named(name, "snapshot").map(SnapshotName)
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for SnapshotName {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<SnapshotName, String> {
+        SnapshotName::new(&name)
+    }
+}
+
+impl fmt::Display for SnapshotName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

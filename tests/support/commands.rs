@@ -1,7 +1,7 @@
 //! The commands that a person types, as `wplab --help` lists them (`tests/cli.rs` holds the list against it).
 
 /// In the order of the help.
-pub(crate) const COMMANDS: [&str; 20] = [
+pub(crate) const COMMANDS: [&str; 21] = [
     "up",
     "down",
     "list",
@@ -12,6 +12,7 @@ pub(crate) const COMMANDS: [&str; 20] = [
     "resume",
     "stop",
     "start",
+    "snapshot",
     "credentials",
     "kubeconfig",
     "logs",

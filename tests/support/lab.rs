@@ -136,7 +136,12 @@ impl Lab {
 
     /// `up`, which gets `signal` as soon as it says `moment`.
     pub(crate) fn up_until(&self, more: &[&str], moment: &str, signal: &str) -> Ran {
-        let running = Running::start(&self.up_args(more), &[]);
+        self.run_until(&self.up_args(more), moment, signal)
+    }
+
+    /// The tool with these arguments, which gets a signal as soon as it says `moment`.
+    pub(crate) fn run_until(&self, args: &[&str], moment: &str, signal: &str) -> Ran {
+        let running = Running::start(args, &[]);
         running.wait_for(moment);
         running.signal(signal);
         running.end()

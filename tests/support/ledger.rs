@@ -92,9 +92,16 @@ impl Ledger {
 
     /// Stops writing; every acknowledged row must be at every one of these members. Returns how many there are.
     pub(crate) async fn close(self, members: &[&str]) -> usize {
+        self.put_back(members, usize::MAX, || ()).await
+    }
+
+    /// Stops writing; then the lab is put back to a moment when so many rows were acknowledged, each of which must be at every
+    /// one of these members. Returns how many that is.
+    pub(crate) async fn put_back(self, members: &[&str], then: usize, put_back: impl FnOnce()) -> usize {
         self.book.closed.store(true, Ordering::Relaxed);
         self.task.await.expect("the writer ends");
-        let wanted: BTreeSet<u64> = self.book.acknowledged().into_iter().map(|(id, _)| id).collect();
+        let wanted: BTreeSet<u64> = self.book.acknowledged().into_iter().take(then).map(|(id, _)| id).collect();
+        put_back();
         for member in members {
             let mut conn = self.login.to(member).await.expect("the member lets us in");
             let query = format!("SELECT id FROM {}", self.table);

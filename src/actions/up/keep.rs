@@ -69,13 +69,21 @@ pub(super) async fn take_over(access: &Access, spec: &LabSpec, images: &ImageSet
     if new {
         cluster.hurry_dns().await?;
     }
-    let images = serde_json::to_string(images).context("cannot write down the images")?;
-    let records = [(labels::LAB_FILE.to_owned(), spec.to_file()), (labels::IMAGES.to_owned(), images)];
-    cluster.ensure_namespace(records.into()).await?;
+    record(&cluster, spec, images).await?;
     if new {
         database::agent::unheld_lease(&cluster).await?;
     }
     Ok(cluster)
+}
+
+/// Writes into a cluster what the lab is made from.
+///
+/// # Errors
+/// The API server refuses, or the namespace is not this lab's.
+pub(crate) async fn record(cluster: &Cluster, spec: &LabSpec, images: &ImageSet) -> Result<()> {
+    let images = serde_json::to_string(images).context("cannot write down the images")?;
+    let records = [(labels::LAB_FILE.to_owned(), spec.to_file()), (labels::IMAGES.to_owned(), images)];
+    cluster.ensure_namespace(records.into()).await.map(drop)
 }
 
 /// Compares before images are chosen, if the lab answers at all: what can be refused at once is. Tells what it keeps.
@@ -186,7 +194,7 @@ mod tests {
             let body = Body::from(namespace.to_string().into_bytes());
             async move { Ok::<_, Infallible>(hyper::Response::new(body)) }
         });
-        Cluster { client: Client::new(service, "default"), lab: stands.name.clone() }
+        Cluster::new(Client::new(service, "default"), stands.name.clone())
     }
 
     #[tokio::test]

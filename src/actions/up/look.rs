@@ -22,7 +22,7 @@ async fn seen(spec: &LabSpec, kubeconfig: PathBuf) -> Result<ClusterLook> {
     let cluster = Cluster::connect(&kubeconfig, &spec.name).await?;
     let nodes = cluster.all::<Node>().list(&ListParams::default()).await.map_err(Refused)?;
     let classes = cluster.all::<StorageClass>().list(&ListParams::default()).await.map_err(Refused)?;
-    let mut lacking = nodes::node_names(&spec.name, spec.cluster.workers);
+    let mut lacking = nodes::node_names(&cluster.inside, spec.cluster.workers);
     lacking.retain(|name| !nodes.items.iter().any(|n| n.name_any() == *name));
     if !classes.items.iter().any(|c| c.name_any() == CLASS) {
         lacking.push(format!("StorageClass {CLASS}"));

@@ -9,6 +9,7 @@ use wplab::{
         credentials::Credentials,
         down::DownReport,
         plan::PlanReport,
+        snapshot::{Saved, Snapshot},
         status::{MemberSummary, StatusReport},
         up::UpReport,
     },
@@ -54,6 +55,13 @@ pub(crate) fn asleep(asleep: &AsleepReport) -> String {
     };
     let already = if *changed { "" } else { " already" };
     format!("lab {name} is {}{already}: {nodes} nodes, {kept}\n", state.name())
+}
+
+/// The snapshot that was taken.
+pub(crate) fn saved(saved: &Saved) -> String {
+    let Saved { snapshot: Snapshot { name, lab, bytes: size, .. }, stood_still } = saved;
+    let stood_still = stood_still.as_secs_f64();
+    format!("snapshot {name} is lab {lab} as it was: {}; it stood still for {stood_still:.1} s\n", bytes(*size))
 }
 
 /// What was removed.

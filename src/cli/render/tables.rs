@@ -6,6 +6,7 @@ use wplab::{
     actions::{
         list::LabSummary,
         smoke::{CheckResult, SmokeReport, Verdict},
+        snapshot::Snapshot,
     },
     host::{
         machine::{Finding, Level},
@@ -160,6 +161,14 @@ pub(crate) fn labs(labs: &[LabSummary]) -> String {
         [lab.name.clone(), nodes, lab.url.clone().unwrap_or_else(|| "-".to_owned())]
     };
     table(["NAME", "NODES", "URL"], &labs.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Snapshots, and what each takes of the disk by itself.
+pub(crate) fn snapshots(snapshots: &[Snapshot]) -> String {
+    let row = |one: &Snapshot| {
+        [one.name.to_string(), one.lab.to_string(), one.taken.clone(), one.nodes.to_string(), bytes(one.bytes)]
+    };
+    table(["NAME", "LAB", "TAKEN", "NODES", "SIZE"], &snapshots.iter().map(row).collect::<Vec<_>>())
 }
 
 /// What `images prune` removed.

@@ -5,6 +5,7 @@ mod containers;
 mod detached;
 mod exec;
 mod images;
+mod moulds;
 mod networks;
 mod throwaway;
 mod volumes;
@@ -23,6 +24,7 @@ pub use containers::Container;
 pub(crate) use containers::archive_of;
 pub use exec::Exec;
 pub use images::{BuildFailed, LocalImage, PullProgress};
+pub use moulds::{Cast, Mould};
 pub use throwaway::Sandbox;
 pub use volumes::Holder;
 

@@ -73,8 +73,11 @@ impl Docker {
         made.with_context(|| format!("cannot create the Docker network {name}")).map(drop)
     }
 
-    /// The IPv4 subnet of a network.
-    async fn subnet(&self, name: &str) -> Result<Option<String>> {
+    /// The IPv4 subnet of a network, as `172.18.0.0/16`.
+    ///
+    /// # Errors
+    /// There is no such network, or the engine does not answer.
+    pub async fn subnet(&self, name: &str) -> Result<Option<String>> {
         let found = self.api.inspect_network(name, None::<InspectNetworkOptions>).await.map_err(|e| self.failed(&e));
         let found = found.with_context(|| format!("cannot look at the Docker network {name}"))?;
         let configs = found.ipam.and_then(|ipam| ipam.config).unwrap_or_default();

@@ -26,8 +26,9 @@ pub struct Holder {
     pub volume: String,
     /// Where the volume is inside.
     pub inside: String,
-    /// Where it is inside once more, by its path on the engine's machine: as others would mount it.
-    pub by_path: Option<(String, String)>,
+    /// Folders of the engine's machine that it has, too: (there, inside); among them the volume's own, as others would mount
+    /// it.
+    pub by_path: Vec<(String, String)>,
     /// How long it lives, in seconds; for ever, and after a restart of the engine again, when nothing is said.
     pub lives: Option<u32>,
 }
@@ -136,7 +137,7 @@ mod tests {
             labels: BTreeMap::new(),
             volume: "v".into(),
             inside: "/roots".into(),
-            by_path: Some(("/there/v".into(), "/seen".into())),
+            by_path: vec![("/there/v".into(), "/seen".into())],
             lives: None,
         };
         let body = stays.body();

@@ -12,7 +12,9 @@ use crate::{
         lock::LabLock,
         nodes::{
             config,
-            there::{Access, Nodes, NotOurs, containers, kubeconfig_path, node_names, remove_leftovers},
+            there::{
+                Access, Nodes, NotOurs, containers, kubeconfig_path, node_names, remove_leftovers, write_kubeconfig,
+            },
         },
         ports,
         process::{Cmd, CommandFailed},
@@ -160,12 +162,7 @@ async fn derive_image(docker: &Docker, lab: &LabName, node_image: &str) -> Resul
 
 /// Writes the kubeconfig of a cluster that has lost it; fails when the control plane was never set up.
 pub(crate) async fn export_kubeconfig(host: &Host, lab: &LabName, path: &Path) -> Result<()> {
-    let kubeconfig = read_kubeconfig(host, lab).await?;
-    let temporary = path.with_extension("new");
-    let mut options = std::fs::OpenOptions::new();
-    std::os::unix::fs::OpenOptionsExt::mode(options.create(true).truncate(true).write(true), 0o600);
-    let written = options.open(&temporary).and_then(|mut file| file.write_all(kubeconfig.as_bytes()));
-    written.and_then(|()| std::fs::rename(&temporary, path)).with_context(|| format!("cannot write {}", path.display()))
+    write_kubeconfig(path, &read_kubeconfig(host, lab).await?)
 }
 
 /// What kind would write as kubeconfig; it has one as soon as the control plane is set up.

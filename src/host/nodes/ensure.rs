@@ -19,8 +19,8 @@ use crate::{
             roots::Clones,
             rules,
             there::{
-                Access, Nodes, NotOurs, containers, frontend_port, kubeconfig_path, node_names, remove_leftovers,
-                unfinished_mark,
+                Access, Nodes, NotOurs, containers, finished, frontend_port, kubeconfig_path, node_names,
+                remove_leftovers, unfinished_mark,
             },
         },
     },
@@ -104,7 +104,7 @@ where
     let mark = unfinished_mark(&spec.name);
     std::fs::write(&mark, "").with_context(|| format!("cannot write {}", mark.display()))?;
     let nodes = create(&cx, host, spec, lock, node_image, api, &clones).await?;
-    std::fs::remove_file(&mark).with_context(|| format!("cannot remove {}", mark.display()))?;
+    finished(&spec.name)?;
     api.open(access(&nodes)?);
     let detail = format!("{} nodes on Docker network {}", nodes.all.len(), network(&spec.name));
     Ok(Stepped::done(nodes, detail))

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Where kind's entrypoint writes down the address that a node had when it started.
-const ADDRESS: &str = "/kind/old-ipv4";
+pub(super) const ADDRESS: &str = "/kind/old-ipv4";
 /// How long a server may take to end by itself; a member's own limit is shorter.
 const PATIENCE: Duration = Duration::from_secs(50);
 /// Where a unit's additions are, and the name of ours.

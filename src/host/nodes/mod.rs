@@ -1,5 +1,6 @@
 //! The lab's nodes, which are containers: whoever makes, finds, guards or removes them.
 
+pub mod again;
 mod config;
 mod create;
 mod ensure;
@@ -16,7 +17,7 @@ pub use self::{
     create::{KindFailed, Meaning},
     ensure::{ClusterLook, Damaged, Differs, ensure},
     there::{
-        Access, CLUSTER_LABEL, Kind, NODE_PORT, Nodes, NotOurs, frontend_port, kubeconfig_path, node_names, ours,
-        worker_names,
+        Access, CLUSTER_LABEL, Kind, NODE_PORT, Nodes, NotOurs, begin_anew, finished, frontend_port, inside_name,
+        kubeconfig_path, node_names, ours, worker_names,
     },
 };

@@ -1,6 +1,11 @@
 //! What there is of one lab's nodes: their names, their containers, what was left of a creation, and whose they are.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -9,6 +14,7 @@ use crate::{
     host::{
         docker::{Container, Docker},
         lock,
+        nodes::roots,
     },
     labels,
     run::{
@@ -99,15 +105,53 @@ pub fn worker_names(lab: &LabName, workers: u8) -> Vec<String> {
     node_names(lab, workers).split_off(1)
 }
 
+/// The name of a node inside a cluster that is called so there, by that of its container.
+pub fn inside_name(container: &str, lab: &LabName, inside: &LabName) -> String {
+    container.strip_prefix(lab.as_str()).map_or_else(|| container.to_owned(), |rest| format!("{inside}{rest}"))
+}
+
 /// Where a lab's kubeconfig is.
 pub fn kubeconfig_path(lab: &LabName) -> PathBuf {
     lock::folder(lab).join("kubeconfig")
+}
+
+/// Writes a lab's kubeconfig, whole or not at all.
+pub(crate) fn write_kubeconfig(path: &Path, kubeconfig: &str) -> Result<()> {
+    let temporary = path.with_extension("new");
+    let mut options = std::fs::OpenOptions::new();
+    std::os::unix::fs::OpenOptionsExt::mode(options.create(true).truncate(true).write(true), 0o600);
+    let written = options.open(&temporary).and_then(|mut file| file.write_all(kubeconfig.as_bytes()));
+    written.and_then(|()| std::fs::rename(&temporary, path)).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// A file that is there from before `kind` makes a lab's nodes until it has made them: what is found beside it was never
 /// finished, and nobody has used it, whatever is in it already.
 pub(crate) fn unfinished_mark(lab: &LabName) -> PathBuf {
     lock::folder(lab).join("being-made")
+}
+
+/// Removes a lab's nodes and their clones, and what says that it is there; from now on, and until [`finished`], what there is
+/// of it was never finished. Its lock is the caller's.
+///
+/// # Errors
+/// The engine cannot remove one, or the lab's folder cannot be written to.
+pub async fn begin_anew(docker: &Docker, lab: &LabName) -> Result<()> {
+    let mark = unfinished_mark(lab);
+    std::fs::write(&mark, "").with_context(|| format!("cannot write {}", mark.display()))?;
+    let _ = std::fs::remove_file(kubeconfig_path(lab));
+    for node in ours(docker, lab).await? {
+        docker.remove_container(&node.name).await.with_context(|| format!("cannot remove {}", node.name))?;
+    }
+    roots::remove(docker, lab).await.context("cannot remove the clones of golden roots")
+}
+
+/// What was begun is whole.
+///
+/// # Errors
+/// The lab's folder cannot be written to.
+pub fn finished(lab: &LabName) -> Result<()> {
+    let mark = unfinished_mark(lab);
+    std::fs::remove_file(&mark).with_context(|| format!("cannot remove {}", mark.display()))
 }
 
 /// The port of 127.0.0.1 that a control plane's container maps to the frontend; nothing while it is stopped.
@@ -159,6 +203,8 @@ mod tests {
     fn names_are_those_that_kind_gives() {
         assert_eq!(node_names(&lab(), 3), ["zoo-control-plane", "zoo-worker", "zoo-worker2", "zoo-worker3"]);
         assert_eq!(node_names(&lab(), 0), ["zoo-control-plane"]);
+        let ark = LabName::new("ark").expect("a name");
+        assert_eq!(inside_name("zoo-worker2", &lab(), &ark), "ark-worker2");
     }
 
     #[test]

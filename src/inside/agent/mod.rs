@@ -77,7 +77,7 @@ pub async fn main() -> Result<()> {
     let asked_to_stop = stop_signal()?;
     let mut config = Config::incluster().context("cannot tell where the API server is")?;
     config.connect_timeout = Some(Duration::from_secs(3));
-    let cluster = Cluster { client: Client::try_from(config).context("cannot use the pod's own account")?, lab };
+    let cluster = Cluster::new(Client::try_from(config).context("cannot use the pod's own account")?, lab);
 
     let (observed, pulse) = (Observations::new(), Pulse::default());
     let (of_pulse, of_answers) = (pulse.clone(), observed.clone());

@@ -21,7 +21,7 @@ use crate::{
         ready,
     },
     inside::agent::record::ROLES,
-    labels::{COMPONENT, Component, of_lab},
+    labels::{COMPONENT, Component},
     run::wait::Look,
     spec::{LabSpec, Topology},
 };
@@ -70,7 +70,7 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
 /// The API server does not answer or refuses. That there is one already is no error.
 pub async fn unheld_lease(cluster: &Cluster) -> Result<()> {
     let mut lease = crate::inside::agent::unheld();
-    let mut labels = of_lab(&cluster.lab);
+    let mut labels = cluster.labels();
     labels.insert(COMPONENT.to_owned(), Component::Agent.as_str().to_owned());
     lease.metadata.labels = Some(labels);
     match cluster.api::<Lease>().create(&PostParams::default(), &lease).await {

@@ -63,7 +63,8 @@ pub async fn ensure(
     secrets.open(());
     cx.say("applying the agent and the members");
     // All at once: the members wait for etcd, and the agent for the members, inside.
-    changed |= cluster.apply(&agent::objects(spec, images)?).await? > 0;
+    let called = LabSpec { name: cluster.inside.clone(), ..spec.clone() };
+    changed |= cluster.apply(&agent::objects(&called, images)?).await? > 0;
     changed |= cluster.apply(&discovery::objects(spec, images)?).await? > 0;
     changed |= cluster.apply(&objects(spec, images)?).await? > 0;
     if spec.database.topology == Topology::Galera {

@@ -47,11 +47,20 @@ fn is_wanted(stream: bool, node: &NodeImage) -> bool {
     !stream && !node.alone
 }
 
+/// The golden root of these images on a volume that is held; it is made if there is none.
+///
+/// # Errors
+/// It cannot be made here; an image is in Docker no more.
+pub async fn ensure(cx: &StepCx, docker: &Docker, roots: &Roots<'_>, images: &ImageSet) -> Result<Key> {
+    let key = key(images)?;
+    make(cx, docker, roots, &key, images).await?;
+    Ok(key)
+}
+
 async fn clones(cx: &StepCx, docker: &Docker, lab: &LabName, nodes: &[String], images: &ImageSet) -> Result<Clones> {
     let roots = Roots::open(docker, Some(lab), images.reference(Role::Node)?).await?;
     let cloned = async {
-        let key = key(images)?;
-        make(cx, docker, &roots, &key, images).await?;
+        let key = ensure(cx, docker, &roots, images).await?;
         cx.say(format!("cloning golden root {key} for {} nodes", nodes.len()));
         roots.clone_for(&key, lab, nodes).await
     };
@@ -137,12 +146,19 @@ async fn look(docker: &Docker) -> Result<Option<Roots<'_>>> {
     if !nodes::roots::any(docker).await? {
         return Ok(None);
     }
-    let rows = super::list(docker).await?;
-    let node = rows.into_iter().find(|row| row.role == Role::Node).and_then(|row| row.present);
-    match node {
-        Some(node) => Roots::open(docker, None, &node.id).await.map(Some),
+    match a_node(docker).await? {
+        Some(node) => Roots::open(docker, None, &node).await.map(Some),
         None => Ok(None),
     }
+}
+
+/// The image of a node that is here, by its id.
+///
+/// # Errors
+/// The engine does not answer.
+pub async fn a_node(docker: &Docker) -> Result<Option<String>> {
+    let rows = super::list(docker).await?;
+    Ok(rows.into_iter().find(|row| row.role == Role::Node).and_then(|row| row.present).map(|node| node.id))
 }
 
 /// Lets go of the volume, whatever came of what was done on it.

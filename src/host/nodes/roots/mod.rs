@@ -4,7 +4,12 @@
 
 use std::collections::BTreeMap;
 
+pub mod kept;
+
 use anyhow::{Context, Result, anyhow, bail};
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -27,13 +32,13 @@ const DAYS: &str = "14";
 const MOST: &str = "5";
 /// Beyond so many KiB only two stay.
 const KIBIBYTES: &str = "16000000";
-const SCRIPT: &str = include_str!("roots.sh");
+const SCRIPT: &str = concat!(include_str!("volume.sh"), include_str!("roots.sh"));
 
 /// Where the nodes' /var are on the engine's machine, in the order of the nodes.
 pub type Clones = Vec<String>;
 
 /// Which golden root: what is before the dash is the same for every set of images on one node image.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key(String);
 
 impl Key {
@@ -92,6 +97,7 @@ pub struct Roots<'a> {
     docker: &'a Docker,
     /// The container.
     container: String,
+    image: String,
     labels: BTreeMap<String, String>,
     folder: String,
 }
@@ -107,28 +113,56 @@ pub fn is_holder(container: &Container) -> bool {
     container.labels.contains_key(HOLDER)
 }
 
+/// What everything on the volume carries, whichever lab's it is.
+fn ours() -> BTreeMap<String, String> {
+    BTreeMap::from([(labels::PART_OF.to_owned(), labels::PART_OF_VALUE.to_owned())])
+}
+
+fn holder(
+    name: &str,
+    image: &str,
+    mut labels: BTreeMap<String, String>,
+    by_path: Vec<kept::Lent>,
+    lives: Option<u32>,
+) -> Holder {
+    labels.insert(HOLDER.to_owned(), name.to_owned());
+    Holder {
+        name: name.to_owned(),
+        image: image.to_owned(),
+        labels,
+        volume: VOLUME.to_owned(),
+        inside: INSIDE.to_owned(),
+        by_path,
+        lives,
+    }
+}
+
 impl<'a> Roots<'a> {
     /// Holds the volume for a lab, or for a while; what an earlier attempt has left goes.
     ///
     /// # Errors
     /// The engine cannot lend its volume to nodes in the way that they are given it.
     pub async fn open(docker: &'a Docker, lab: Option<&LabName>, node_image: &str) -> Result<Roots<'a>> {
-        let ours = BTreeMap::from([(labels::PART_OF.to_owned(), labels::PART_OF_VALUE.to_owned())]);
-        let folder = docker.ensure_volume(VOLUME, &ours).await?;
+        Self::open_beside(docker, lab, node_image, Vec::new()).await
+    }
+
+    /// As [`Roots::open`], with folders of the engine's machine beside the volume.
+    ///
+    /// # Errors
+    /// As [`Roots::open`]; or there is no such folder.
+    pub async fn open_beside(
+        docker: &'a Docker,
+        lab: Option<&LabName>,
+        node_image: &str,
+        lent: Vec<kept::Lent>,
+    ) -> Result<Roots<'a>> {
+        let folder = docker.ensure_volume(VOLUME, &ours()).await?;
         let container = lab.map_or_else(|| format!("{VOLUME}.while.{}", std::process::id()), holder_of);
-        let mut labels = lab.map_or(ours, labels::of_lab);
-        labels.insert(HOLDER.to_owned(), container.clone());
-        let holder = Holder {
-            name: container.clone(),
-            image: node_image.to_owned(),
-            labels: labels.clone(),
-            volume: VOLUME.to_owned(),
-            inside: INSIDE.to_owned(),
-            by_path: Some((folder.clone(), "/seen".to_owned())),
-            lives: lab.is_none().then_some(A_WHILE),
-        };
+        let seen = std::iter::once((folder.clone(), "/seen".to_owned())).chain(lent).collect();
+        let labels = lab.map_or_else(ours, labels::of_lab);
+        let holder = holder(&container, node_image, labels, seen, lab.is_none().then_some(A_WHILE));
         docker.hold(&holder).await?;
-        let roots = Roots { docker, container, labels, folder };
+        let roots = Roots { docker, container, image: node_image.to_owned(), labels: holder.labels, folder };
         match roots.act("open", &[lab.map_or("-", LabName::as_str)]).await {
             Ok(_) => Ok(roots),
             Err(error) => {
@@ -198,8 +232,7 @@ impl<'a> Roots<'a> {
     /// # Errors
     /// The engine does not answer.
     pub async fn prune(&self, all: bool) -> Result<Vec<String>> {
-        let ours = BTreeMap::from([(labels::PART_OF.to_owned(), labels::PART_OF_VALUE.to_owned())]);
-        let there = self.docker.containers(&ours).await.context("cannot list the labs' containers")?;
+        let there = self.docker.containers(&ours()).await.context("cannot list the labs' containers")?;
         // A lab's name for its nodes, should somebody have removed its holder.
         let labs = there.iter().filter_map(|c| c.labels.get(labels::LAB)).map(String::as_str);
         let mut args = vec![DAYS, if all { "0" } else { MOST }, KIBIBYTES];
@@ -221,7 +254,18 @@ impl<'a> Roots<'a> {
     }
 
     async fn act(&self, verb: &str, args: &[&str]) -> Result<Exec> {
-        let ended = self.run(verb, args).await?;
+        self.done(SCRIPT, verb, args, stream::empty()).await
+    }
+
+    /// A verb of a script, with this on its standard input; an error if it fails.
+    async fn done(
+        &self,
+        script: &str,
+        verb: &str,
+        args: &[&str],
+        input: impl Stream<Item = Bytes> + Send + 'static,
+    ) -> Result<Exec> {
+        let ended = self.run_with(script, verb, args, input).await?;
         if ended.code != 0 {
             let said = ended.stderr.trim().lines().rev().take(3).collect::<Vec<_>>();
             let said = said.into_iter().rev().collect::<Vec<_>>().join("; ");
@@ -231,8 +275,18 @@ impl<'a> Roots<'a> {
     }
 
     async fn run(&self, verb: &str, args: &[&str]) -> Result<Exec> {
-        let command: Vec<&str> = ["sh", "-c", SCRIPT, "roots", verb].into_iter().chain(args.iter().copied()).collect();
-        self.docker.exec(&self.container, &command).await.map_err(|error| {
+        self.run_with(SCRIPT, verb, args, stream::empty()).await
+    }
+
+    async fn run_with(
+        &self,
+        script: &str,
+        verb: &str,
+        args: &[&str],
+        input: impl Stream<Item = Bytes> + Send + 'static,
+    ) -> Result<Exec> {
+        let command: Vec<&str> = ["sh", "-c", script, "roots", verb].into_iter().chain(args.iter().copied()).collect();
+        self.docker.exec_with_input(&self.container, &command, input).await.map_err(|error| {
             // The whole script is no help to anybody.
             anyhow!("cannot {verb} golden roots in container {}: {}", self.container, error.root_cause())
         })
@@ -253,7 +307,8 @@ pub(crate) async fn remove(docker: &Docker, lab: &LabName) -> Result<()> {
         }
         None => return docker.remove_container(&container).await,
     }
-    let roots = Roots { docker, container, labels: labels::of_lab(lab), folder: String::new() };
+    let labels = labels::of_lab(lab);
+    let roots = Roots { docker, container, image: String::new(), labels, folder: String::new() };
     roots.close().await
 }
 

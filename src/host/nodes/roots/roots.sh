@@ -1,37 +1,6 @@
-# What is done on the volume of golden roots, in a container of a node image that has it at /roots. Nothing counts before
-# it has been renamed to its place, so whoever is killed leaves only what the next one throws away.
-#
-#   golden/KEY/{rest,blobs,snapshots}   a node's /var with its images, and the two folders in it that clones share
-#   golden/KEY/{names,files,used}       its images; every file with its size, or its hash; when it was last used
-#   building/CONTAINER                  one that is being made there
-#   clones/LAB/NODE                     what a lab's node has as /var
-#   trash                               what is on its way out
-set -eu
-export LC_ALL=C
-cd /roots
-mkdir -p golden building clones trash
-blobs=lib/containerd/io.containerd.content.v1.content/blobs
-snapshots=lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots
-new=building/$(hostname)
-verb=$1
-shift
+# Golden roots and their clones, in a container of a node image that has the volume at /roots.
 
-no() { echo "$*" >&2; exit 1; }
 ctr() { command ctr --namespace=k8s.io "$@" 2>/tmp/ctr.err || { tail -n 3 /tmp/ctr.err >&2; return 1; }; }
-
-throw() { # PATH...: away with it, in one moment
-  for path; do
-    thrown=$((${thrown:-0} + 1))
-    if [ -e "$path" ]; then mv -T "$path" "trash/$(hostname).$$.$(date +%s).$thrown"; fi
-  done
-}
-
-lay() { # KEY FOLDER: databases are written in place, so that they and all the rest are copies; layers and blobs never are
-  mkdir -p "${2%/*}"
-  cp -a "golden/$1/rest" "$2"
-  cp -al "golden/$1/blobs" "$2/$blobs"
-  cp -al "golden/$1/snapshots" "$2/$snapshots"
-}
 
 files() { # FOLDER: what must not have changed
   (cd "$1" && find rest -name '*.db' -exec sha256sum {} + && find rest blobs snapshots -type f -printf '%s %p\n') | sort
@@ -39,6 +8,10 @@ files() { # FOLDER: what must not have changed
 
 sound() { # KEY
   [ -d "golden/$1" ] && files "golden/$1" | cmp -s - "golden/$1/files"
+}
+
+pinned() { # KEY: a snapshot cannot do without it
+  grep -qxsF "$1" snapshots/*/key
 }
 
 case $verb in
@@ -155,8 +128,9 @@ prune) # DAYS MOST KILOBYTES CONTAINER...: which golden roots stay; clones and b
   done
   nth=0
   for used in $(ls -t golden/*/used 2>/dev/null); do
-    nth=$((nth + 1))
     golden=${used%/used}
+    if pinned "${golden#golden/}"; then continue; fi
+    nth=$((nth + 1))
     if [ "$nth" -gt "$most" ] || { [ "$nth" -gt 1 ] && [ -n "$(find "$used" -mtime "+$days")" ]; }; then
       throw "$golden"
       echo "${golden#golden/}"

@@ -1,0 +1,129 @@
+//! A lab from a snapshot: the lab that it is of is put back to what it was, or another one is made beside it. Everything that
+//! can fail for lack of something is done before anything of a lab that stands is removed.
+
+use std::{fmt, path::Path};
+
+use anyhow::Result;
+
+use super::{About, find, open_for, root_of};
+use crate::{
+    actions::awake::{self, AwakeReport},
+    host::{
+        docker::Docker,
+        lock::LabLock,
+        nodes::{self, NotOurs, again::Again, roots::Roots, rules},
+    },
+    labels,
+    parts::images::Role,
+    run::{
+        Run, StepCx, Stepped,
+        advice::{Advise, Blame, Hint, Trouble},
+        event::StepId,
+    },
+    spec::{
+        LabName, LabSpec, SnapshotName,
+        load::{self, Overrides},
+    },
+};
+
+/// What `restore` is asked for.
+#[derive(Clone, Debug)]
+pub struct RestoreOptions {
+    /// The snapshot.
+    pub snapshot: SnapshotName,
+    /// The lab that is made of it; the one that it is of, if nothing is said.
+    pub lab: Option<LabName>,
+    /// The wanted port of the site; what it was, if nothing is said.
+    pub port: Option<u16>,
+}
+
+/// A lab of that name stands, and has nothing to do with the snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InTheWay {
+    /// The lab.
+    pub lab: LabName,
+    /// The snapshot.
+    pub snapshot: SnapshotName,
+}
+
+impl fmt::Display for InTheWay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there is a lab {} that was not made of snapshot {}", self.lab, self.snapshot)
+    }
+}
+
+impl Advise for InTheWay {
+    fn blame(&self) -> Blame {
+        Blame::User
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![Hint::Down { lab: self.lab.clone() }, Hint::List]
+    }
+}
+
+/// Makes a lab of a snapshot and proves it. A lab of that name, if it is the one that the snapshot is of or was made of it, is
+/// replaced: what is in it is lost.
+///
+/// # Errors
+/// [`super::NoSuchSnapshot`]; [`InTheWay`]; [`NotOurs`]; the snapshot's images are gone; the disk is full; or what was made does
+/// not come up. A failed check is no error: it is in the report.
+pub async fn restore(run: &Run, options: &RestoreOptions) -> Result<AwakeReport> {
+    let docker = Docker::connect().await?;
+    let name = &options.snapshot;
+    let roots = open_for(&docker, name).await?;
+    let found = find(&roots, name).await;
+    if found.is_err() {
+        roots.close().await?;
+    }
+    let (about, _) = found?;
+    let lab = options.lab.clone().unwrap_or_else(|| about.lab.clone());
+    let lock = LabLock::take(&StepCx::new(run, StepId::Restore), &lab).await?;
+    let made = run.step(StepId::Restore, |cx| make(cx, &docker, &roots, &about, &lab, options.port)).await;
+    roots.close().await?;
+    let (spec, moved) = made?;
+    awake::first_start(run, &docker, &lock, spec, moved).await
+}
+
+/// The nodes of the lab, which are not started yet: its lab file, and whether its site or its name is another than it was.
+async fn make(
+    cx: StepCx,
+    docker: &Docker,
+    roots: &Roots<'_>,
+    about: &About,
+    lab: &LabName,
+    port: Option<u16>,
+) -> Result<Stepped<(LabSpec, bool)>> {
+    let there = nodes::containers(docker, lab).await?;
+    NotOurs::check(lab, &there)?;
+    let of_it = |label: Option<&String>| label.is_some_and(|name| name == about.name.as_str());
+    if !there.is_empty() && *lab != about.lab && !there.iter().all(|node| of_it(node.labels.get(labels::SNAPSHOT))) {
+        return Err(Trouble::from(InTheWay { lab: lab.clone(), snapshot: about.name.clone() }).into());
+    }
+    let overrides = Overrides { name: Some(lab.clone()), port, ..Overrides::default() };
+    let spec = load::parse("the snapshot's lab file", Path::new(""), &about.file, &overrides).map_err(Trouble::from)?;
+    let key = root_of(&cx, docker, roots, &about.key, &about.images).await?;
+    let containers = nodes::node_names(lab, spec.cluster.workers);
+    let pairs: Vec<(&str, &str)> =
+        about.shots.iter().map(|shot| shot.name.as_str()).zip(containers.iter().map(String::as_str)).collect();
+    cx.say(format!("laying out {} nodes", pairs.len()));
+    roots.unfold(&about.name, &key, &pairs).await?;
+    if let Err(error) = rules::ensure().await {
+        cx.say(format!("cluster addresses may leave this machine: {error:#}"));
+    }
+    if !there.is_empty() {
+        cx.say(format!("removing what there is of lab {lab}"));
+    }
+    // Whoever is killed from here on leaves a lab that was never finished.
+    nodes::begin_anew(docker, lab).await?;
+    let own = Roots::open(docker, Some(lab), about.images.reference(Role::Node)?).await?;
+    let clones = own.adopt(roots, lab.as_str(), &containers).await?;
+    cx.say("making the nodes");
+    let wanted = port.unwrap_or(about.port);
+    let again = Again { snapshot: &about.name, shots: &about.shots, lab, port: wanted, clones: &clones };
+    let got = again.make(&cx, docker).await?;
+    nodes::finished(lab)?;
+    let moved = got != about.port || *lab != about.lab;
+    let detail = format!("{} nodes as they were at {}", containers.len(), about.taken);
+    Ok(Stepped::done((spec, moved), detail))
+}
