@@ -5,7 +5,7 @@ use std::{
     fs::{self, OpenOptions},
     io::Write as _,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Command, Stdio},
     time::Instant,
 };
 
@@ -14,7 +14,7 @@ use crate::{
     bound::{self, Term},
     machine::{self, Rest},
     picture, report,
-    run::{Run, run},
+    run::{OTHERS, Run, others_passed, run},
 };
 
 /// Everything that a benchmark needs to go on.
@@ -38,6 +38,8 @@ impl Bench {
     pub(crate) fn measure(&mut self, rounds: usize, arms: &[Arm]) {
         let missing: Vec<_> = arms.iter().filter_map(|arm| Some((arm.name(), arm.missing()?))).collect();
         let mut order: Vec<Arm> = arms.iter().copied().filter(|arm| arm.missing().is_none()).collect();
+        // What only a new executable costs is no arm's: its own image, and its first look at the others.
+        quiet(arms::tool(&["images", "warm"]));
         for round in 1..=rounds {
             for arm in order.clone() {
                 let done = self.runs.iter().any(|run| run.round == round && run.arm == arm.name());
@@ -61,6 +63,8 @@ impl Bench {
         let log = |what: &str| self.folder.join(format!("logs/{round}-{}-{what}.log", arm.name()));
         let begin = Instant::now();
         let before = (log("stand"), log("before"), log("run"));
+        let events = log("events").with_extension("jsonl");
+        let _ = fs::remove_file(&events);
         if arm.again() {
             if !self.stands {
                 println!("round {round}, {}: a lab to begin with", arm.name());
@@ -70,6 +74,7 @@ impl Bench {
         } else {
             self.clear();
         }
+        arm.after().into_iter().for_each(quiet);
         let mut prepared = None;
         let mut failed = (arm.again() && !self.stands).then(|| "failed: there is no lab to begin with".to_owned());
         if let Some(mut command) = arm.before().filter(|_| failed.is_none()) {
@@ -81,12 +86,19 @@ impl Bench {
             Some(outcome) => (outcome, [].into()),
             None => {
                 println!("round {round}, {}: waiting for rest", arm.name());
-                let rest = machine::settle();
-                run(&mut arm.timed(&self.scripts), Some(arm.sought(&self.scripts)), &before.2, rest)
+                let rest = machine::settle(if arm.stands() { machine::LAB } else { 0.0 });
+                let mut command = arm.timed(&self.scripts);
+                if !arm.is_script() {
+                    command.arg("--events").arg(&events);
+                }
+                run(&mut command, arm.sought(&self.scripts), &before.2, rest)
             }
         };
+        arm.after().into_iter().for_each(quiet);
+        let proven = fs::read_to_string(events).ok().and_then(|events| others_passed(&events));
+        values.extend(proven.map(|at| (OTHERS.to_owned(), at)));
         values.extend(prepared.map(|seconds| ("before".to_owned(), seconds)));
-        self.stands = outcome == "ok" && !matches!(arm, Arm::Strict | Arm::Good);
+        self.stands = outcome == "ok" && !arm.is_script();
         let run = Run { round, arm: arm.name().to_owned(), outcome, values };
         println!("{}\n{}\n  all of it took {:.0} s", Run::header(), run.line(), begin.elapsed().as_secs_f64());
         self.keep("up.csv", &Run::header(), &run.line());
@@ -112,7 +124,7 @@ impl Bench {
         }
         let mut lines = String::new();
         if self.stands {
-            let rest = machine::settle();
+            let rest = machine::settle(machine::LAB);
             let (outcome, values) = run(&mut arms::tool(&["smoke", arms::LAB]), None, &log, rest);
             if outcome == "ok" {
                 let cpu = values.get("cpu").copied().unwrap_or_default();
@@ -121,7 +133,7 @@ impl Bench {
         }
         self.clear();
         println!("the terms of the lower bound");
-        machine::settle();
+        machine::settle(0.0);
         let mut command = self.scripts.at(Path::new("lab/bench/terms.sh"));
         let said = command.stderr(fs::File::create(once).expect("a log")).output().expect("it runs");
         lines.push_str(&String::from_utf8_lossy(&said.stdout));
@@ -139,9 +151,8 @@ impl Bench {
 
     /// Removes whatever stands.
     fn clear(&mut self) {
-        for mut command in [arms::tool(&["down", arms::LAB]), self.scripts.command("down.sh")] {
-            let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        }
+        quiet(arms::tool(&["down", arms::LAB]));
+        quiet(self.scripts.command("down.sh"));
         self.stands = false;
     }
 
@@ -162,6 +173,11 @@ impl Bench {
         fs::write(self.folder.join("up.svg"), picture::svg(&bars)).expect("written");
         println!("\n{page}\n{}: up.csv, up.md, up.svg, terms.txt", self.folder.display());
     }
+}
+
+/// Runs a command whose failure shows later, if it matters.
+fn quiet(mut command: Command) {
+    let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
 }
 
 /// Kept here and not in [`bound`], because only the file of all terms has them mixed.
