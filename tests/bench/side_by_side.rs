@@ -9,8 +9,10 @@ use std::{
     time::Instant,
 };
 
+use wplab::host::nodes;
+
 use crate::{
-    arms::{self, Arm, Scripts},
+    arms::{self, Arm, Scripts, WORKERS},
     bound::{self, Term},
     machine::{self, Rest},
     picture, report,
@@ -114,7 +116,8 @@ impl Bench {
         file.write_all(text.as_bytes()).expect("written");
     }
 
-    /// Each term of the lower bound alone, once more; `terms.txt` has all of them.
+    /// Each term of the lower bound alone, once more; `terms.txt` has all of them. Of a machine with other work nothing is kept:
+    /// all processor seconds are the whole machine's.
     fn terms(&mut self) {
         let (once, log) = (self.folder.join("logs/terms.log"), self.folder.join("logs/checks.log"));
         if !self.stands {
@@ -122,30 +125,32 @@ impl Bench {
             let none = Rest { cores: 0.0, settled: true };
             self.stands = run(&mut arms::up(&[]), None, &log, none).0 == "ok";
         }
-        let mut lines = String::new();
-        if self.stands {
-            let rest = machine::settle(machine::LAB);
-            let (outcome, values) = run(&mut arms::tool(&["smoke", arms::LAB]), None, &log, rest);
-            if outcome == "ok" {
-                let cpu = values.get("cpu").copied().unwrap_or_default();
-                lines = format!("checks {:.2} {cpu:.2}\n", values["checks"]);
-            }
-        }
+        let rest = machine::settle(machine::LAB);
+        let (outcome, values) = run(&mut arms::tool(&["smoke", arms::LAB]), None, &log, rest);
+        let cpu = values.get("cpu").copied();
         self.clear();
         println!("the terms of the lower bound");
-        machine::settle(0.0);
+        let rest = machine::settle(0.0);
+        let kind = self.folder.join("kind.yaml");
+        let config = nodes::kind_config(WORKERS, 0, 1, &[]).expect("YAML");
+        fs::write(&kind, config).expect("a configuration");
         let mut command = self.scripts.at(Path::new("lab/bench/terms.sh"));
+        command.env("KIND_CONFIG", fs::canonicalize(kind).expect("a path")).env("REST", rest.cores.to_string());
         let said = command.stderr(fs::File::create(once).expect("a log")).output().expect("it runs");
-        lines.push_str(&String::from_utf8_lossy(&said.stdout));
+        let lines = format!(
+            "checks {:.2} {:.2}\n{}",
+            values["checks"],
+            cpu.unwrap_or_default(),
+            String::from_utf8_lossy(&said.stdout).trim_end()
+        );
         println!("{lines}");
-        if said.status.success() {
-            self.keep(
-                "terms.txt",
-                "# TERM SECONDS PROCESSOR-SECONDS, each alone; a measurement begins with checks",
-                lines.trim_end(),
-            );
+        if outcome != "ok" || !said.status.success() {
+            println!("not kept, because something failed; see logs/checks.log and logs/terms.log");
+        } else if cpu.is_none() || !rest.settled {
+            println!("not kept, because other work keeps the machine busy");
         } else {
-            println!("terms.sh failed; see logs/terms.log");
+            let head = "# TERM SECONDS PROCESSOR-SECONDS, each alone; a measurement begins with checks";
+            self.keep("terms.txt", head, &lines);
         }
     }
 

@@ -11,8 +11,8 @@ pub mod roots;
 pub mod rules;
 mod there;
 
-pub(crate) use self::{create::version_command, there::containers};
 pub use self::{
+    config::yaml as kind_config,
     create::{KindFailed, Meaning},
     ensure::{ClusterLook, Damaged, Differs, ensure},
     there::{
@@ -20,3 +20,4 @@ pub use self::{
         worker_names,
     },
 };
+pub(crate) use self::{create::version_command, there::containers};
