@@ -30,6 +30,9 @@ pub(super) struct Up {
     /// Stream images into every node, also where clones of a golden root would have them
     #[arg(long)]
     stream: bool,
+    /// Begin each step when the one before has ended: slower, for comparison
+    #[arg(long)]
+    sequential: bool,
     /// Remove the lab when it does not come up; without this it is kept, and `up` continues
     #[arg(long)]
     destroy_on_failure: bool,
@@ -53,7 +56,8 @@ impl Up {
     pub(super) async fn run(self, session: &Session) -> Result<Ending> {
         let terminal = &session.terminal;
         let (spec, fix) = (self.wanted.spec()?, self.fix.consent(terminal));
-        let options = UpOptions { spec, fix, registry_mirror: self.registry_mirror, stream: self.stream };
+        let Up { registry_mirror, stream, sequential, .. } = self;
+        let options = UpOptions { spec, fix, registry_mirror, stream, sequential };
         let name = options.spec.name.clone();
         session.about(&name);
         let reached = session.perform(|run| async move { up(&run, &options).await }).await;

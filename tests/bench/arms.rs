@@ -14,7 +14,10 @@ pub(crate) const LAB: &str = "wplab-bench";
 /// Where its site answers; not the default, so that a lab that somebody uses is left alone.
 pub(crate) const PORT: u16 = 8790;
 /// Of the default lab.
-pub(crate) const WORKERS: usize = 3;
+pub(crate) const WORKERS: u8 = 3;
+/// The snapshot that a lab comes back from; nobody else calls one so.
+const SNAPSHOT: &str = "bench-pristine";
+
 /// One way to a lab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arm {
@@ -76,9 +79,13 @@ impl Arm {
             Arm::Sequential => lacks(&["up", "--sequential"], "the tool has no `up --sequential`"),
             Arm::StopStart => lacks(&["start"], "the tool has no `start`"),
             Arm::PauseResume => lacks(&["resume"], "the tool has no `resume`"),
-            // What is timed is to be decided with the command.
-            Arm::Snapshot => Some("the tool has no `snapshot`, or the benchmark does not know it yet"),
+            Arm::Snapshot => lacks(&["snapshot", "restore"], "the tool has no `snapshot`"),
         }
+    }
+
+    /// Whether it is a script and not the tool.
+    pub(crate) fn is_script(self) -> bool {
+        matches!(self, Arm::Strict | Arm::Good)
     }
 
     /// Whether it begins with a lab that stands.
@@ -86,15 +93,26 @@ impl Arm {
         matches!(self, Arm::StopStart | Arm::PauseResume | Arm::Snapshot)
     }
 
+    /// Whether a lab runs when the clock begins.
+    pub(crate) fn stands(self) -> bool {
+        self == Arm::Snapshot
+    }
+
     /// What must have been done before the clock runs, beside a lab that stands or does not.
     pub(crate) fn before(self) -> Option<Command> {
         match self {
             Arm::Up => Some(tool(&["images", "prune", "--all"])),
-            Arm::Golden => Some(tool(&["images", "warm"])),
+            Arm::Golden | Arm::Sequential => Some(tool(&["images", "warm"])),
             Arm::StopStart => Some(tool(&["stop", LAB])),
             Arm::PauseResume => Some(tool(&["pause", LAB])),
-            _ => None,
+            Arm::Snapshot => Some(tool(&["snapshot", "save", SNAPSHOT, "--lab", LAB])),
+            Arm::Strict | Arm::Good | Arm::Streamed => None,
         }
+    }
+
+    /// What takes away again what [`Arm::before`] has made and `down` leaves; also what a benchmark that was ended has left.
+    pub(crate) fn after(self) -> Option<Command> {
+        (self == Arm::Snapshot).then(|| tool(&["snapshot", "delete", SNAPSHOT]))
     }
 
     /// What is timed.
@@ -107,21 +125,22 @@ impl Arm {
             Arm::Sequential => up(&["--sequential"]),
             Arm::StopStart => tool(&["start", LAB]),
             Arm::PauseResume => tool(&["resume", LAB]),
-            Arm::Snapshot => tool(&["snapshot", "restore", LAB]),
+            Arm::Snapshot => tool(&["snapshot", "restore", SNAPSHOT]),
         }
     }
 
-    pub(crate) fn sought(self, scripts: &Scripts) -> Sought {
-        Sought {
+    /// What an observer looks for. None where a lab stands that is replaced: it would be taken for the one that comes.
+    pub(crate) fn sought(self, scripts: &Scripts) -> Option<Sought> {
+        (!self.stands()).then(|| Sought {
             cluster: LAB.to_owned(),
-            workers: WORKERS,
+            workers: WORKERS.into(),
             members: 3,
-            database: if matches!(self, Arm::Strict | Arm::Good) { "mysql-" } else { "db-" },
+            database: if self.is_script() { "mysql-" } else { "db-" },
             port: PORT,
             title: "wplab".to_owned(),
             images: scripts.repositories(),
             again: self.again(),
-        }
+        })
     }
 }
 

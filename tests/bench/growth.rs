@@ -68,7 +68,7 @@ pub(crate) fn measure(folder: &Path, images: &[String]) {
     for case in cases.collect::<Vec<_>>() {
         remove(&case);
         println!("{}: waiting for rest", case.name);
-        let rest = machine::settle();
+        let rest = machine::settle(0.0);
         let disk = used();
         let file = folder.join(format!("{}.yaml", case.name));
         fs::write(&file, case.file()).expect("a lab file");

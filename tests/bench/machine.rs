@@ -112,20 +112,22 @@ pub(crate) struct Rest {
 
 /// Above this many cores in use the machine is not at rest.
 const RESTING: f64 = 0.15;
+/// What a lab that stands may use beside that.
+pub(crate) const LAB: f64 = 0.45;
 /// It is looked at for this long at a time, and must be at rest twice in a row.
 const WINDOW: Duration = Duration::from_secs(2);
 /// A machine that other work keeps busy is not waited for longer than this.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Waits until the machine rests.
-pub(crate) fn settle() -> Rest {
+/// Waits until the machine uses no more than at rest and what `stands` on it.
+pub(crate) fn settle(stands: f64) -> Rest {
     let begin = Instant::now();
     let mut quiet = 0;
     loop {
         let since = busy();
         sleep(WINDOW);
         let cores = (busy() - since) / WINDOW.as_secs_f64();
-        quiet = if cores < RESTING { quiet + 1 } else { 0 };
+        quiet = if cores < RESTING + stands { quiet + 1 } else { 0 };
         if quiet == 2 || begin.elapsed() > PATIENCE {
             return Rest { cores, settled: quiet == 2 };
         }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use crate::{
     arms::{ALL, Arm},
-    run::{MILESTONES, Run},
+    run::{MILESTONES, OTHERS, Run},
     stats::{median, range, ratio},
 };
 
@@ -31,7 +31,7 @@ const COSTS: [(&str, &str); 7] = [
     ("own-peak", "command, peak MiB"),
     ("memory", "machine, peak MiB over the start"),
     ("written", "written, MiB"),
-    ("before", "before the clock: warm, stop or pause, s"),
+    ("before", "before the clock: warm, stop, pause or save, s"),
     ("observer-cpu", "observer, CPU-s (part of the machine's)"),
 ];
 
@@ -55,16 +55,18 @@ pub(crate) fn page(runs: &[Run], missing: &[(&str, &str)]) -> String {
         let name = if milestone == "checks" { "**all checks, end**" } else { milestone };
         row(&mut page, name, arms.iter().map(|arm| spread(&values(runs, *arm, milestone))));
     }
+    row(&mut page, "every check but the autoscaler's", arms.iter().map(|arm| spread(&values(runs, *arm, OTHERS))));
     for (name, title) in COSTS {
         row(&mut page, title, arms.iter().map(|arm| spread(&values(runs, *arm, name))));
     }
     page.push_str("\n| to the end of all checks | ratio of medians | 95 % bootstrap interval |\n|---|---:|---:|\n");
-    for slow in [Arm::Strict, Arm::Good] {
-        for fast in arms.iter().copied().filter(|fast| !matches!(fast, Arm::Strict | Arm::Good)) {
-            let of = |arm| values(runs, arm, "checks");
-            let Some((point, low, high)) = ratio(&of(slow), &of(fast)) else { continue };
-            let _ = writeln!(page, "| {} / {} | {point:.2} | {low:.2}–{high:.2} |", slow.name(), fast.name());
-        }
+    let scripts = [Arm::Strict, Arm::Good].into_iter();
+    let pairs = scripts.flat_map(|slow| arms.iter().filter(|fast| !fast.is_script()).map(move |fast| (slow, *fast)));
+    // What beginning everything at once is worth: both begin with a golden root.
+    for (slow, fast) in pairs.chain([(Arm::Sequential, Arm::Golden)]) {
+        let of = |arm| values(runs, arm, "checks");
+        let Some((point, low, high)) = ratio(&of(slow), &of(fast)) else { continue };
+        let _ = writeln!(page, "| {} / {} | {point:.2} | {low:.2}–{high:.2} |", slow.name(), fast.name());
     }
     let failed: Vec<&Run> = runs.iter().filter(|run| !run.succeeded()).collect();
     let busy = runs.iter().filter(|run| run.values.get("settled").is_some_and(|settled| *settled < 1.0)).count();
@@ -116,4 +118,15 @@ fn a_failed_run_is_counted_and_told_but_is_not_in_the_median() {
     assert!(page.contains("| strict / up | 2.05 | 2.00–2.10 |"), "{page}");
     assert!(page.contains("Failed: round 2, up: exit status: 4."), "{page}");
     assert!(page.contains("Not measured: golden, because there is none."), "{page}");
+}
+
+#[test]
+fn what_waits_for_the_autoscaler_alone_and_what_turns_cost_are_told() {
+    let run = |arm: &str, end: f64| {
+        let values = [("checks", end), (OTHERS, end - 4.0)].map(|(name, value)| (name.to_owned(), value));
+        Run { round: 1, arm: arm.to_owned(), outcome: "ok".to_owned(), values: values.into() }
+    };
+    let page = page(&[run("golden", 50.0), run("sequential", 100.0)], &[]);
+    assert!(page.contains("| every check but the autoscaler's | 46.0 (46.0–46.0) | 96.0 (96.0–96.0) |"), "{page}");
+    assert!(page.contains("| sequential / golden | 2.00 | 2.00–2.00 |"), "{page}");
 }

@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::Value;
+
 use crate::{
     machine::{self, Rest},
     observer::{Observer, Sought},
@@ -19,9 +21,11 @@ use crate::{
 pub(crate) const MILESTONES: [&str; 7] = ["api", "nodes", "images", "database", "page", "autoscaler", "checks"];
 /// What is known of a run beside its milestones: the machine's and the command's own processor seconds, peak of the command's
 /// memory and of the machine's over the start (MiB), MiB written, seconds of what was done before the clock ran, cores in use
-/// before it, whether the machine had come to rest (1 or 0), processor seconds of the observer.
-pub(crate) const COSTS: [&str; 9] =
-    ["cpu", "own-cpu", "own-peak", "memory", "written", "before", "idle-cores", "settled", "observer-cpu"];
+/// before it, whether the machine had come to rest (1 or 0), processor seconds of the observer, [`OTHERS`].
+pub(crate) const COSTS: [&str; 10] =
+    ["cpu", "own-cpu", "own-peak", "memory", "written", "before", "idle-cores", "settled", "observer-cpu", OTHERS];
+/// When every check but the autoscaler's had passed, as the tool tells in its events; the clean-up that follows is none of them.
+pub(crate) const OTHERS: &str = "other-checks";
 
 /// Longer than any arm takes.
 const PATIENCE: Duration = Duration::from_mins(15);
@@ -121,6 +125,14 @@ fn own_seconds(times: &str) -> f64 {
     times.lines().nth(1).unwrap_or_default().split_whitespace().filter_map(seconds).sum()
 }
 
+/// When [`OTHERS`] was, by what `--events` has written; none where there was no such check.
+pub(crate) fn others_passed(events: &str) -> Option<f64> {
+    let lines = events.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let others = lines
+        .filter(|line| line["event"] == "checked" && line["subject"] != "autoscale" && line["subject"] != "clean-up");
+    others.filter_map(|line| line["at"].as_f64()).reduce(f64::max)
+}
+
 impl Run {
     /// The first line of a file of runs.
     pub(crate) fn header() -> String {
@@ -162,6 +174,15 @@ fn a_run_is_read_as_it_was_written() {
     let run = Run { round: 2, arm: "up".to_owned(), outcome: "failed: a; b".to_owned(), values };
     let text = format!("{}\n{}\nhalf a li", Run::header(), run.line());
     assert_eq!(Run::all(&text), [run]);
+}
+
+#[test]
+fn the_autoscaler_is_none_of_the_others_nor_is_the_clean_up() {
+    let checked = |at: f64, subject: &str| format!(r#"{{"at":{at},"event":"checked","subject":"{subject}"}}"#);
+    let lines =
+        [checked(3.5, "nodes"), checked(6.25, "secrets"), checked(19.0, "autoscale"), checked(20.5, "clean-up")];
+    assert_eq!(others_passed(&lines.join("\n")), Some(6.25));
+    assert_eq!(others_passed("{\"at\":1,\"event\":\"ended\"}\nno line"), None);
 }
 
 #[test]

@@ -5,16 +5,18 @@ use std::{
     fs::{self, OpenOptions},
     io::Write as _,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Command, Stdio},
     time::Instant,
 };
 
+use wplab::host::nodes;
+
 use crate::{
-    arms::{self, Arm, Scripts},
+    arms::{self, Arm, Scripts, WORKERS},
     bound::{self, Term},
     machine::{self, Rest},
     picture, report,
-    run::{Run, run},
+    run::{OTHERS, Run, others_passed, run},
 };
 
 /// Everything that a benchmark needs to go on.
@@ -38,6 +40,8 @@ impl Bench {
     pub(crate) fn measure(&mut self, rounds: usize, arms: &[Arm]) {
         let missing: Vec<_> = arms.iter().filter_map(|arm| Some((arm.name(), arm.missing()?))).collect();
         let mut order: Vec<Arm> = arms.iter().copied().filter(|arm| arm.missing().is_none()).collect();
+        // What only a new executable costs is no arm's: its own image, and its first look at the others.
+        quiet(arms::tool(&["images", "warm"]));
         for round in 1..=rounds {
             for arm in order.clone() {
                 let done = self.runs.iter().any(|run| run.round == round && run.arm == arm.name());
@@ -61,6 +65,8 @@ impl Bench {
         let log = |what: &str| self.folder.join(format!("logs/{round}-{}-{what}.log", arm.name()));
         let begin = Instant::now();
         let before = (log("stand"), log("before"), log("run"));
+        let events = log("events").with_extension("jsonl");
+        let _ = fs::remove_file(&events);
         if arm.again() {
             if !self.stands {
                 println!("round {round}, {}: a lab to begin with", arm.name());
@@ -70,6 +76,7 @@ impl Bench {
         } else {
             self.clear();
         }
+        arm.after().into_iter().for_each(quiet);
         let mut prepared = None;
         let mut failed = (arm.again() && !self.stands).then(|| "failed: there is no lab to begin with".to_owned());
         if let Some(mut command) = arm.before().filter(|_| failed.is_none()) {
@@ -81,12 +88,19 @@ impl Bench {
             Some(outcome) => (outcome, [].into()),
             None => {
                 println!("round {round}, {}: waiting for rest", arm.name());
-                let rest = machine::settle();
-                run(&mut arm.timed(&self.scripts), Some(arm.sought(&self.scripts)), &before.2, rest)
+                let rest = machine::settle(if arm.stands() { machine::LAB } else { 0.0 });
+                let mut command = arm.timed(&self.scripts);
+                if !arm.is_script() {
+                    command.arg("--events").arg(&events);
+                }
+                run(&mut command, arm.sought(&self.scripts), &before.2, rest)
             }
         };
+        arm.after().into_iter().for_each(quiet);
+        let proven = fs::read_to_string(events).ok().and_then(|events| others_passed(&events));
+        values.extend(proven.map(|at| (OTHERS.to_owned(), at)));
         values.extend(prepared.map(|seconds| ("before".to_owned(), seconds)));
-        self.stands = outcome == "ok" && !matches!(arm, Arm::Strict | Arm::Good);
+        self.stands = outcome == "ok" && !arm.is_script();
         let run = Run { round, arm: arm.name().to_owned(), outcome, values };
         println!("{}\n{}\n  all of it took {:.0} s", Run::header(), run.line(), begin.elapsed().as_secs_f64());
         self.keep("up.csv", &Run::header(), &run.line());
@@ -102,7 +116,8 @@ impl Bench {
         file.write_all(text.as_bytes()).expect("written");
     }
 
-    /// Each term of the lower bound alone, once more; `terms.txt` has all of them.
+    /// Each term of the lower bound alone, once more; `terms.txt` has all of them. Of a machine with other work nothing is kept:
+    /// all processor seconds are the whole machine's.
     fn terms(&mut self) {
         let (once, log) = (self.folder.join("logs/terms.log"), self.folder.join("logs/checks.log"));
         if !self.stands {
@@ -110,38 +125,39 @@ impl Bench {
             let none = Rest { cores: 0.0, settled: true };
             self.stands = run(&mut arms::up(&[]), None, &log, none).0 == "ok";
         }
-        let mut lines = String::new();
-        if self.stands {
-            let rest = machine::settle();
-            let (outcome, values) = run(&mut arms::tool(&["smoke", arms::LAB]), None, &log, rest);
-            if outcome == "ok" {
-                let cpu = values.get("cpu").copied().unwrap_or_default();
-                lines = format!("checks {:.2} {cpu:.2}\n", values["checks"]);
-            }
-        }
+        let rest = machine::settle(machine::LAB);
+        let (outcome, values) = run(&mut arms::tool(&["smoke", arms::LAB]), None, &log, rest);
+        let cpu = values.get("cpu").copied();
         self.clear();
         println!("the terms of the lower bound");
-        machine::settle();
+        let rest = machine::settle(0.0);
+        let kind = self.folder.join("kind.yaml");
+        let config = nodes::kind_config(WORKERS, 0, 1, &[]).expect("YAML");
+        fs::write(&kind, config).expect("a configuration");
         let mut command = self.scripts.at(Path::new("lab/bench/terms.sh"));
+        command.env("KIND_CONFIG", fs::canonicalize(kind).expect("a path")).env("REST", rest.cores.to_string());
         let said = command.stderr(fs::File::create(once).expect("a log")).output().expect("it runs");
-        lines.push_str(&String::from_utf8_lossy(&said.stdout));
+        let lines = format!(
+            "checks {:.2} {:.2}\n{}",
+            values["checks"],
+            cpu.unwrap_or_default(),
+            String::from_utf8_lossy(&said.stdout).trim_end()
+        );
         println!("{lines}");
-        if said.status.success() {
-            self.keep(
-                "terms.txt",
-                "# TERM SECONDS PROCESSOR-SECONDS, each alone; a measurement begins with checks",
-                lines.trim_end(),
-            );
+        if outcome != "ok" || !said.status.success() {
+            println!("not kept, because something failed; see logs/checks.log and logs/terms.log");
+        } else if cpu.is_none() || !rest.settled {
+            println!("not kept, because other work keeps the machine busy");
         } else {
-            println!("terms.sh failed; see logs/terms.log");
+            let head = "# TERM SECONDS PROCESSOR-SECONDS, each alone; a measurement begins with checks";
+            self.keep("terms.txt", head, &lines);
         }
     }
 
     /// Removes whatever stands.
     fn clear(&mut self) {
-        for mut command in [arms::tool(&["down", arms::LAB]), self.scripts.command("down.sh")] {
-            let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        }
+        quiet(arms::tool(&["down", arms::LAB]));
+        quiet(self.scripts.command("down.sh"));
         self.stands = false;
     }
 
@@ -162,6 +178,11 @@ impl Bench {
         fs::write(self.folder.join("up.svg"), picture::svg(&bars)).expect("written");
         println!("\n{page}\n{}: up.csv, up.md, up.svg, terms.txt", self.folder.display());
     }
+}
+
+/// Runs a command whose failure shows later, if it matters.
+fn quiet(mut command: Command) {
+    let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
 }
 
 /// Kept here and not in [`bound`], because only the file of all terms has them mixed.

@@ -72,8 +72,9 @@ pub async fn run(
     checks.extend(schema::checks(cluster, spec));
     checks.extend(volume.checks(spec));
     checks.extend(frontend::checks(cluster, &visit));
-    checks.extend(autoscale::checks(cluster));
     checks.extend(secrets::checks(cluster));
+    // The slowest comes last: results are shown in this order, and no other waits for it to be shown.
+    checks.extend(autoscale::checks(cluster));
     let mut report = SmokeReport { checks: check::run(&cx, &checks, AT_ONCE).await };
     let last = [clean_up(&rows, &volume, &visit, cluster)];
     report.checks.extend(check::run(&cx, &last, 1).await);

@@ -4,6 +4,7 @@ mod diagnostics;
 pub(crate) mod keep;
 mod look;
 mod preflight;
+mod turns;
 
 use std::path::PathBuf;
 
@@ -12,7 +13,7 @@ use serde::Serialize;
 
 pub use self::{diagnostics::Diagnosed, keep::OtherData};
 
-use self::keep::Standing;
+use self::{keep::Standing, turns::Turns};
 use crate::{
     actions::smoke::{self, SmokeReport},
     host::{
@@ -42,6 +43,8 @@ pub struct UpOptions {
     pub registry_mirror: Option<String>,
     /// Images are streamed into every node, also where a golden root would spare that.
     pub stream: bool,
+    /// The steps take turns, for comparison with what does not wait.
+    pub sequential: bool,
 }
 
 /// What `up` reached.
@@ -85,24 +88,22 @@ pub async fn up(run: &Run, options: &UpOptions) -> Result<UpReport> {
 async fn recipe(run: &Run, options: &UpOptions, lock: &LabLock, host: &Host, standing: &Standing) -> Result<UpReport> {
     let (spec, mirror) = (&options.spec, options.registry_mirror.as_deref());
     let (node_image, known, settled, api) = (Gate::closed(), Gate::closed(), Gate::closed(), Gate::closed());
-    let waves = Waves::closed();
+    let (waves, turns) = (Waves::closed(), Turns::new(run, options.sequential));
     let images = async {
         let wanted = standing.settle(spec);
         let ensure = |cx| images::ensure(cx, host, &wanted, mirror, &standing.kept, &node_image);
-        let images = run.step(StepId::Images, ensure).await?;
+        let images = turns.step(StepId::Images, ensure).await?;
         known.open(images.clone());
         settled.wait().await;
-        run.step(StepId::Load, |cx| images::load(cx, host, spec, &images, &waves)).await?;
+        turns.step(StepId::Load, |cx| images::load(cx, host, spec, &images, &waves)).await?;
         anyhow::Ok(images)
     };
     let nodes = async {
         let image = node_image.wait().await;
         let look = |kubeconfig| look::look(spec, kubeconfig);
         let roots = async |cx: StepCx| golden::roots(&cx, host, spec, options.stream, image, &known).await;
-        run.step(StepId::Cluster, |cx| {
-            nodes::ensure(cx, host, spec, lock, &image.reference, &settled, &api, look, roots)
-        })
-        .await
+        let ensure = |cx| nodes::ensure(cx, host, spec, lock, &image.reference, &settled, &api, look, roots);
+        turns.step(StepId::Cluster, ensure).await
     };
     let whole = Gate::closed();
     let outside = async {
@@ -110,7 +111,7 @@ async fn recipe(run: &Run, options: &UpOptions, lock: &LabLock, host: &Host, sta
         whole.open(());
         anyhow::Ok((images, nodes))
     };
-    let inside = Box::pin(inside(run, spec, &host.docker, &api, &known, &waves, &whole));
+    let inside = Box::pin(inside(&turns, spec, &host.docker, &api, &known, &waves, &whole));
     let proven = async { tokio::try_join!(outside, inside) };
     let ((images, nodes), (site, smoke)) = tokio::select! {
         proven = proven => proven?,
@@ -131,7 +132,7 @@ async fn recipe(run: &Run, options: &UpOptions, lock: &LabLock, host: &Host, sta
 /// their programs need they wait for themselves. The proof begins when everything stands, the nodes (`whole`) too; only the
 /// autoscaler's first value it has to wait for itself.
 async fn inside(
-    run: &Run,
+    turns: &Turns<'_>,
     spec: &LabSpec,
     docker: &Docker,
     api: &Gate<Access>,
@@ -139,31 +140,32 @@ async fn inside(
     waves: &Waves,
     whole: &Gate<()>,
 ) -> Result<(Site, SmokeReport)> {
-    let (access, images) = tokio::join!(api.wait(), known.wait());
+    let (access, images, ()) = tokio::join!(api.wait(), known.wait(), turns.of(StepId::Storage));
     let cluster = keep::take_over(access, spec, images).await?;
     let (secrets, content, serves) = (Gate::closed(), Gate::closed(), Gate::closed());
     let (stored, scales) = (Gate::closed(), Gate::closed());
     let data = async {
         waves.data.wait().await;
-        volumes::ensure(&StepCx::new(run, StepId::Storage), docker, &cluster, spec).await?;
+        volumes::ensure(&StepCx::new(turns.run, StepId::Storage), docker, &cluster, spec).await?;
         tokio::try_join!(
-            run.step(StepId::Storage, |cx| storage::ensure(cx, &cluster, spec, images, &content)),
-            run.step(StepId::Database, |cx| database::ensure(cx, &cluster, spec, images, &secrets)),
+            turns.step(StepId::Storage, |cx| storage::ensure(cx, &cluster, spec, images, &content)),
+            turns.step(StepId::Database, |cx| database::ensure(cx, &cluster, spec, images, &secrets)),
         )?;
         stored.open(());
         anyhow::Ok(())
     };
     let site = async {
         tokio::join!(waves.site.wait(), secrets.wait());
+        let scale = |cx| autoscale::ensure(cx, &cluster, spec, images, &content, &serves, &scales);
         tokio::try_join!(
-            run.step(StepId::Frontend, |cx| frontend::ensure(cx, &cluster, spec, images, access.port, &serves)),
-            run.step(StepId::Autoscale, |cx| autoscale::ensure(cx, &cluster, spec, images, &content, &serves, &scales)),
+            turns.step(StepId::Frontend, |cx| frontend::ensure(cx, &cluster, spec, images, access.port, &serves)),
+            turns.step(StepId::Autoscale, scale),
         )
     };
     let proof = async {
         tokio::join!(whole.wait(), stored.wait(), serves.wait(), scales.wait());
         let (site, on_nodes) = (Site::new(spec, access.port), images::on_workers(docker, spec, images));
-        run.step(StepId::Smoke, |cx| smoke::run(cx, &cluster, spec, &site, on_nodes)).await
+        turns.step(StepId::Smoke, |cx| smoke::run(cx, &cluster, spec, &site, on_nodes)).await
     };
     let ((), (site, ()), smoke) = tokio::try_join!(data, site, proof)?;
     Ok((site, smoke))

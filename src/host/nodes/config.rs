@@ -106,7 +106,7 @@ scheduler:
 ///
 /// # Errors
 /// None that is known of; the serializer could have one.
-pub(crate) fn yaml(workers: u8, port: u16, cgroup_version: u8, clones: &[String]) -> anyhow::Result<String> {
+pub fn yaml(workers: u8, port: u16, cgroup_version: u8, clones: &[String]) -> anyhow::Result<String> {
     let mounts = |nth: usize| {
         let clone = clones.get(nth).into_iter();
         clone.map(|path| Mount { host_path: path.clone(), container_path: "/var" }).collect()

@@ -12,8 +12,8 @@ pub mod roots;
 pub mod rules;
 mod there;
 
-pub(crate) use self::{create::version_command, there::containers};
 pub use self::{
+    config::yaml as kind_config,
     create::{KindFailed, Meaning},
     ensure::{ClusterLook, Damaged, Differs, ensure},
     there::{
@@ -21,3 +21,4 @@ pub use self::{
         kubeconfig_path, node_names, ours, worker_names,
     },
 };
+pub(crate) use self::{create::version_command, there::containers};
