@@ -8,8 +8,14 @@ use super::{
     ledger::Ledger,
 };
 
-/// Names of this file's snapshots begin so.
+/// The names of the snapshots.
 const KEPT: &str = "lab-test-kept";
+const OTHER: &str = "lab-test-other";
+
+/// Removes what a test has kept; a failed one leaves it.
+pub(super) fn forget(lab: &Lab) -> [Option<i32>; 2] {
+    [KEPT, OTHER].map(|name| lab.run(&["snapshot", "delete", name]).code)
+}
 
 /// A replica of the site.
 fn replica(lab: &Lab) -> String {
@@ -32,8 +38,10 @@ fn php(lab: &Lab, code: &str) -> String {
 /// member, a file is what it was, and a restore that is killed is made good by the next one.
 pub(super) fn kept_and_put_back(lab: &Lab, members: &[&str]) {
     let name = lab.name();
+    forget(lab);
     php(lab, "file_put_contents(WP_CONTENT_DIR . '/uploads/kept.txt', 'then');");
     let ledger = lab.block_on(Ledger::open(lab.client(), "ledger_of_snapshots"));
+    lab.block_on(ledger.until_written(50));
     let then = ledger.len();
     let saved = lab.run(&["snapshot", "save", KEPT, "--lab", name, "-o", "json"]);
     let saved = saved.assert_code(0).json();
@@ -92,9 +100,9 @@ fn a_lab_is_put_back_and_another_one_is_made_of_it() {
     let again = lab.run(&["up", fork.name(), "-f", &lab.file(small), "-o", "json"]).assert_code(0).json();
     assert_eq!((&again["changed"], &again["url"]), (&false.into(), &made["url"]), "{again}");
     // One that has nothing to do with the snapshot is not replaced.
-    let held = lab.run(&["snapshot", "save", "lab-test-other", "--lab", fork.name()]);
+    let held = lab.run(&["snapshot", "save", OTHER, "--lab", fork.name()]);
     held.assert_code(0);
-    let refused = lab.run(&["snapshot", "restore", "lab-test-other", "--as", lab.name()]);
+    let refused = lab.run(&["snapshot", "restore", OTHER, "--as", lab.name()]);
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);
     assert!(refused.stderr.contains(&format!("wplab down {}", lab.name())), "{}", refused.stderr);
 
@@ -105,8 +113,6 @@ fn a_lab_is_put_back_and_another_one_is_made_of_it() {
     lab.run(&["down", lab.name()]).assert_code(0);
     lab.run(&["snapshot", "restore", KEPT, "-o", "json"]).assert_code(0);
     lab.run(&["down", lab.name()]).assert_code(0);
-    for name in [KEPT, "lab-test-other"] {
-        lab.run(&["snapshot", "delete", name]).assert_code(0);
-    }
+    assert_eq!(forget(&lab), [Some(0), Some(0)]);
     assert_eq!(Engine::snapshot(), before, "nothing is left");
 }

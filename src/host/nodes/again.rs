@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use crate::{
     host::{
-        docker::{self, Cast, Container, Docker, Mould},
+        docker::{Cast, Container, Docker, Mould},
         nodes::{
-            create::network,
-            halt::ADDRESS,
+            create::{image_of, network},
+            halt::{ADDITIONS, ADDRESS},
             roots::{Clones, kept::Lent},
             there::{CLUSTER_LABEL, NODE_PORT, control_plane_first, kubeconfig_path, node_names, write_kubeconfig},
         },
@@ -31,6 +31,9 @@ const VAR: &str = "/var";
 const API: u16 = 6443;
 /// The administrator's kubeconfig, as kubeadm left it on the control plane.
 const ADMIN: (&str, &str) = ("/etc/kubernetes/admin.conf", "/etc/kubernetes");
+
+/// The name of our addition to the kubelet's unit where the control plane has moved.
+const MOVED: &str = "kubelet.service.d/80-wplab-moved.conf";
 
 /// One node of a snapshot.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -87,9 +90,10 @@ pub async fn commit(docker: &Docker, snapshot: &SnapshotName, shots: &[Shot]) ->
 /// The engine does not answer.
 pub async fn forget(docker: &Docker, snapshot: &SnapshotName) -> Result<()> {
     for (id, tags) in docker.images_labelled(&of_snapshot(snapshot)).await? {
-        // A lab that was made of it has images of its own on top; without a name they go with that.
-        for name in if tags.is_empty() { vec![id] } else { tags } {
-            docker.remove_image(&name).await?;
+        // A lab that was made of it has the same under another name.
+        let own = tags.iter().filter(|tag| tag.starts_with(&format!("wplab/snapshot-{snapshot}:")));
+        for name in own.chain(Some(&id).filter(|_| tags.is_empty())) {
+            docker.remove_image(name).await?;
         }
     }
     Ok(())
@@ -146,7 +150,8 @@ impl Again<'_> {
         let names = node_names(lab, workers);
         ensure!(names.len() == self.clones.len(), "there is not one clone for each node");
         let made = names.iter().zip(shots).zip(self.clones).map(async |((name, shot), clone)| {
-            let image = derived(docker, lab, shot).await?;
+            let image = image_of(lab, &shot.name);
+            docker.tag(&shot.image, &image).await?;
             let address = subnet.as_deref().and_then(|subnet| within(subnet, &shot.address));
             let cast = Cast {
                 name,
@@ -156,7 +161,11 @@ impl Again<'_> {
                 folder: (VAR, clone),
                 ports: &ports,
             };
-            docker.cast(&shot.mould, &cast).await
+            docker.cast(&shot.mould, &cast).await?;
+            match moved(subnet.as_deref(), &shots[0].address, shot.name == shots[0].name) {
+                Some(told) => docker.write_file(name, ADDITIONS, MOVED, &told).await,
+                None => Ok(()),
+            }
         });
         try_join_all(made).await?;
         let (admin, folder) = ADMIN;
@@ -168,15 +177,15 @@ impl Again<'_> {
     }
 }
 
-/// A node's image with the lab's labels, which goes with the lab.
-async fn derived(docker: &Docker, lab: &LabName, shot: &Shot) -> Result<String> {
-    let context = docker::archive_of("Dockerfile", &format!("FROM {}\n", shot.image))?;
-    let tag = format!("wplab/node-of-{lab}:{}", shot.name);
-    docker
-        .build(context, &tag, &BTreeMap::new(), &labels::of_lab(lab), false, |_| {})
-        .await
-        .with_context(|| format!("cannot derive a node's image from {}", shot.image))?;
-    Ok(tag)
+/// An addition to the kubelet's unit of a node whose control plane has another address now; `None` where it has not.
+///
+/// The API server tells everybody in the cluster the address that it last had, beside its own, for a quarter of a minute
+/// (`/registry/masterleases`), and who asks there reaches nobody, or another lab. So it still answers there, for its own nodes.
+fn moved(subnet: Option<&str>, had: &str, first: bool) -> Option<String> {
+    let has = within(subnet?, had).filter(|has| has != had)?;
+    let answer = format!("ip address replace {had}/32 dev eth0");
+    let ask = format!("ip route replace {had}/32 via {has}");
+    Some(format!("[Service]\nExecStartPre=-/bin/sh -c '{}'\n", if first { answer } else { ask }))
 }
 
 /// The address with the same end in a subnet such as `172.18.0.0/16`.
@@ -214,6 +223,18 @@ mod tests {
         for (subnet, address) in [("fc00::/64", "172.19.0.3"), ("172.20.0.0/16", ""), ("172.20.0.0/33", "172.19.0.3")] {
             assert_eq!(within(subnet, address), None, "{subnet} {address}");
         }
+    }
+
+    #[test]
+    fn a_control_plane_that_has_moved_answers_for_its_nodes_where_it_was() {
+        let told = |first| moved(Some("172.20.0.0/16"), "172.19.0.3", first);
+        assert_eq!(
+            told(true).as_deref(),
+            Some("[Service]\nExecStartPre=-/bin/sh -c 'ip address replace 172.19.0.3/32 dev eth0'\n")
+        );
+        assert!(told(false).is_some_and(|told| told.contains("ip route replace 172.19.0.3/32 via 172.20.0.3")));
+        assert_eq!(moved(Some("172.19.0.0/16"), "172.19.0.3", true), None, "it is where it was");
+        assert_eq!(moved(None, "172.19.0.3", true), None);
     }
 
     #[test]

@@ -152,7 +152,7 @@ fn explained(lab: &LabName, error: anyhow::Error) -> anyhow::Error {
 async fn derive_image(docker: &Docker, lab: &LabName, node_image: &str) -> Result<String> {
     let dockerfile = format!("FROM {node_image}\n");
     let context = docker::archive_of("Dockerfile", &dockerfile)?;
-    let tag = format!("wplab/node-of-{lab}:latest");
+    let tag = image_of(lab, "latest");
     docker
         .build(context, &tag, &BTreeMap::new(), &labels::of_lab(lab), false, |_| {})
         .await
@@ -183,6 +183,11 @@ fn kind(host: &Host, lab: &LabName, verb: &str, noun: &str) -> Cmd {
 /// Asks an executable for its version.
 pub(crate) fn version_command(path: &Path) -> Cmd {
     Cmd::new(path).arg("version")
+}
+
+/// What the image of a lab's nodes is called, or of one of them; it goes with the lab.
+pub(crate) fn image_of(lab: &LabName, which: &str) -> String {
+    format!("wplab/node-of-{lab}:{which}")
 }
 
 /// The lab's own Docker network.

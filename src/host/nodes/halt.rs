@@ -24,7 +24,8 @@ pub(super) const ADDRESS: &str = "/kind/old-ipv4";
 /// How long a server may take to end by itself; a member's own limit is shorter.
 const PATIENCE: Duration = Duration::from_secs(50);
 /// Where a unit's additions are, and the name of ours.
-const ADDITIONS: (&str, &str) = ("/etc/systemd/system", "kubelet.service.d/90-wplab-start.conf");
+pub(super) const ADDITIONS: &str = "/etc/systemd/system";
+const WAITS: &str = "kubelet.service.d/90-wplab-start.conf";
 
 /// Who is asked to end, in this order, by their containers in the lab's namespace: visitors first, so that nobody writes any
 /// more; the agent gives its lease back while there is somebody to give it to; members while their registry still answers.
@@ -105,8 +106,7 @@ pub(crate) async fn start(cx: &StepCx, docker: &Docker, lab: &LabName, stopped: 
         begin(node).await;
     }
     futures_util::future::join_all(rest.into_iter().map(async |node| {
-        let (folder, name) = ADDITIONS;
-        if let Err(error) = docker.write_file(&node.name, folder, name, &waits_for_the_api(lab)).await {
+        if let Err(error) = docker.write_file(&node.name, ADDITIONS, WAITS, &waits_for_the_api(lab)).await {
             cx.say(format!("{} starts without waiting for the control plane: {error:#}", node.name));
         }
         begin(node).await;

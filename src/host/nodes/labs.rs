@@ -1,6 +1,9 @@
 //! What there is of labs on this machine, told by labels alone: listing them, and removing one however little is left.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -10,6 +13,7 @@ use crate::{
         docker::{Container, Docker},
         lock::{self, LabLock},
         nodes::{
+            create::image_of,
             freeze, roots, rules,
             there::{self, NotOurs},
         },
@@ -155,15 +159,20 @@ pub async fn remove(docker: &Docker, lock: &LabLock) -> Result<Removed> {
     Ok(removed)
 }
 
-/// Removes the images that were derived for this lab.
-pub(crate) async fn remove_images(docker: &Docker, lab: &LabName) -> Result<Vec<String>> {
-    let mut removed = Vec::new();
+/// Removes the images that were derived for this lab, and the names under which it has those of a snapshot.
+async fn remove_images(docker: &Docker, lab: &LabName) -> Result<Vec<String>> {
+    let mut names = BTreeSet::new();
     for (id, tags) in docker.images_labelled(&labels::of_lab(lab)).await.context("cannot list the lab's images")? {
-        let names = if tags.is_empty() { vec![id] } else { tags };
-        for name in names {
-            if docker.remove_image(&name).await.with_context(|| format!("cannot remove the image {name}"))? {
-                removed.push(name);
-            }
+        names.extend(if tags.is_empty() { vec![id] } else { tags });
+    }
+    let ours = BTreeMap::from([(labels::PART_OF.to_owned(), labels::PART_OF_VALUE.to_owned())]);
+    for (_, tags) in docker.images_labelled(&ours).await.context("cannot list our images")? {
+        names.extend(tags.into_iter().filter(|name| name.starts_with(&image_of(lab, ""))));
+    }
+    let mut removed = Vec::new();
+    for name in names {
+        if docker.remove_image(&name).await.with_context(|| format!("cannot remove the image {name}"))? {
+            removed.push(name);
         }
     }
     Ok(removed)
