@@ -1,5 +1,5 @@
 //! The hidden commands that run inside the cluster: `wplab install DIR` hands the executable to a pod, `wplab member …` is
-//! a database pod's PID 1, `wplab agent` gives the members their roles, `wplab nfs-ready …` the NFS server's probe. There is no terminal and no renderer here; SIGTERM is the member's own to handle.
+//! a database pod's PID 1, `wplab agent` gives the members their roles, `wplab nfs-ready …` answers the NFS server's probes. There is no terminal and no renderer here; SIGTERM is the member's own to handle.
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -22,7 +22,7 @@ impl Install {
     }
 }
 
-/// Ask an NFS server whether it exports a folder; the readiness of the lab's own server
+/// Tell over HTTP whether an NFS server exports a folder; the readiness of the lab's own server
 #[derive(Debug, Args)]
 pub(super) struct NfsReady {
     address: SocketAddr,
@@ -31,7 +31,7 @@ pub(super) struct NfsReady {
 
 impl NfsReady {
     pub(super) async fn run(self) -> Result<Ending> {
-        inside::nfs_ready::check(self.address, &self.export).await?;
+        inside::nfs_ready::main(self.address, self.export).await?;
         Ok(Ending::Done)
     }
 }

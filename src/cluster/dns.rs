@@ -1,4 +1,4 @@
-//! The cluster's own names, sooner. kubeadm asks CoreDNS every ten seconds whether it is ready, and it first asks when it
+//! The cluster's own names, sooner. kubeadm has CoreDNS asked every ten seconds whether it is ready, the first time when it
 //! cannot be yet; until then no pod finds another.
 
 use anyhow::{Context, Result};
@@ -9,13 +9,14 @@ use serde_json::json;
 use super::{Cluster, Refused};
 
 impl Cluster {
-    /// Lets one CoreDNS be asked every second. For a cluster that was just made for us, and before any of its pods runs: both
-    /// of kubeadm's would be on the control plane, where a second one is no help.
+    /// Lets one CoreDNS be asked every second until it is ready for the first time. For a cluster that was just made for us,
+    /// and before any of its pods runs: both of kubeadm's would be on the control plane, where a second one is no help.
     ///
     /// # Errors
     /// There is no Deployment `coredns`, or the API server refuses.
     pub async fn hurry_dns(&self) -> Result<()> {
-        let coredns = json!({"name": "coredns", "readinessProbe": {"periodSeconds": 1}});
+        let ready = json!({"httpGet": {"path": "/ready", "port": 8181}, "periodSeconds": 1, "failureThreshold": 900});
+        let coredns = json!({"name": "coredns", "startupProbe": ready});
         let spec = json!({"replicas": 1, "template": {"spec": {"containers": [coredns]}}});
         let (deployments, patch) = (self.api_in::<Deployment>("kube-system"), Patch::Strategic(json!({"spec": spec})));
         let patched = deployments.patch("coredns", &PatchParams::default(), &patch).await;

@@ -1,14 +1,26 @@
-//! Whether an NFS server really exports a path: the readiness probe of the storage pod. An open port is not enough,
+//! Whether an NFS server really exports a path: the readiness of the storage pod. An open port is not enough,
 //! because ganesha listens although an export could not be opened. One NFSv4.0 compound (RFC 7530) asks: PUTROOTFH, then a
 //! LOOKUP per name of the path, then GETFH; it needs no client id and no session.
+//!
+//! The kubelet asks over HTTP, and each time the NFS server is asked then: a probe that is a command costs a process of the
+//! container engine's, one of runc's and one of ours, all day.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
+use hyper::{Method, Request, Response, StatusCode};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+
+use super::{
+    http::{self, Body},
+    stop_signal,
+};
+
+/// Where the kubelet asks: `/ready` (the server exports the path) and `/live` (this process runs).
+const HTTP_PORT: u16 = 8083;
 
 /// The longest that the question may take in all; the kubelet's own limit for the probe is longer.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -26,6 +38,30 @@ const PROCEDURE_COMPOUND: u32 = 1;
 const OP_GETFH: u32 = 10;
 const OP_LOOKUP: u32 = 15;
 const OP_PUTROOTFH: u32 = 24;
+
+/// Answers for the server at `server` until SIGTERM or SIGINT.
+///
+/// # Errors
+/// The port is taken.
+pub async fn main(server: SocketAddr, export: String) -> Result<()> {
+    let stop = stop_signal()?;
+    let export: Arc<str> = export.into();
+    http::serve(HTTP_PORT, move |request| answer(server, export.clone(), request)).await?;
+    stop.await;
+    Ok(())
+}
+
+async fn answer<B>(server: SocketAddr, export: Arc<str>, request: Request<B>) -> Response<Body> {
+    let (code, text) = match (request.method(), request.uri().path()) {
+        (&Method::GET, "/live") => (StatusCode::OK, "alive\n".to_owned()),
+        (&Method::GET, "/ready") => match check(server, &export).await {
+            Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+            Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}\n")),
+        },
+        _ => (StatusCode::NOT_FOUND, "try /live or /ready\n".to_owned()),
+    };
+    http::text(code, "text/plain", text)
+}
 
 /// Asks the server at `server` (port 2049 as a rule) whether it exports `export`, an absolute path.
 ///
@@ -139,7 +175,7 @@ mod tests {
 
     use super::*;
 
-    fn answer(accepted: u32, status: u32) -> Vec<u8> {
+    fn said(accepted: u32, status: u32) -> Vec<u8> {
         [XID, 1, 0, 0, 0, accepted, status].iter().flat_map(|word| word.to_be_bytes()).collect()
     }
 
@@ -157,11 +193,36 @@ mod tests {
 
     #[test]
     fn only_a_compound_that_went_through_counts() {
-        assert!(judge(&answer(0, 0)).is_ok());
-        assert_eq!(judge(&answer(0, 2)).expect_err("absent").to_string(), "no such path (NFS4ERR_NOENT)");
-        assert_eq!(judge(&answer(2, 0)).expect_err("version").to_string(), "it does not speak NFS version 4");
-        assert_eq!(judge(&answer(0, 0)[..20]).expect_err("cut").to_string(), "the answer is too short");
+        assert!(judge(&said(0, 0)).is_ok());
+        assert_eq!(judge(&said(0, 2)).expect_err("absent").to_string(), "no such path (NFS4ERR_NOENT)");
+        assert_eq!(judge(&said(2, 0)).expect_err("version").to_string(), "it does not speak NFS version 4");
+        assert_eq!(judge(&said(0, 0)[..20]).expect_err("cut").to_string(), "the answer is too short");
         assert!(judge(b"HTTP/1.1 400 Bad Request").is_err());
+    }
+
+    #[tokio::test]
+    async fn ready_is_what_the_server_says_now_and_alive_is_not_its_business() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("listens");
+        let server = listener.local_addr().expect("an address");
+        drop(listener);
+        let get = async |path: &str| {
+            let request = Request::builder().uri(path).body(()).expect("a request");
+            answer(server, "/export".into(), request).await.status()
+        };
+        assert_eq!(get("/ready").await, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(get("/live").await, StatusCode::OK);
+        assert_eq!(get("/").await, StatusCode::NOT_FOUND);
+        let listener = TcpListener::bind(server).await.expect("listens again");
+        let serving = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("accepts");
+            let whole = said(0, 0);
+            let mark = u32::try_from(whole.len()).expect("short") | LAST_FRAGMENT;
+            stream.write_u32(mark).await.expect("writes");
+            stream.write_all(&whole).await.expect("writes");
+            stream
+        });
+        assert_eq!(get("/ready").await, StatusCode::OK);
+        drop(serving.await);
     }
 
     #[tokio::test]
@@ -170,7 +231,7 @@ mod tests {
         let server = listener.local_addr().expect("an address");
         let serving = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.expect("accepts");
-            let whole = answer(0, 0);
+            let whole = said(0, 0);
             for (part, last) in [(&whole[..8], 0), (&whole[8..], LAST_FRAGMENT)] {
                 stream.write_u32(u32::try_from(part.len()).expect("short") | last).await.expect("writes");
                 stream.write_all(part).await.expect("writes");

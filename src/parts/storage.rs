@@ -53,7 +53,7 @@ pub fn objects(spec: &LabSpec, images: &ImageSet, server: &str) -> Result<Vec<Dy
     edit(&mut objects, "nfs", |set: &mut StatefulSet| {
         let set = set.spec.as_mut().context("it has no spec")?;
         let pod = pod_of(&mut set.template)?;
-        set_image(pod, "tools", images.reference(Role::Tool)?)?;
+        set_image(pod, "ready", images.reference(Role::Tool)?)?;
         set_image(pod, "ganesha", images.reference(Role::Nfs)?)?;
         for claim in set.volume_claim_templates.iter_mut().flatten() {
             claim.spec.get_or_insert_default().resources = requests();

@@ -23,7 +23,16 @@ grep -q 'restrict_oom_score_adj = true' "$config"
 ctr oci spec |
   jq 'del(.process.rlimits)
       | (.process.capabilities[]?) |= map(select(. != "CAP_SYS_RESOURCE"))' > /etc/containerd/cri-base.json
-containerd config dump > /dev/null
+
+# Every second containerd 2.3 would ask each shim, and read all of each pod's
+# cgroup, to know how fast each uses the processor. Nobody wants to know: the
+# kubelet has that from its own cAdvisor.
+cat >> "$config" <<'TOML'
+
+[plugins."io.containerd.cri.v1.runtime"]
+  stats_collect_period = "24h"
+TOML
+containerd config dump | grep "stats_collect_period = '24h'"
 
 # mount.nfs.userspace runs mount.nfs.kernel wherever the kernel has a client.
 mv /usr/sbin/mount.nfs /usr/sbin/mount.nfs.kernel

@@ -132,6 +132,11 @@ impl Observations {
 
     /// What the member in this pod says.
     pub(super) fn answer(&self, name: &str, uid: &str, answer: Answer) {
+        // A member says the same every second, as a sign of life, which is no news.
+        let said = |(before, said): &(String, Answer)| before == uid && *said == answer;
+        if self.known().answers.get(name).is_some_and(said) {
+            return;
+        }
         self.change(|known| {
             known.answers.insert(name.to_owned(), (uid.to_owned(), answer));
         });
@@ -187,6 +192,20 @@ mod tests {
         assert_eq!(observed.snapshot().expect("listed").len(), 1, "another pod of that name is there already");
         observed.gone("db-0", "b");
         assert!(observed.snapshot().expect("listed").is_empty());
+    }
+
+    #[test]
+    fn who_says_the_same_again_wakes_nobody() {
+        let observed = Observations::new();
+        observed.all(vec![pod("a", "1", None)]);
+        let mut news = observed.news();
+        observed.answer("db-0", "a", Answer::Silent);
+        assert!(news.has_changed().expect("open"));
+        news.mark_unchanged();
+        observed.answer("db-0", "a", Answer::Silent);
+        assert!(!news.has_changed().expect("open"));
+        observed.answer("db-0", "b", Answer::Silent);
+        assert!(news.has_changed().expect("open"), "another pod's word");
     }
 
     #[test]

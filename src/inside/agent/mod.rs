@@ -18,6 +18,7 @@ pub mod record;
 pub use self::lease::unheld;
 
 use std::{
+    future::ready,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -81,7 +82,7 @@ pub async fn main() -> Result<()> {
 
     let (observed, pulse) = (Observations::new(), Pulse::default());
     let (of_pulse, of_answers) = (pulse.clone(), observed.clone());
-    http::serve(HTTP_PORT, move |request| answer(&of_pulse, of_answers.snapshot().is_some(), request)).await?;
+    http::serve(HTTP_PORT, move |request| ready(answer(&of_pulse, of_answers.snapshot().is_some(), &request))).await?;
     tokio::spawn(observe::watch(cluster.api(), observed.clone()));
     let keeper = Keeper::new(cluster.api(), &me);
     let leadership = keeper.subscribe();

@@ -2,7 +2,7 @@
 //! and `/watch` (the same again and again: at every change, and every second as a sign of life).
 //! Liveness says nothing about the server on purpose: killing a pod that copies, waits or is cut off would only make it worse.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, future::ready, time::Duration};
 
 use anyhow::Result;
 use futures_util::stream;
@@ -24,7 +24,7 @@ const BEAT: Duration = Duration::from_secs(1);
 /// # Errors
 /// The port is taken.
 pub(super) async fn serve(port: u16, board: Board) -> Result<()> {
-    listen(port, move |request| answer(&board, request)).await
+    listen(port, move |request| ready(answer(&board, &request))).await
 }
 
 fn answer<B>(board: &Board, request: &Request<B>) -> Response<Body> {

@@ -13,7 +13,7 @@ use hickory_resolver::TokioResolver;
 use super::{config::Config, decide::Peer};
 use crate::{
     inside::{
-        http::get,
+        http::Line,
         member::{pod::HTTP_PORT, status::MemberStatus},
     },
     wire::net::resolver,
@@ -26,7 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The other members.
 pub(super) struct Peers {
-    hosts: Vec<String>,
+    /// Each one's name, and the connection to it: a name is looked up only when that has ended.
+    lines: Vec<(String, Line)>,
     resolver: TokioResolver,
 }
 
@@ -37,22 +38,27 @@ impl Peers {
     /// The pod has no usable `/etc/resolv.conf`.
     pub(super) fn new(config: &Config) -> Result<Peers> {
         let resolver = resolver(LOOKUP)?;
-        Ok(Peers { hosts: config.others().collect(), resolver })
+        let lines = config.others().map(|host| (host.clone(), Line::to(&host))).collect();
+        Ok(Peers { lines, resolver })
     }
 
     /// Asks all of them at once; who does not answer in time has no status.
-    pub(super) async fn ask(&self) -> Vec<Peer> {
-        join_all(self.hosts.iter().map(|host| async move {
-            let status = tokio::time::timeout(PATIENCE, self.status(host)).await.ok().and_then(Result::ok);
+    pub(super) async fn ask(&mut self) -> Vec<Peer> {
+        let resolver = &self.resolver;
+        join_all(self.lines.iter_mut().map(|(host, line)| async move {
+            let status = tokio::time::timeout(PATIENCE, status(line, host, resolver)).await.ok().and_then(Result::ok);
             Peer { host: host.clone(), status }
         }))
         .await
     }
+}
 
-    async fn status(&self, host: &str) -> Result<MemberStatus> {
-        let found = self.resolver.lookup_ip(host).await.with_context(|| format!("cannot look up {host}"))?;
+async fn status(line: &mut Line, host: &str, resolver: &TokioResolver) -> Result<MemberStatus> {
+    let find = async {
+        let found = resolver.lookup_ip(host).await.with_context(|| format!("cannot look up {host}"))?;
         let address: IpAddr = found.iter().next().with_context(|| format!("{host} has no address"))?;
-        let answer = get(SocketAddr::new(address, HTTP_PORT), host, "/status").await?;
-        MemberStatus::parse(&answer).with_context(|| format!("{host} did not send a member's status"))
-    }
+        Ok(SocketAddr::new(address, HTTP_PORT))
+    };
+    let answer = line.get("/status", find).await?;
+    MemberStatus::parse(&answer).with_context(|| format!("{host} did not send a member's status"))
 }
