@@ -36,7 +36,7 @@ impl Authority {
         Ok(Authority { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 
-    /// A certificate for servers of these names, and for their being clients of each other. `subject` is for people only.
+    /// A certificate for servers of these names, and for their being clients of each other. `subject` is its common name.
     ///
     /// # Errors
     /// The authority's key cannot be read, or a name is not a DNS name.

@@ -16,6 +16,7 @@ use crate::{
     },
     host::docker::{Docker, Sandbox},
     inside::{member, trial},
+    labels::Component,
     parts::{
         database, discovery,
         images::{
@@ -226,8 +227,8 @@ impl Files {
         };
         let passwords: BTreeMap<String, String> =
             database::keys(Topology::Galera).iter().map(|key| (format!("credentials/{key}"), password())).collect();
-        let members = certificate("wplab database", &database::certificate_names())?;
-        let etcd = certificate("wplab discovery", &discovery::names())?;
+        let members = certificate(&database::certificate_subject(Component::Database), &database::certificate_names())?;
+        let etcd = certificate(&database::certificate_subject(Component::Discovery), &discovery::names())?;
         let mut secrets: Vec<String> = passwords.values().cloned().collect();
         for key in [&members, &etcd].into_iter().filter_map(|files| files.get("tls/tls.key")) {
             secrets.extend(key.lines().filter(|line| !line.starts_with("-----")).map(str::to_owned));
