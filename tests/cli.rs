@@ -45,9 +45,14 @@ fn with_file(text: &[u8], args: &[&str]) -> (Option<i32>, String) {
 
 #[test]
 fn help_is_data_and_has_examples() {
-    for (name, args) in
-        [("help", &["--help"][..]), ("help-up", &["up", "--help"]), ("help-images", &["images", "--help"])]
-    {
+    let helps = [
+        ("help", &["--help"][..]),
+        ("help-up", &["up", "--help"]),
+        ("help-images", &["images", "--help"]),
+        ("help-snapshot", &["snapshot", "--help"]),
+        ("help-snapshot-restore", &["snapshot", "restore", "--help"]),
+    ];
+    for (name, args) in helps {
         let output = run(args);
         assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
         golden(&format!("cli/{name}.txt"), &stdout(&output));

@@ -95,25 +95,46 @@ pub async fn start(run: &Run, lab: &LabName) -> Result<AwakeReport> {
     come_back(run, &docker, &lock, opened, false).await
 }
 
-/// The same for nodes that were made of a snapshot with this lab file; `moved`: the lab or its site has another name than when
-/// it was taken, so that it is told.
+/// Nodes that were made of a snapshot and have never run.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// The lab file.
+    pub(super) spec: LabSpec,
+    /// The lab or its site has another name than when the snapshot was taken, and has to be told.
+    pub(super) moved: bool,
+    /// Every password is to be a new one.
+    pub(super) renew: bool,
+}
+
+/// The same for nodes that were made of a snapshot.
 ///
 /// # Errors
 /// As [`start`]; or the API server refuses what is told.
-pub(super) async fn first_start(
-    run: &Run,
-    docker: &Docker,
-    lock: &LabLock,
-    spec: LabSpec,
-    moved: bool,
-) -> Result<AwakeReport> {
-    run.step(StepId::Start, |cx| begin(cx, docker, lock.lab())).await?;
+pub(super) async fn first_start(run: &Run, docker: &Docker, lock: &LabLock, made: Made) -> Result<AwakeReport> {
+    let Made { spec, moved, renew } = made;
+    run.step(StepId::Start, async |cx| {
+        if renew {
+            renew_passwords(&cx, docker, lock.lab(), &spec).await?;
+        }
+        begin(cx, docker, lock.lab()).await
+    })
+    .await?;
     let cluster = standing::connect(lock.lab()).await?;
     if moved {
         keep::record(&cluster, &spec, &prove::images_of(&cluster).await?).await?;
     }
     let site = Site::new(&spec, standing::port(docker, lock.lab()).await?);
-    come_back(run, docker, lock, (cluster, spec, site), moved).await
+    come_back(run, docker, lock, (cluster, spec, site), moved || renew).await
+}
+
+/// Replaces all passwords while only the control plane runs, so that no pod is given an old one.
+async fn renew_passwords(cx: &StepCx, docker: &Docker, lab: &LabName, spec: &LabSpec) -> Result<()> {
+    let there = nodes::containers(docker, lab).await?;
+    halt::start(cx, docker, lab, &nodes::control_plane_first(&there).0).await;
+    let cluster = standing::connect(lab).await?;
+    answers(cx, &cluster).await?;
+    database::renew_passwords(&cluster, spec.database.topology).await?;
+    frontend::renew_passwords(cx, &cluster).await
 }
 
 /// From a Kubernetes that answers to a lab that is proven.
@@ -148,19 +169,24 @@ async fn begin(cx: StepCx, docker: &Docker, lab: &LabName) -> Result<Stepped<()>
     let found = standing::awake(docker, lab).await?;
     ensure!(found.running == found.nodes, "{} of {} nodes run", found.running, found.nodes);
     let cluster = standing::connect(lab).await?;
-    cx.until("the API server", API, EVERY, || async {
-        Ok(match cluster.has_namespace().await {
-            Ok(_) => Look::Ready(()),
-            Err(error) => Look::NotYet(format!("{error:#}")),
-        })
-    })
-    .await?;
+    answers(&cx, &cluster).await?;
     if !stopped.is_empty() {
         autoscale::forget(&cluster).await?;
         cx.until("the nodes", KUBELETS, EVERY, || cluster.reported_since(found.nodes, began)).await?;
     }
     let detail = format!("{} of {} nodes started", stopped.len(), found.nodes);
     Ok(Stepped::changed(thawed + stopped.len() > 0, (), detail))
+}
+
+/// Waits until the API server answers as one that knows its lab.
+async fn answers(cx: &StepCx, cluster: &Cluster) -> Result<()> {
+    cx.until("the API server", API, EVERY, || async {
+        Ok(match cluster.has_namespace().await {
+            Ok(_) => Look::Ready(()),
+            Err(error) => Look::NotYet(format!("{error:#}")),
+        })
+    })
+    .await
 }
 
 async fn proven(

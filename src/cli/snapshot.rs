@@ -24,6 +24,7 @@ use super::{
   wplab snapshot save lesson-1                   keep the lab wplab as it is now
   wplab snapshot restore lesson-1                put it back to that; what is in it now is lost
   wplab snapshot restore lesson-1 --as anna      make another lab of it, beside the first
+  wplab snapshot restore lesson-1 --as ben --new-passwords
   wplab snapshot list
   wplab snapshot delete lesson-1")]
 pub(super) struct Snapshot {
@@ -46,8 +47,8 @@ enum What {
     List,
     /// Put the lab back to what it was, or make another one of it, and prove it
     ///
-    /// The lab that the snapshot is of is replaced: what is in it now is lost. A lab of another name shares with it every
-    /// password, key and certificate, and gets ports and a network of its own.
+    /// The lab that the snapshot is of is replaced: what is in it now is lost. A lab of another name gets ports and a network of
+    /// its own; passwords and keys are the first one's unless new ones are asked for, certificates always.
     Restore {
         /// Name of the snapshot
         #[arg(value_parser = SnapshotName::new)]
@@ -58,6 +59,9 @@ enum What {
         /// Port of the site on 127.0.0.1 [default: what it was, or the next free one]
         #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1024..))]
         port: Option<u16>,
+        /// Give it other passwords, keys and salts than the snapshot's
+        #[arg(long)]
+        new_passwords: bool,
     },
     /// Remove a snapshot; labs that were made of it go on
     Delete {
@@ -72,8 +76,8 @@ impl Snapshot {
         match self.what {
             What::Save { snapshot, lab } => save(session, &snapshot, &lab.unwrap_or_default()).await,
             What::List => list(session).await,
-            What::Restore { snapshot, lab, port } => {
-                let options = RestoreOptions { snapshot, lab, port };
+            What::Restore { snapshot, lab, port, new_passwords } => {
+                let options = RestoreOptions { snapshot, lab, port, new_passwords };
                 let asked = &options;
                 let awake = session.perform(|run| async move { restore::restore(&run, asked).await }).await?;
                 Ok(proven::tell(session, &awake))

@@ -178,6 +178,15 @@ pub async fn ensure(
     Ok(Stepped::changed(changed > 0, site, detail))
 }
 
+/// Replaces the administrator's password and all keys and salts, and has the next installation give them to the site.
+///
+/// # Errors
+/// The API server refuses or does not answer.
+pub async fn renew_passwords(cx: &StepCx, cluster: &Cluster) -> Result<()> {
+    cluster.renew_secret("wordpress-credentials", Component::Frontend, credentials()?).await?;
+    clear_jobs(cx, cluster, "").await
+}
+
 /// Deletes installers that can no longer help: of another version, or failed. A completed one of this version stays as the
 /// record that it was done.
 async fn clear_jobs(cx: &StepCx, cluster: &Cluster, wanted: &str) -> Result<()> {

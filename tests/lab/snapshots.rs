@@ -66,6 +66,22 @@ pub(super) fn kept_and_put_back(lab: &Lab, members: &[&str]) {
     assert_eq!(php(lab, "echo file_get_contents(WP_CONTENT_DIR . '/uploads/kept.txt');"), "then");
 }
 
+/// The lab is put back once more, and nobody gets in any more who could.
+pub(super) fn with_new_passwords(lab: &Lab) {
+    let old = lab.secret("db-credentials", "wordpress-password");
+    lab.run(&["snapshot", "restore", KEPT, "--new-passwords", "-o", "json"]).assert_code(0);
+    assert_eq!((let_in(lab, &lab.secret("db-credentials", "wordpress-password")), let_in(lab, &old)), (true, false));
+}
+
+/// Whether the writer takes this for the site's password.
+fn let_in(lab: &Lab, password: &str) -> bool {
+    let code = format!(
+        "mysqli_report(MYSQLI_REPORT_OFF); $db = mysqli_init(); echo (int) @$db->real_connect(getenv('WPLAB_DB_HOST'), \
+         'wordpress', '{password}', 'wordpress', 3306, null, MYSQLI_CLIENT_SSL | MYSQLI_CLIENT_SSL_VERIFY_SERVER_CERT);"
+    );
+    lab.exec(&replica(lab), &["php", "-r", &code]) == "1"
+}
+
 #[test]
 #[ignore = "needs Docker"]
 fn a_lab_is_put_back_and_another_one_is_made_of_it() {
@@ -83,8 +99,23 @@ fn a_lab_is_put_back_and_another_one_is_made_of_it() {
     let stranger = lab.run(&["snapshot", "restore", "lab-test-nothing"]);
     assert_eq!(stranger.code, Some(2), "{}", stranger.stderr);
 
-    // Another lab, beside the first: it has its own address, also in what users wrote, and nobody else's data.
-    let made = lab.run(&["snapshot", "restore", KEPT, "--as", fork.name(), "-o", "json"]).assert_code(0).json();
+    // Another lab, beside the first: it has its own address, also in what users wrote, nobody else's data, and the passwords
+    // that were asked for; the checks have logged in with them everywhere.
+    let args = ["snapshot", "restore", KEPT, "--as", fork.name(), "--new-passwords", "-o", "json"];
+    let made = lab.run(&args).assert_code(0).json();
+    let secrets = [
+        ("db-credentials", "wordpress-password"),
+        ("wordpress-credentials", "admin-password"),
+        ("wordpress-credentials", "AUTH_KEY"),
+    ];
+    for (secret, key) in secrets {
+        assert_ne!(lab.secret(secret, key), fork.secret(secret, key), "{key}");
+    }
+    let old = lab.secret("db-credentials", "wordpress-password");
+    assert_eq!(
+        (let_in(&fork, &fork.secret("db-credentials", "wordpress-password")), let_in(&fork, &old)),
+        (true, false)
+    );
     let other = made["url"].as_str().expect("a URL").to_owned();
     assert_ne!(url, other);
     for (lab, mine, others) in [(&lab, &url, &other), (&fork, &other, &url)] {

@@ -7,11 +7,11 @@ use anyhow::Result;
 
 use super::{About, find, open_for, root_of};
 use crate::{
-    actions::awake::{self, AwakeReport},
+    actions::awake::{self, AwakeReport, Made},
     host::{
         docker::Docker,
         lock::LabLock,
-        nodes::{self, NotOurs, again::Again, roots::Roots, rules},
+        nodes::{self, NotOurs, again::Again, labs, roots::Roots, rules},
     },
     labels,
     parts::images::Role,
@@ -21,7 +21,7 @@ use crate::{
         event::StepId,
     },
     spec::{
-        LabName, LabSpec, SnapshotName,
+        LabName, SnapshotName,
         load::{self, Overrides},
     },
 };
@@ -35,6 +35,8 @@ pub struct RestoreOptions {
     pub lab: Option<LabName>,
     /// The wanted port of the site; what it was, if nothing is said.
     pub port: Option<u16>,
+    /// Every password, key and salt is a new one.
+    pub new_passwords: bool,
 }
 
 /// A lab of that name stands, and has nothing to do with the snapshot.
@@ -79,28 +81,27 @@ pub async fn restore(run: &Run, options: &RestoreOptions) -> Result<AwakeReport>
     let (about, _) = found?;
     let lab = options.lab.clone().unwrap_or_else(|| about.lab.clone());
     let lock = LabLock::take(&StepCx::new(run, StepId::Restore), &lab).await?;
-    let made = run.step(StepId::Restore, |cx| make(cx, &docker, &roots, &about, &lab, options.port)).await;
+    let made = run.step(StepId::Restore, |cx| make(cx, &docker, &roots, &about, &lab, options)).await;
     roots.close().await?;
-    let (spec, moved) = made?;
-    awake::first_start(run, &docker, &lock, spec, moved).await
+    awake::first_start(run, &docker, &lock, made?).await
 }
 
-/// The nodes of the lab, which are not started yet: its lab file, and whether its site or its name is another than it was.
+/// The nodes of the lab, which are not started yet.
 async fn make(
     cx: StepCx,
     docker: &Docker,
     roots: &Roots<'_>,
     about: &About,
     lab: &LabName,
-    port: Option<u16>,
-) -> Result<Stepped<(LabSpec, bool)>> {
+    options: &RestoreOptions,
+) -> Result<Stepped<Made>> {
     let there = nodes::containers(docker, lab).await?;
     NotOurs::check(lab, &there)?;
     let of_it = |label: Option<&String>| label.is_some_and(|name| name == about.name.as_str());
     if !there.is_empty() && *lab != about.lab && !there.iter().all(|node| of_it(node.labels.get(labels::SNAPSHOT))) {
         return Err(Trouble::from(InTheWay { lab: lab.clone(), snapshot: about.name.clone() }).into());
     }
-    let overrides = Overrides { name: Some(lab.clone()), port, ..Overrides::default() };
+    let overrides = Overrides { name: Some(lab.clone()), port: options.port, ..Overrides::default() };
     let spec = load::parse("the snapshot's lab file", Path::new(""), &about.file, &overrides).map_err(Trouble::from)?;
     let key = root_of(&cx, docker, roots, &about.key, &about.images).await?;
     let containers = nodes::node_names(lab, spec.cluster.workers);
@@ -108,6 +109,9 @@ async fn make(
         about.shots.iter().map(|shot| shot.name.as_str()).zip(containers.iter().map(String::as_str)).collect();
     cx.say(format!("laying out {} nodes", pairs.len()));
     roots.unfold(&about.name, &key, &pairs).await?;
+    if options.new_passwords {
+        roots.renew_accounts().await?;
+    }
     if let Err(error) = rules::ensure().await {
         cx.say(format!("cluster addresses may leave this machine: {error:#}"));
     }
@@ -115,15 +119,15 @@ async fn make(
         cx.say(format!("removing what there is of lab {lab}"));
     }
     // Whoever is killed from here on leaves a lab that was never finished.
-    nodes::begin_anew(docker, lab).await?;
+    labs::begin_anew(docker, lab).await?;
     let own = Roots::open(docker, Some(lab), about.images.reference(Role::Node)?).await?;
     let clones = own.adopt(roots, lab.as_str(), &containers).await?;
     cx.say("making the nodes");
-    let wanted = port.unwrap_or(about.port);
+    let wanted = options.port.unwrap_or(about.port);
     let again = Again { snapshot: &about.name, shots: &about.shots, lab, port: wanted, clones: &clones };
     let got = again.make(&cx, docker).await?;
     nodes::finished(lab)?;
     let moved = got != about.port || *lab != about.lab;
     let detail = format!("{} nodes as they were at {}", containers.len(), about.taken);
-    Ok(Stepped::done((spec, moved), detail))
+    Ok(Stepped::done(Made { spec, moved, renew: options.new_passwords }, detail))
 }

@@ -159,6 +159,24 @@ pub async fn remove(docker: &Docker, lock: &LabLock) -> Result<Removed> {
     Ok(removed)
 }
 
+/// Removes a lab's nodes and their clones, and what says that it is there; from now on, and until [`there::finished`], what there is
+/// of it was never finished. Its lock is the caller's.
+///
+/// # Errors
+/// The engine cannot remove one, or the lab's folder cannot be written to.
+pub async fn begin_anew(docker: &Docker, lab: &LabName) -> Result<()> {
+    let mark = there::unfinished_mark(lab);
+    std::fs::write(&mark, "").with_context(|| format!("cannot write {}", mark.display()))?;
+    let _ = std::fs::remove_file(there::kubeconfig_path(lab));
+    let there = there::ours(docker, lab).await?;
+    // An engine waits long for what is frozen to die.
+    freeze::thaw(docker, &there).await?;
+    for node in there {
+        docker.remove_container(&node.name).await.with_context(|| format!("cannot remove {}", node.name))?;
+    }
+    roots::remove(docker, lab).await.context("cannot remove the clones of golden roots")
+}
+
 /// Removes the images that were derived for this lab, and the names under which it has those of a snapshot.
 async fn remove_images(docker: &Docker, lab: &LabName) -> Result<Vec<String>> {
     let mut names = BTreeSet::new();

@@ -17,8 +17,8 @@ pub use self::{
     create::{KindFailed, Meaning},
     ensure::{ClusterLook, Damaged, Differs, ensure},
     there::{
-        Access, CLUSTER_LABEL, Kind, NODE_PORT, Nodes, NotOurs, begin_anew, finished, frontend_port, inside_name,
-        kubeconfig_path, node_names, ours, worker_names,
+        Access, CLUSTER_LABEL, Kind, NODE_PORT, Nodes, NotOurs, control_plane_first, finished, frontend_port,
+        inside_name, kubeconfig_path, node_names, ours, worker_names,
     },
 };
 pub(crate) use self::{create::version_command, there::containers};

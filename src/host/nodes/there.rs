@@ -14,7 +14,6 @@ use crate::{
     host::{
         docker::{Container, Docker},
         lock,
-        nodes::roots,
     },
     labels,
     run::{
@@ -130,22 +129,7 @@ pub(crate) fn unfinished_mark(lab: &LabName) -> PathBuf {
     lock::folder(lab).join("being-made")
 }
 
-/// Removes a lab's nodes and their clones, and what says that it is there; from now on, and until [`finished`], what there is
-/// of it was never finished. Its lock is the caller's.
-///
-/// # Errors
-/// The engine cannot remove one, or the lab's folder cannot be written to.
-pub async fn begin_anew(docker: &Docker, lab: &LabName) -> Result<()> {
-    let mark = unfinished_mark(lab);
-    std::fs::write(&mark, "").with_context(|| format!("cannot write {}", mark.display()))?;
-    let _ = std::fs::remove_file(kubeconfig_path(lab));
-    for node in ours(docker, lab).await? {
-        docker.remove_container(&node.name).await.with_context(|| format!("cannot remove {}", node.name))?;
-    }
-    roots::remove(docker, lab).await.context("cannot remove the clones of golden roots")
-}
-
-/// What was begun is whole.
+/// A cluster that was begun is whole.
 ///
 /// # Errors
 /// The lab's folder cannot be written to.
@@ -176,7 +160,7 @@ pub async fn ours(docker: &Docker, lab: &LabName) -> Result<Vec<Container>> {
 }
 
 /// The control plane of these nodes, and the others.
-pub(crate) fn control_plane_first<'a>(
+pub fn control_plane_first<'a>(
     nodes: impl IntoIterator<Item = &'a Container>,
 ) -> (Vec<&'a Container>, Vec<&'a Container>) {
     nodes.into_iter().partition(|node| node.name.ends_with("-control-plane"))

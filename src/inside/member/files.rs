@@ -10,6 +10,10 @@ use std::{
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
+/// The marker on a member's volume whose accounts do not have the Secret's passwords (yet): the server's next start gives them
+/// these. A snapshot that is restored with new passwords comes with it (`host/nodes/roots/snapshots.sh`).
+pub(super) const ACCOUNTS_PENDING: &str = "accounts-pending";
+
 /// A file with passwords that only we can read, and that is removed when this is dropped.
 pub(super) struct InitFile(PathBuf);
 

@@ -31,13 +31,24 @@ pub fn keys(topology: Topology) -> [&'static str; 3] {
 /// # Errors
 /// The API server refuses or does not answer.
 pub(super) async fn ensure(cluster: &Cluster, topology: Topology) -> Result<bool> {
-    let generate = || Ok(keys(topology).iter().map(|key| ((*key).to_owned(), password())).collect());
-    let mut changed = cluster.ensure_secret(CREDENTIALS, Component::Database, generate).await?;
+    let mut changed = cluster.ensure_secret(CREDENTIALS, Component::Database, || Ok(passwords(topology))).await?;
     changed |= certificate(cluster, TLS, Component::Database, &names()).await?;
     if topology == Topology::Galera {
         changed |= certificate(cluster, discovery::TLS, Component::Discovery, &discovery::names()).await?;
     }
     Ok(changed)
+}
+
+/// Replaces every password. The servers are given them by their next start, and do not run now.
+///
+/// # Errors
+/// The API server refuses or does not answer.
+pub async fn renew(cluster: &Cluster, topology: Topology) -> Result<()> {
+    cluster.renew_secret(CREDENTIALS, Component::Database, passwords(topology)).await
+}
+
+fn passwords(topology: Topology) -> BTreeMap<String, String> {
+    keys(topology).iter().map(|key| ((*key).to_owned(), password())).collect()
 }
 
 /// Makes sure of a Secret with a certificate for these names by the lab's authority, which is made with the first one.

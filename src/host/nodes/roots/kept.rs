@@ -76,6 +76,14 @@ impl Roots<'_> {
         self.done(SCRIPT, "unfold", &args, stream::empty()).await.map(drop)
     }
 
+    /// Has the accounts in what was unfolded get the passwords that the Secrets have when their servers start.
+    ///
+    /// # Errors
+    /// The container does not answer.
+    pub async fn renew_accounts(&self) -> Result<()> {
+        self.done(SCRIPT, "accounts", &[], stream::empty()).await.map(drop)
+    }
+
     /// Makes what was unfolded elsewhere the clones of the lab that this holds; where each container's is on the engine's
     /// machine.
     ///

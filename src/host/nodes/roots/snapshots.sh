@@ -78,6 +78,14 @@ unfold) # NAME KEY [NODE CONTAINER]...: a clone of the golden root for each, wit
   find "$new" -name '*.db' -exec sync {} +
   touch "golden/$key/used"
   ;;
+accounts) # whoever starts on what was unfolded gives its accounts the passwords that the Secrets have then
+  find "$new" -maxdepth 6 -type d -name data -path '*data-db-*' | while read -r data; do
+    : >"${data%/data}/accounts-pending"
+  done
+  find "$new" -maxdepth 7 -name .wplab-seeded | while read -r seeded; do
+    : >"${seeded%seeded}passwords"
+  done
+  ;;
 adopt) # CONTAINER LAB: what was unfolded there are the lab's clones now
   mv -T "building/$1" "clones/$2"
   rm -rf trash/* || :

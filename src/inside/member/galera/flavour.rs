@@ -92,6 +92,20 @@ impl Flavour {
         Ok(fingerprint(&format!("{}\n{sql}", self.name)))
     }
 
+    /// The statements that give the accounts of data that is there the Secret's passwords, on this member alone.
+    ///
+    /// # Errors
+    /// A password cannot be read.
+    pub(super) fn accounts_sql(&self, password: impl Fn(&str) -> Result<String>) -> Result<String> {
+        let mut accounts = vec![("root@localhost", "root"), ("wordpress@'%'", "wordpress")];
+        accounts.extend(self.sst_privileges.map(|_| ("sst@localhost", "sst")));
+        let mut sql = "SET SESSION wsrep_on = OFF;\nSET SESSION sql_log_bin = 0;\n".to_owned();
+        for (account, of) in accounts {
+            sql += &format!("ALTER USER {account} IDENTIFIED BY {};\n", literal(&password(of)?));
+        }
+        Ok(sql)
+    }
+
     /// The statements of a new data directory, one per line: three accounts at most, and the site's database. Members that
     /// join make them too, or get them with the copy.
     ///

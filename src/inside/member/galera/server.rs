@@ -92,12 +92,28 @@ pub(super) async fn recover(config: &Config, datadir: &Path) -> Result<Position>
 ///
 /// # Errors
 /// It cannot be started, or the file with the account for copies cannot be written.
-pub(super) fn start(config: &Config, datadir: &Path, position: &Position, how: &How) -> Result<Process> {
+pub(super) fn start(
+    config: &Config,
+    datadir: &Path,
+    position: &Position,
+    how: &How,
+    accounts: Option<&InitFile>,
+) -> Result<Process> {
     let options = match config.flavour.sst_privileges {
         None => options(&config.paths),
         Some(_) => private_options(&config.paths)?,
     };
-    Process::spawn(&start_line(config, &options, datadir, position, how))
+    let mut line = start_line(config, &options, datadir, position, how);
+    line.args.extend(accounts.map(|init| with("--init-file=", init.path())));
+    Process::spawn(&line)
+}
+
+/// A file that gives the accounts of data that is there the Secret's passwords.
+///
+/// # Errors
+/// A password cannot be read, or the file cannot be written.
+pub(super) fn accounts(config: &Config) -> Result<InitFile> {
+    InitFile::write(&config.paths.run, &config.flavour.accounts_sql(|of| config.paths.password(of))?)
 }
 
 fn options(paths: &Paths) -> PathBuf {

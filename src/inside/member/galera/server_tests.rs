@@ -161,6 +161,17 @@ fn accounts_are_three_at_most_and_passwords_stay_in_their_quotes() {
 }
 
 #[test]
+fn other_passwords_are_given_on_this_member_alone() {
+    for (flavour, accounts) in [(&MARIADB, 3), (&PERCONA, 2)] {
+        let (_root, config) = pod(flavour);
+        let sql = config.flavour.accounts_sql(|of| config.paths.password(of)).expect("statements");
+        assert!(sql.starts_with("SET SESSION wsrep_on = OFF;\nSET SESSION sql_log_bin = 0;\n"), "{sql}");
+        assert_eq!(sql.matches("ALTER USER").count(), accounts, "{sql}");
+        assert_eq!(sql.lines().count(), accounts + 2, "the server reads one statement per line");
+    }
+}
+
+#[test]
 fn the_password_for_copies_is_in_a_private_file_that_includes_the_others() {
     let (_root, config) = pod(&MARIADB);
     let path = private_options(&config.paths).expect("written");
@@ -250,7 +261,7 @@ async fn a_server_that_cannot_tell_its_position_is_an_error_with_its_reason() {
 #[tokio::test]
 async fn a_started_server_is_stopped_by_a_signal_and_its_end_is_seen() {
     let (root, config) = stand_in("trap 'exit 0' TERM; touch \"$0.up\"; while :; do sleep 0.1; done");
-    let mut server = start(&config, &config.paths.volume, &Position::Empty, &How::Bootstrap).expect("started");
+    let mut server = start(&config, &config.paths.volume, &Position::Empty, &How::Bootstrap, None).expect("started");
     let up = root.path().join("mysqld.up");
     let second = std::time::Duration::from_secs(1);
     crate::run::wait::until(

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use crate::inside::member::files::gone;
+use crate::inside::member::files::{ACCOUNTS_PENDING, gone};
 
 /// What the volume holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,6 +209,20 @@ impl Volume {
     /// A field of `grastate.dat`, in which Galera keeps its own account of the data.
     fn saved(&self, field: &str) -> Option<String> {
         self::field(&fs::read_to_string(self.state_file()).ok()?, field)
+    }
+
+    /// Whether the accounts are to get the Secret's passwords at the server's next start.
+    pub(super) fn lacks_accounts(&self) -> bool {
+        self.root.join(ACCOUNTS_PENDING).exists()
+    }
+
+    /// The accounts have the Secret's passwords.
+    ///
+    /// # Errors
+    /// The volume cannot be written.
+    pub(super) fn has_accounts(&self) -> Result<()> {
+        gone(fs::remove_file(self.root.join(ACCOUNTS_PENDING))).context("cannot remove the marker of the accounts")?;
+        self.sync()
     }
 
     fn pending(&self) -> PathBuf {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use super::decide::Data;
 use crate::{
-    inside::member::files::{fingerprint, gone},
+    inside::member::files::{ACCOUNTS_PENDING, fingerprint, gone},
     wire::sql::literal,
 };
 
@@ -53,12 +53,12 @@ impl Volume {
     /// # Errors
     /// The volume cannot be written.
     pub(super) fn expect_accounts(&self) -> Result<()> {
-        self.mark("accounts-pending")
+        self.mark(ACCOUNTS_PENDING)
     }
 
-    /// Whether the data still lacks its accounts.
+    /// Whether the data still lacks its accounts, or those of a snapshot are to get other passwords.
     pub(super) fn lacks_accounts(&self) -> bool {
-        self.marker("accounts-pending").exists()
+        self.marker(ACCOUNTS_PENDING).exists()
     }
 
     /// The accounts are there.
@@ -66,7 +66,7 @@ impl Volume {
     /// # Errors
     /// The volume cannot be written.
     pub(super) fn has_accounts(&self) -> Result<()> {
-        gone(fs::remove_file(self.marker("accounts-pending"))).context("cannot remove the marker of the accounts")?;
+        gone(fs::remove_file(self.marker(ACCOUNTS_PENDING))).context("cannot remove the marker of the accounts")?;
         self.sync()
     }
 
@@ -180,21 +180,21 @@ pub(super) fn recipe() -> String {
     fingerprint(&sql)
 }
 
-/// The statements of a new data directory: accounts and the site's database, one per line. They run without binary log,
+/// The statements of a new data directory, or of one whose accounts get other passwords: accounts and the site's database, one per line. They run without binary log,
 /// so that they are nobody's transactions; replicas make them too, or get them with the copy. Run twice they make the same.
 pub(super) fn init_sql(passwords: &Passwords) -> String {
     let Passwords { root, replication, wordpress } = passwords;
     let user = super::config::REPLICATION_USER;
+    let (root, replication, wordpress) = (literal(root), literal(replication), literal(wordpress));
     format!(
-        "ALTER USER root@localhost IDENTIFIED BY {};\n\
-         CREATE USER IF NOT EXISTS {user}@'%' IDENTIFIED BY {} REQUIRE SSL;\n\
+        "ALTER USER root@localhost IDENTIFIED BY {root};\n\
+         CREATE USER IF NOT EXISTS {user}@'%' IDENTIFIED BY {replication} REQUIRE SSL;\n\
+         ALTER USER {user}@'%' IDENTIFIED BY {replication};\n\
          GRANT REPLICATION SLAVE, REPLICATION CLIENT, BACKUP_ADMIN ON *.* TO {user}@'%';\n\
          CREATE DATABASE IF NOT EXISTS wordpress CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_ai_ci;\n\
-         CREATE USER IF NOT EXISTS wordpress@'%' IDENTIFIED BY {};\n\
-         GRANT ALL ON wordpress.* TO wordpress@'%';\n",
-        literal(root),
-        literal(replication),
-        literal(wordpress),
+         CREATE USER IF NOT EXISTS wordpress@'%' IDENTIFIED BY {wordpress};\n\
+         ALTER USER wordpress@'%' IDENTIFIED BY {wordpress};\n\
+         GRANT ALL ON wordpress.* TO wordpress@'%';\n"
     )
 }
 
@@ -276,7 +276,7 @@ mod tests {
         let sql = init_sql(&passwords);
         assert!(sql.contains("ALTER USER root@localhost IDENTIFIED BY 'a''b';\n"), "{sql}");
         assert!(sql.contains(r"IDENTIFIED BY 'c\\''; DROP' REQUIRE SSL;"), "{sql}");
-        assert_eq!(sql.lines().count(), 6, "the server reads one statement per line");
+        assert_eq!(sql.lines().count(), 8, "the server reads one statement per line");
         let first = first_start_sql(&passwords);
         assert!(first.starts_with("SET sql_log_bin = 0;\n") && first.ends_with("SET GLOBAL super_read_only = ON;\n"));
     }

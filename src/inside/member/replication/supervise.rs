@@ -71,6 +71,8 @@ struct Member {
     session: Option<Session>,
     /// What the server runs before it answers, while it makes its accounts.
     init: Option<InitFile>,
+    /// The account for replicas has another password than the one that this server follows with.
+    renewed: bool,
     /// How often in a row the server ended by itself, and when it may be started again.
     falls: u32,
     not_before: Instant,
@@ -97,6 +99,7 @@ impl Member {
             mysqld: None,
             session: None,
             init: None,
+            renewed: false,
             falls: 0,
             not_before: Instant::now(),
         })
@@ -119,6 +122,7 @@ impl Member {
         // Who lets us in with the password has made the account.
         if facts.is_some() && self.init.take().is_some() {
             self.volume.has_accounts()?;
+            self.renewed = true;
         }
         let peers = self.peers.ask().await;
         let was_writer = self.volume.was_writer();
@@ -178,11 +182,13 @@ impl Member {
                 log("the source has everything since the beginning; this member begins with it");
                 local::follow(self.session.as_mut().context(NO_SESSION)?, &self.config.source).await
             }
-            Action::Follow => {
+            Action::Resume if !self.renewed => local::resume(self.session.as_mut().context(NO_SESSION)?).await,
+            Action::Follow | Action::Resume => {
                 let session = self.session.as_mut().context(NO_SESSION)?;
-                local::follow(session, &self.config.source).await
+                local::follow(session, &self.config.source).await?;
+                self.renewed = false;
+                Ok(())
             }
-            Action::Resume => local::resume(self.session.as_mut().context(NO_SESSION)?).await,
             Action::Be(state) => {
                 self.falls = 0;
                 self.board.enter(state, "");

@@ -22,6 +22,7 @@ use crate::{
     inside::{
         log,
         member::{
+            files::InitFile,
             http,
             process::Process,
             status::{Board, GaleraFacts, State},
@@ -69,6 +70,8 @@ struct Member {
     reported: bool,
     server: Option<Process>,
     session: Option<Session>,
+    /// What it runs first, while its accounts get other passwords.
+    accounts: Option<InitFile>,
     /// The way of the running server.
     course: Course,
     /// What it has made itself for a cluster that begins.
@@ -96,6 +99,7 @@ impl Member {
             reported: false,
             server: None,
             session: None,
+            accounts: None,
             course,
             own: Own::Nothing,
             polite_since: None,
@@ -157,6 +161,10 @@ impl Member {
             status.has_data |= present;
             status.galera.clone_from(&facts);
         });
+        // Who lets us in with the password has made it so.
+        if facts.is_some() && self.accounts.take().is_some() {
+            self.volume.has_accounts()?;
+        }
         let Some(facts) = facts else {
             self.board.enter(self.course.starting(), "the server does not answer yet");
             return self.leave_hopeless_join().await;

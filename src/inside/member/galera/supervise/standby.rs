@@ -206,7 +206,9 @@ impl Member {
         self.hopeless_since = None;
         self.course = Course::begin(how == How::Bootstrap);
         self.board.enter(self.course.starting(), "");
-        self.server = Some(server::start(&self.config, &self.volume.datadir(), position, &how)?);
+        self.accounts = self.volume.lacks_accounts().then(|| server::accounts(&self.config)).transpose()?;
+        let accounts = self.accounts.as_ref();
+        self.server = Some(server::start(&self.config, &self.volume.datadir(), position, &how, accounts)?);
         Ok(())
     }
 }
