@@ -14,7 +14,6 @@ use crate::{
     lab::{Engine, Lab, say},
     ledger::{Ledger, ask},
     roles::{Imp, Witness},
-    snapshots,
 };
 
 const MEMBERS: [&str; 3] = ["db-0", "db-1", "db-2"];
@@ -43,11 +42,6 @@ fn a_galera_lab_survives_every_loss_but_one_which_a_person_decides() {
     for round in 1..=cold_starts() {
         cold_start(&lab, round);
     }
-    // The site is behind the database by a probe or two.
-    lab.run(&["smoke", lab.name()]).assert_code(0);
-    snapshots::kept_and_put_back(&lab, &MEMBERS);
-    snapshots::with_new_passwords(&lab);
-    snapshots::forget(&lab);
 
     lab.run(&["down", lab.name()]).assert_code(0);
     assert_eq!(Engine::snapshot(), before, "down leaves the engine as it was");
