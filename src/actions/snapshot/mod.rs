@@ -152,10 +152,13 @@ async fn taken(
     let kept = async {
         again::commit(docker, &name, &about.shots).await?;
         cx.say("copying while nothing in the lab runs");
-        let began = Instant::now();
-        freeze::freeze(docker, nodes).await?;
         let inside: Vec<&str> = about.shots.iter().map(|shot| shot.name.as_str()).collect();
-        let copied = roots.copy(&inside).await;
+        let began = Instant::now();
+        let copied = async {
+            freeze::freeze(docker, nodes).await?;
+            roots.copy(&inside).await
+        };
+        let copied = copied.await;
         // Whatever came of it, the lab goes on.
         let there = nodes::containers(docker, &about.lab).await?;
         freeze::thaw(docker, &there).await?;
@@ -240,5 +243,7 @@ async fn root_of(cx: &StepCx, docker: &Docker, roots: &Roots<'_>, key: &Key, ima
     if roots.holds(key).await? {
         return Ok(key.clone());
     }
-    golden::ensure(cx, docker, roots, images).await.context("the images of the snapshot are gone")
+    golden::ensure(cx, docker, roots, images)
+        .await
+        .context("the golden root of the snapshot is gone, and cannot be made again")
 }

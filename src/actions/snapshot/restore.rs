@@ -14,7 +14,6 @@ use crate::{
         nodes::{self, NotOurs, again::Again, labs, roots::Roots, rules},
     },
     labels,
-    parts::images::Role,
     run::{
         Run, StepCx, Stepped,
         advice::{Advise, Blame, Hint, Trouble},
@@ -120,7 +119,7 @@ async fn make(
     }
     // Whoever is killed from here on leaves a lab that was never finished.
     labs::begin_anew(docker, lab).await?;
-    let own = Roots::open(docker, Some(lab), about.images.reference(Role::Node)?).await?;
+    let own = Roots::open(docker, Some(lab), roots.image()).await?;
     let clones = own.adopt(roots, lab.as_str(), &containers).await?;
     cx.say("making the nodes");
     let wanted = options.port.unwrap_or(about.port);

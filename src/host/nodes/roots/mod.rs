@@ -177,6 +177,11 @@ impl<'a> Roots<'a> {
         &self.container
     }
 
+    /// The image that it is of.
+    pub fn image(&self) -> &str {
+        &self.image
+    }
+
     /// What the container carries.
     pub fn labels(&self) -> &BTreeMap<String, String> {
         &self.labels
