@@ -62,7 +62,14 @@ impl Component {
     }
 }
 
+/// The label that everything of ours carries, whichever lab's it is.
+pub fn ours() -> BTreeMap<String, String> {
+    BTreeMap::from([(PART_OF.to_owned(), PART_OF_VALUE.to_owned())])
+}
+
 /// The two labels that every thing of a lab carries.
 pub fn of_lab(lab: &LabName) -> BTreeMap<String, String> {
-    BTreeMap::from([(PART_OF.to_owned(), PART_OF_VALUE.to_owned()), (LAB.to_owned(), lab.to_string())])
+    let mut labels = ours();
+    labels.insert(LAB.to_owned(), lab.to_string());
+    labels
 }

@@ -101,11 +101,9 @@ pub async fn forget(docker: &Docker, snapshot: &SnapshotName) -> Result<()> {
 
 /// What a snapshot's images carry, which are no lab's.
 fn of_snapshot(snapshot: &SnapshotName) -> BTreeMap<String, String> {
-    BTreeMap::from([
-        (labels::PART_OF.to_owned(), labels::PART_OF_VALUE.to_owned()),
-        (labels::SNAPSHOT.to_owned(), snapshot.to_string()),
-        (labels::LAB.to_owned(), String::new()),
-    ])
+    let mut marks = labels::ours();
+    marks.extend([(labels::SNAPSHOT.to_owned(), snapshot.to_string()), (labels::LAB.to_owned(), String::new())]);
+    marks
 }
 
 /// Nodes that are to be made.

@@ -19,7 +19,7 @@ use crate::{
             roots::Clones,
             rules,
             there::{
-                Access, Nodes, NotOurs, containers, finished, frontend_port, kubeconfig_path, node_names,
+                Access, Nodes, NotOurs, begun, containers, finished, frontend_port, kubeconfig_path, node_names,
                 remove_leftovers, unfinished_mark,
             },
         },
@@ -101,8 +101,7 @@ where
     }
     settled.open(());
     let clones = roots(cx.clone()).await;
-    let mark = unfinished_mark(&spec.name);
-    std::fs::write(&mark, "").with_context(|| format!("cannot write {}", mark.display()))?;
+    begun(&spec.name)?;
     let nodes = create(&cx, host, spec, lock, node_image, api, &clones).await?;
     finished(&spec.name)?;
     api.open(access(&nodes)?);

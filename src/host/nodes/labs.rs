@@ -108,8 +108,7 @@ impl Removed {
 /// # Errors
 /// The engine does not answer.
 pub async fn labs(docker: &Docker) -> Result<Vec<LabOnHost>> {
-    let ours = BTreeMap::from([(labels::PART_OF.to_owned(), labels::PART_OF_VALUE.to_owned())]);
-    Ok(by_name(&docker.containers(&ours).await.context("cannot list the labs' containers")?))
+    Ok(by_name(&docker.containers(&labels::ours()).await.context("cannot list the labs' containers")?))
 }
 
 fn by_name(containers: &[Container]) -> Vec<LabOnHost> {
@@ -165,8 +164,7 @@ pub async fn remove(docker: &Docker, lock: &LabLock) -> Result<Removed> {
 /// # Errors
 /// The engine cannot remove one, or the lab's folder cannot be written to.
 pub async fn begin_anew(docker: &Docker, lab: &LabName) -> Result<()> {
-    let mark = there::unfinished_mark(lab);
-    std::fs::write(&mark, "").with_context(|| format!("cannot write {}", mark.display()))?;
+    there::begun(lab)?;
     let _ = std::fs::remove_file(there::kubeconfig_path(lab));
     let there = there::ours(docker, lab).await?;
     // An engine waits long for what is frozen to die.
@@ -183,8 +181,7 @@ async fn remove_images(docker: &Docker, lab: &LabName) -> Result<Vec<String>> {
     for (id, tags) in docker.images_labelled(&labels::of_lab(lab)).await.context("cannot list the lab's images")? {
         names.extend(if tags.is_empty() { vec![id] } else { tags });
     }
-    let ours = BTreeMap::from([(labels::PART_OF.to_owned(), labels::PART_OF_VALUE.to_owned())]);
-    for (_, tags) in docker.images_labelled(&ours).await.context("cannot list our images")? {
+    for (_, tags) in docker.images_labelled(&labels::ours()).await.context("cannot list our images")? {
         names.extend(tags.into_iter().filter(|name| name.starts_with(&image_of(lab, ""))));
     }
     let mut removed = Vec::new();

@@ -129,6 +129,15 @@ pub(crate) fn unfinished_mark(lab: &LabName) -> PathBuf {
     lock::folder(lab).join("being-made")
 }
 
+/// A cluster is begun; until [`finished`] it was never finished.
+///
+/// # Errors
+/// The lab's folder cannot be written to.
+pub(crate) fn begun(lab: &LabName) -> Result<()> {
+    let mark = unfinished_mark(lab);
+    std::fs::write(&mark, "").with_context(|| format!("cannot write {}", mark.display()))
+}
+
 /// A cluster that was begun is whole.
 ///
 /// # Errors

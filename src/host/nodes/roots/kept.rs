@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::stream;
 
 use super::{Key, Roots, VOLUME, holder};
-use crate::spec::SnapshotName;
+use crate::{labels, spec::SnapshotName};
 
 const SCRIPT: &str = concat!(include_str!("volume.sh"), include_str!("snapshots.sh"));
 /// Who holds the volume as long as there is a snapshot on it. A lab's name has no dot.
@@ -100,8 +100,7 @@ impl Roots<'_> {
         match (any, held) {
             (true, Some(true)) => Ok(()),
             (true, _) => {
-                let ours = super::ours();
-                let holder = holder(HOLDER, &self.image, ours, Vec::new(), None);
+                let holder = holder(HOLDER, &self.image, labels::ours(), Vec::new(), None);
                 self.docker.hold(&holder).await.with_context(|| format!("nobody holds the volume {VOLUME}"))
             }
             (false, _) => self.docker.remove_container(HOLDER).await,

@@ -113,11 +113,6 @@ pub fn is_holder(container: &Container) -> bool {
     container.labels.contains_key(HOLDER)
 }
 
-/// What everything on the volume carries, whichever lab's it is.
-fn ours() -> BTreeMap<String, String> {
-    BTreeMap::from([(labels::PART_OF.to_owned(), labels::PART_OF_VALUE.to_owned())])
-}
-
 fn holder(
     name: &str,
     image: &str,
@@ -156,10 +151,10 @@ impl<'a> Roots<'a> {
         node_image: &str,
         lent: Vec<kept::Lent>,
     ) -> Result<Roots<'a>> {
-        let folder = docker.ensure_volume(VOLUME, &ours()).await?;
+        let folder = docker.ensure_volume(VOLUME, &labels::ours()).await?;
         let container = lab.map_or_else(|| format!("{VOLUME}.while.{}", std::process::id()), holder_of);
         let seen = std::iter::once((folder.clone(), "/seen".to_owned())).chain(lent).collect();
-        let labels = lab.map_or_else(ours, labels::of_lab);
+        let labels = lab.map_or_else(labels::ours, labels::of_lab);
         let holder = holder(&container, node_image, labels, seen, lab.is_none().then_some(A_WHILE));
         docker.hold(&holder).await?;
         let roots = Roots { docker, container, image: node_image.to_owned(), labels: holder.labels, folder };
@@ -237,7 +232,7 @@ impl<'a> Roots<'a> {
     /// # Errors
     /// The engine does not answer.
     pub async fn prune(&self, all: bool) -> Result<Vec<String>> {
-        let there = self.docker.containers(&ours()).await.context("cannot list the labs' containers")?;
+        let there = self.docker.containers(&labels::ours()).await.context("cannot list the labs' containers")?;
         // A lab's name for its nodes, should somebody have removed its holder.
         let labs = there.iter().filter_map(|c| c.labels.get(labels::LAB)).map(String::as_str);
         let mut args = vec![DAYS, if all { "0" } else { MOST }, KIBIBYTES];
