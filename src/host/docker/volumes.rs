@@ -79,9 +79,11 @@ impl Docker {
             labels: Some(labels.clone().into_iter().collect()),
             ..Default::default()
         };
-        // One that is there already is handed back as it is.
-        let volume = self.api.create_volume(request).await.map_err(|e| self.failed(&e));
-        let volume = volume.with_context(|| format!("cannot make the Docker volume {name}"))?;
+        let made = self.api.create_volume(request).await.map_err(|e| self.failed(&e));
+        made.with_context(|| format!("cannot make the Docker volume {name}"))?;
+        // Asked for, because an engine that was restarted hands back one that is there already without its labels.
+        let volume = self.api.inspect_volume(name).await.map_err(|e| self.failed(&e));
+        let volume = volume.with_context(|| format!("cannot look at the Docker volume {name}"))?;
         if labels.iter().any(|(key, value)| volume.labels.get(key) != Some(value)) {
             bail!("the Docker volume {name} exists and is not ours; remove or rename it");
         }
