@@ -217,6 +217,7 @@ const PLAIN_ERRORS: &[&str] = &[
     "cluster/refused.rs",
     "host/docker/images.rs",
     "inside/agent/follow.rs",
+    "inside/orders/mod.rs",
     "run/advice.rs",
     "run/wait.rs",
     "wire/etcd/mod.rs",

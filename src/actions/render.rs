@@ -68,12 +68,9 @@ fn secrets(topology: Topology) -> Result<Vec<DynamicObject>> {
     let passwords = database::keys(topology);
     let mut all: Vec<(&str, Component, &[&str])> = vec![
         (database::CREDENTIALS, Component::Database, &passwords),
-        (database::TLS, Component::Database, CERTIFICATE),
         ("wordpress-credentials", Component::Frontend, &frontend::CREDENTIALS),
     ];
-    if topology == Topology::Galera {
-        all.push((discovery::TLS, Component::Discovery, CERTIFICATE));
-    }
+    all.extend(database::certificates(topology).into_iter().map(|(name, component)| (name, component, CERTIFICATE)));
     let make = |(name, component, keys): (&str, Component, &[&str])| {
         let value = |key: &&str| ((*key).to_owned(), SECRET_PLACEHOLDER.to_owned());
         untyped(&Secret {

@@ -1,12 +1,14 @@
 //! What runs inside the cluster, from the same static executable: PID 1 of a database member ([`member`]), the agent that
-//! gives the members their roles ([`agent`]), the look at an image from inside ([`inspect`]), a trial cluster's hands and eyes
-//! ([`trial`]), and how the executable gets into a pod.
+//! gives the members their roles ([`agent`]), the way of its orders to them ([`orders`]), the look at an image from inside
+//! ([`inspect`]), a trial cluster's hands and eyes ([`trial`]), and how the executable gets into a pod.
 
 pub mod agent;
 mod http;
 pub mod inspect;
+mod listen;
 pub mod member;
 pub mod nfs_ready;
+pub mod orders;
 pub mod trial;
 
 use std::{io::Write, os::unix::fs::PermissionsExt, path::Path};

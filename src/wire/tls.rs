@@ -1,4 +1,5 @@
-//! The lab's own certificate authority, and the certificates that it gives: one that all database members share, one for etcd.
+//! A certificate authority of the lab's own, and the certificates that it gives. A lab has one for each purpose, and a
+//! certificate is good for what its holder does with it, and for nothing else.
 
 use anyhow::{Context, Result};
 use rcgen::{
@@ -15,7 +16,18 @@ pub struct Authority {
     pub key: String,
 }
 
-/// A server's certificate, as PEM.
+/// What a certificate is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// To be reached under its names.
+    Server,
+    /// To be let in.
+    Client,
+    /// Both, for those that talk to each other.
+    Peer,
+}
+
+/// A certificate, as PEM.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Issued {
     /// The certificate.
@@ -36,21 +48,25 @@ impl Authority {
         Ok(Authority { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 
-    /// A certificate for servers of these names, and for their being clients of each other. `subject` is its common name.
+    /// A certificate for whoever has these names. `subject` is its common name.
     ///
     /// # Errors
     /// The authority's key cannot be read, or a name is not a DNS name.
-    pub fn issue(&self, subject: &str, names: &[String]) -> Result<Issued> {
+    pub fn issue(&self, used: Use, subject: &str, names: &[String]) -> Result<Issued> {
         let key = KeyPair::from_pem(&self.key).context("cannot read the authority's key")?;
         let issuer = Issuer::new(params()?, key);
-        let mut server = CertificateParams::new(names.to_vec()).context("a name for the certificate is not valid")?;
-        server.distinguished_name.push(DnType::CommonName, subject);
-        server.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
-        server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        server.use_authority_key_identifier_extension = true;
-        lifetime(&mut server);
+        let mut holder = CertificateParams::new(names.to_vec()).context("a name for the certificate is not valid")?;
+        holder.distinguished_name.push(DnType::CommonName, subject);
+        holder.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+        holder.extended_key_usages = match used {
+            Use::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
+            Use::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
+            Use::Peer => vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
+        };
+        holder.use_authority_key_identifier_extension = true;
+        lifetime(&mut holder);
         let key = KeyPair::generate().context("cannot generate the certificate's key")?;
-        let certificate = server.signed_by(&key, &issuer).context("cannot sign the certificate")?;
+        let certificate = holder.signed_by(&key, &issuer).context("cannot sign the certificate")?;
         Ok(Issued { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 }
@@ -80,12 +96,16 @@ mod tests {
         client::{WebPkiServerVerifier, danger::ServerCertVerifier},
         crypto::ring,
         pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+        server::WebPkiClientVerifier,
     };
 
     use super::*;
 
+    fn der(pem: &str) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(pem.as_bytes()).expect("a PEM certificate")
+    }
+
     fn accepts(authority: &Authority, issued: &Issued, name: &str) -> bool {
-        let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).expect("a PEM certificate");
         let mut roots = RootCertStore::empty();
         roots.add(der(&authority.certificate)).expect("an authority");
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()))
@@ -95,14 +115,32 @@ mod tests {
         verifier.verify_server_cert(&der(&issued.certificate), &[], &name, &[], UnixTime::now()).is_ok()
     }
 
+    fn lets_in(authority: &Authority, issued: &Issued) -> bool {
+        let mut roots = RootCertStore::empty();
+        roots.add(der(&authority.certificate)).expect("an authority");
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()))
+            .build()
+            .expect("a verifier");
+        verifier.verify_client_cert(&der(&issued.certificate), &[], UnixTime::now()).is_ok()
+    }
+
     #[test]
     fn a_certificate_holds_for_its_names_under_its_own_authority_only() {
         let (ours, other) = (Authority::new().expect("an authority"), Authority::new().expect("an authority"));
-        let issued =
-            ours.issue("test", &["db".into(), "*.db-members.wplab.svc.cluster.local".into()]).expect("a certificate");
+        let names = ["db".into(), "*.db-members.wplab.svc.cluster.local".into()];
+        let issued = ours.issue(Use::Server, "test", &names).expect("a certificate");
         assert!(accepts(&ours, &issued, "db"));
         assert!(accepts(&ours, &issued, "db-7.db-members.wplab.svc.cluster.local"));
         assert!(!accepts(&ours, &issued, "db-read"));
         assert!(!accepts(&other, &issued, "db"));
+    }
+    #[test]
+    fn a_certificate_is_good_for_what_it_was_made_for() {
+        let (ours, other) = (Authority::new().expect("an authority"), Authority::new().expect("an authority"));
+        for (used, serves, comes) in [(Use::Server, true, false), (Use::Client, false, true), (Use::Peer, true, true)] {
+            let issued = ours.issue(used, "test", &["db".into()]).expect("a certificate");
+            assert_eq!((accepts(&ours, &issued, "db"), lets_in(&ours, &issued)), (serves, comes), "{used:?}");
+            assert!(!lets_in(&other, &issued), "{used:?}");
+        }
     }
 }

@@ -19,7 +19,7 @@ use wplab::{
     run::wait::{self, Look},
     wire::{
         etcd::{Etcd, Identity},
-        tls::Authority,
+        tls::{Authority, Use},
     },
 };
 
@@ -50,7 +50,7 @@ impl Server {
         let program = PROGRAM.get_or_init(program).await;
         let folder = tempfile::tempdir().expect("a folder");
         let authority = Authority::new().expect("an authority");
-        let issued = authority.issue("test", &[HOST.into(), "localhost".into()]).expect("a certificate");
+        let issued = authority.issue(Use::Peer, "test", &[HOST.into(), "localhost".into()]).expect("a certificate");
         let write = |name: &str, content: &[u8], mode: u32| {
             let path = folder.path().join(name);
             std::fs::write(&path, content).expect("written");
@@ -118,7 +118,7 @@ impl Server {
     }
 
     pub(crate) fn identity(&self) -> Identity {
-        let client = self.authority.issue("test", &["client".into()]).expect("a certificate");
+        let client = self.authority.issue(Use::Peer, "test", &["client".into()]).expect("a certificate");
         Identity { ca: self.authority.certificate.clone(), certificate: client.certificate, key: client.key }
     }
 

@@ -16,7 +16,7 @@ use crate::{
     inside::member,
     run::advice,
     spec::{LabSpec, Topology},
-    wire::tls::Authority,
+    wire::tls::{Authority, Use},
 };
 
 /// How long a server may take to read its options.
@@ -99,7 +99,7 @@ fn furnish(server: Server) -> Result<PathBuf> {
     let tls = Path::new(CONFIG).join("tls");
     if !tls.exists() {
         let authority = Authority::new()?;
-        let issued = authority.issue("inspection", &["localhost".to_owned()])?;
+        let issued = authority.issue(Use::Peer, "inspection", &["localhost".to_owned()])?;
         put(tls.join("ca.crt"), &authority.certificate)?;
         put(tls.join("tls.crt"), &issued.certificate)?;
         put(tls.join("tls.key"), &issued.key)?;

@@ -17,7 +17,7 @@ use crate::{
     cluster::{
         Cluster, Refused,
         manifests::{edit, part},
-        pods::{pod_of, set_env, set_image},
+        pods::{pod_of, set_env, set_image, without_volume},
         ready,
     },
     inside::agent::record::ROLES,
@@ -52,6 +52,10 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
     edit(&mut objects, AGENT, |deployment: &mut Deployment| {
         let pod = pod_of(&mut deployment.spec.as_mut().context("it has no spec")?.template)?;
         set_image(pod, AGENT, images.reference(Role::Tool)?)?;
+        // Galera's members take no orders.
+        if database.topology == Topology::Galera {
+            without_volume(pod, "orders")?;
+        }
         let members = database.members.to_string();
         let values = [
             ("MEMBERS", members.as_str()),

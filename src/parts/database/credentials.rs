@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::names::{CREDENTIALS, TLS};
+use super::names::{CREDENTIALS, MEMBERS, TLS};
 use crate::{
     cluster::{Cluster, secrets::password},
+    inside::orders,
     labels::{Component, NAMESPACE},
     parts::discovery,
     spec::Topology,
-    wire::tls::Authority,
+    wire::tls::{Authority, Use},
 };
 
-/// The Secret with the authority itself, which no pod mounts.
-const AUTHORITY: &str = "db-ca";
+/// The authority that clients of the database trust, and members among themselves.
+const DATABASE: &str = "db-ca";
+/// The authority that those trust who give orders to members, and those who take them.
+const ORDERS: &str = "orders-ca";
 /// The most members that a lab can have.
 const MOST_MEMBERS: u32 = 9;
 
@@ -26,17 +29,49 @@ pub fn keys(topology: Topology) -> [&'static str; 3] {
     }
 }
 
+/// The Secrets with a certificate, its key and its authority's certificate.
+pub fn certificates(topology: Topology) -> Vec<(&'static str, Component)> {
+    papers(topology).into_iter().map(|paper| (paper.secret, paper.component)).collect()
+}
+
 /// Makes sure that the Secrets are there; returns whether one had to be made.
 ///
 /// # Errors
 /// The API server refuses or does not answer.
 pub(super) async fn ensure(cluster: &Cluster, topology: Topology) -> Result<bool> {
     let mut changed = cluster.ensure_secret(CREDENTIALS, Component::Database, || Ok(passwords(topology))).await?;
-    changed |= certificate(cluster, TLS, Component::Database, &names()).await?;
-    if topology == Topology::Galera {
-        changed |= certificate(cluster, discovery::TLS, Component::Discovery, &discovery::names()).await?;
+    for paper in papers(topology) {
+        changed |= certificate(cluster, &paper).await?;
     }
     Ok(changed)
+}
+
+/// A certificate of the lab's: the Secret that pods mount, and all that is said in it.
+struct Paper {
+    secret: &'static str,
+    component: Component,
+    /// The Secret with the authority that signs it. No pod mounts that.
+    authority: &'static str,
+    used: Use,
+    names: Vec<String>,
+}
+
+/// Every certificate of a lab, each by the authority of whoever has to trust it.
+fn papers(topology: Topology) -> Vec<Paper> {
+    let paper = |secret, component, authority, used, names| Paper { secret, component, authority, used, names };
+    let mut papers = vec![paper(TLS, Component::Database, DATABASE, Use::Peer, names())];
+    match topology {
+        Topology::Replication => {
+            let members = (0..MOST_MEMBERS).map(|ordinal| orders::host(&format!("{MEMBERS}-{ordinal}"))).collect();
+            let agent = vec![orders::AGENT.to_owned()];
+            papers.push(paper("orders-member", Component::Database, ORDERS, Use::Server, members));
+            papers.push(paper("orders-agent", Component::Agent, ORDERS, Use::Client, agent));
+        }
+        Topology::Galera => {
+            papers.push(paper(discovery::TLS, Component::Discovery, DATABASE, Use::Peer, discovery::names()));
+        }
+    }
+    papers
 }
 
 /// Replaces every password. The servers are given them by their next start, and do not run now.
@@ -51,8 +86,9 @@ fn passwords(topology: Topology) -> BTreeMap<String, String> {
     keys(topology).iter().map(|key| ((*key).to_owned(), password())).collect()
 }
 
-/// Makes sure of a Secret with a certificate for these names by the lab's authority, which is made with the first one.
-async fn certificate(cluster: &Cluster, secret: &str, component: Component, names: &[String]) -> Result<bool> {
+/// Makes sure of one certificate, and of its authority, which is made with the first one that it signs.
+async fn certificate(cluster: &Cluster, paper: &Paper) -> Result<bool> {
+    let Paper { secret, component, authority, used, names } = paper;
     if cluster.secret(secret).await?.is_some() {
         return Ok(false);
     }
@@ -60,15 +96,15 @@ async fn certificate(cluster: &Cluster, secret: &str, component: Component, name
         let Authority { certificate, key } = Authority::new()?;
         Ok(BTreeMap::from([("ca.crt".to_owned(), certificate), ("ca.key".to_owned(), key)]))
     };
-    cluster.ensure_secret(AUTHORITY, Component::Database, generate).await?;
-    let [certificate, key] = cluster.secret_values(AUTHORITY, ["ca.crt", "ca.key"]).await?;
+    cluster.ensure_secret(authority, *component, generate).await?;
+    let [certificate, key] = cluster.secret_values(authority, ["ca.crt", "ca.key"]).await?;
     let authority = Authority { certificate, key };
-    let issued = authority.issue(&subject(component), names)?;
+    let issued = authority.issue(*used, &subject(*component), names)?;
     let generate = || {
         let pairs = [("ca.crt", authority.certificate), ("tls.crt", issued.certificate), ("tls.key", issued.key)];
         Ok(pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
     };
-    cluster.ensure_secret(secret, component, generate).await
+    cluster.ensure_secret(secret, *component, generate).await
 }
 
 /// The common name of a certificate. MariaDB from 11.8.9 on hands that of a joiner to the donor, and the donor takes only
@@ -101,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_donor_can_hand_the_subject_to_a_script() {
-        for component in [Component::Database, Component::Discovery] {
+        for component in [Component::Database, Component::Discovery, Component::Agent] {
             let subject = subject(component);
             assert!(subject.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'), "{subject:?}");
         }
@@ -121,5 +157,17 @@ mod tests {
         ] {
             assert!(names.iter().any(|n| n == name), "{name}");
         }
+    }
+    #[test]
+    fn a_key_is_good_for_one_purpose() {
+        let of = |topology| {
+            let papers = papers(topology);
+            papers.into_iter().map(|paper| (paper.secret, paper.authority, paper.used)).collect::<Vec<_>>()
+        };
+        let database = ("db-tls", "db-ca", Use::Peer);
+        let orders = [("orders-member", "orders-ca", Use::Server), ("orders-agent", "orders-ca", Use::Client)];
+        assert_eq!(of(Topology::Replication), [&[database][..], &orders[..]].concat());
+        let agents = papers(Topology::Replication).into_iter().filter(|paper| paper.used == Use::Client);
+        assert_eq!(agents.flat_map(|paper| paper.names).collect::<Vec<_>>(), ["agent"]);
     }
 }

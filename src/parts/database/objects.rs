@@ -61,6 +61,8 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
             }
             Topology::Galera => {
                 set_env(pod, CONTAINER, &[("WPLAB_FLAVOUR", server.role.name())])?;
+                without(pod, CONTAINER, &[], &["orders"])?;
+                without_volume(pod, "orders")?;
                 without_volume(pod, "state")?;
                 "galera"
             }
@@ -151,17 +153,18 @@ mod tests {
             let volumes: Vec<String> = pod.volumes.expect("volumes").into_iter().map(|volume| volume.name).collect();
             let env: Vec<String> = server.env.expect("env").into_iter().map(|variable| variable.name).collect();
             let ports: Vec<i32> = server.ports.expect("ports").into_iter().map(|port| port.container_port).collect();
-            (server.command.expect("a command").join(" "), env, ports, volumes.iter().any(|name| name == "state"))
+            let has = ["state", "orders"].map(|wanted| volumes.iter().any(|name| name == wanted));
+            (server.command.expect("a command").join(" "), env, ports, has)
         };
         let words = |words: &str| words.split(' ').map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(
             of(Topology::Replication, Role::Mysql),
-            ("/tools/wplab member mysql".into(), words("POD_NAME MEMBERS"), vec![3306, 8081], true)
+            ("/tools/wplab member mysql".into(), words("POD_NAME MEMBERS"), vec![3306, 8081, 8083], [true; 2])
         );
         let env = words("POD_NAME POD_IP MEMBERS WPLAB_FLAVOUR ETCD_ENDPOINTS");
         assert_eq!(
             of(Topology::Galera, Role::Mariadb),
-            ("/tools/wplab member galera".into(), env, vec![3306, 8081, 4567, 4568, 4444], false)
+            ("/tools/wplab member galera".into(), env, vec![3306, 8081, 4567, 4568, 4444], [false; 2])
         );
     }
 
@@ -219,7 +222,7 @@ mod tests {
             typed(objects.iter().find(|o| name_of(o) == "StatefulSet/db").expect("there")).expect("typed");
         let volumes = set.spec.expect("spec").template.spec.expect("pod").volumes.expect("volumes");
         let modes: Vec<_> = volumes.iter().filter_map(|v| v.secret.as_ref()).map(|s| s.default_mode).collect();
-        assert_eq!(modes, [Some(0o440), Some(0o440)]);
+        assert_eq!(modes, [Some(0o440); 3]);
     }
 
     #[test]

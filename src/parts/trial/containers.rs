@@ -25,7 +25,7 @@ use crate::{
         },
     },
     spec::{LabSpec, Topology},
-    wire::tls::Authority,
+    wire::tls::{Authority, Use},
 };
 
 /// The members; the first one begins.
@@ -220,7 +220,7 @@ impl Files {
     fn generate(role: Role) -> Result<Files> {
         let authority = Authority::new()?;
         let certificate = |subject: &str, names: &[String]| -> Result<BTreeMap<String, String>> {
-            let issued = authority.issue(subject, names)?;
+            let issued = authority.issue(Use::Peer, subject, names)?;
             let files =
                 [("ca.crt", authority.certificate.clone()), ("tls.crt", issued.certificate), ("tls.key", issued.key)];
             Ok(files.into_iter().map(|(name, text)| (format!("tls/{name}"), text)).collect())
