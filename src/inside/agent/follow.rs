@@ -1,5 +1,6 @@
 //! One member's supervisor, listened to: `GET /watch` sends a line at every change and one every second. A connection that
-//! breaks, or is silent for longer, means that the member does not answer; then it is tried again.
+//! breaks, or is silent for longer, says little by itself: it is made again at once, and only a member that is reached twice in a
+//! row no more does not answer.
 
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ use crate::inside::{
 const PATIENCE: Duration = Duration::from_millis(2500);
 /// Time between two tries.
 const EVERY: Duration = Duration::from_millis(500);
+/// How many tries in a row have to fail.
+const TRIES: u32 = 2;
 
 /// The pieces in which silence is measured, and how much longer one may take: then it was not the member who was silent, but
 /// this process that stood still, and what has come meanwhile may be as old as that.
@@ -62,10 +65,15 @@ async fn in_time<T>(work: impl Future<Output = T>) -> Result<Option<T>> {
 pub(super) async fn follow(observed: Observations, name: String, uid: String, address: String) {
     let mut beat = interval(EVERY);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut last = String::new();
+    let (mut last, mut failed) = (String::new(), 0);
     loop {
         beat.tick().await;
-        let heard = |status: MemberStatus| observed.answer(&name, &uid, Answer::Says(Box::new(status)));
+        let begun = Instant::now();
+        let mut reached = false;
+        let heard = |status: MemberStatus| {
+            reached = true;
+            observed.answer(&name, &uid, Answer::Says(Box::new(status)));
+        };
         let ended = match listen(&address, HTTP_PORT, heard).await {
             Ok(()) => "the connection was closed".to_owned(),
             Err(error) if error.is::<StoodStill>() => {
@@ -75,7 +83,11 @@ pub(super) async fn follow(observed: Observations, name: String, uid: String, ad
             }
             Err(error) => format!("{error:#}"),
         };
-        observed.answer(&name, &uid, Answer::Silent);
+        failed = if reached { 0 } else { failed + 1 };
+        observed.answer(&name, &uid, if failed < TRIES { Answer::Faint } else { Answer::Silent });
+        if reached && begun.elapsed() > EVERY {
+            beat.reset_immediately();
+        }
         if ended != last {
             log::info("a member does not answer", &[("member", name.clone().into()), ("why", ended.clone().into())]);
             last = ended;

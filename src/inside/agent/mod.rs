@@ -8,6 +8,7 @@ mod act;
 pub mod decide;
 mod follow;
 mod known;
+mod lasting;
 mod lease;
 mod log;
 mod metrics;
@@ -37,6 +38,7 @@ use self::{
     act::{Actor, Done},
     decide::{Decision, Outlook, Seen, View, decide},
     known::{Observations, PodView},
+    lasting::Lasting,
     lease::{Keeper, Leadership},
     metrics::Figures,
     record::{INITIALISED, ROLES, Roles, STATE},
@@ -154,6 +156,8 @@ struct Agent {
     not_before: Instant,
     failed: Option<String>,
     decided: Option<Decision>,
+    /// How long members have been contradicting each other about who is in the cluster.
+    apart: Lasting,
     trouble: String,
 }
 
@@ -174,6 +178,7 @@ impl Agent {
             not_before: Instant::now(),
             failed: None,
             decided: None,
+            apart: Lasting::default(),
             trouble: String::new(),
         }
     }
@@ -231,7 +236,8 @@ impl Agent {
         self.hear_of_opening().await;
         let (pods, seen): (Vec<PodView>, Vec<Seen>) =
             self.actor.observed.snapshot().unwrap_or_default().into_iter().unzip();
-        let view = View { members: &seen, wanted: self.members, initialised: self.initialised };
+        let apart = self.apart.note(decide::apart(&seen), Instant::now());
+        let view = View { members: &seen, wanted: self.members, initialised: self.initialised, apart };
         let decision = decide(self.topology, &view);
         self.tell(&decision);
         for step in plan::steps(&seen, &decision) {

@@ -36,6 +36,8 @@ pub enum State {
     Donor,
     /// A Galera member that is cut off from the majority.
     NonPrimary,
+    /// A Galera member whose server runs, served until a moment ago, and does not answer.
+    Unresponsive,
     /// Needs a decision that nobody has made; [`MemberStatus::note`] says which.
     Stuck,
     /// mysqld is being stopped.
@@ -59,6 +61,7 @@ impl State {
             State::Synced => "synced",
             State::Donor => "donor",
             State::NonPrimary => "non-primary",
+            State::Unresponsive => "unresponsive",
             State::Stuck => "stuck",
             State::Stopping => "stopping",
         }
@@ -116,12 +119,20 @@ pub struct GaleraFacts {
     pub state: String,
     /// Whether the server takes queries (`wsrep_ready`), and nobody has told it to refuse them (`wsrep_reject_queries`).
     pub ready: bool,
+    /// The names of the members of its component, in order (`mysql.wsrep_cluster_members`); empty while it does not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<String>,
 }
 
 impl GaleraFacts {
     /// In the primary component, with everything, taking queries: fit for the role of the writer.
     pub fn synced(&self) -> bool {
         self.component == "Primary" && self.ready && self.state == "Synced"
+    }
+
+    /// Whether it is in the primary component, and counts this member as part of it.
+    pub fn counts(&self, name: &str) -> bool {
+        self.component == "Primary" && self.members.iter().any(|member| member == name)
     }
 
     /// As [`GaleraFacts::synced`], or giving a copy to another member without being blocked by it.

@@ -34,6 +34,7 @@ pub(crate) fn synced(name: &str, role: &str, size: u32, uuid: &str) -> Member {
         component: "Primary".into(),
         state: "Synced".into(),
         ready: true,
+        members: Vec::new(),
     };
     let status = MemberStatus { name: name.into(), galera: Some(facts), ..MemberStatus::default() };
     Member { status: Some(status), ..member(name, role, source()) }

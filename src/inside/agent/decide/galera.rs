@@ -1,28 +1,46 @@
 //! Topology `galera`: every synced member could take writes, so the role is only a home for them. It stays where it is as
-//! long as that member serves, moves at once when it does not, and does not move back.
+//! long as that member serves, and does not move back. A member that does not serve by its own word loses it at once; of one
+//! that cannot be heard for a moment, or whose server does not answer it, the others are asked: while one of them counts it in
+//! the cluster, the role stays.
 
-use super::{Decision, Outlook, Seen, View, names};
-use crate::inside::member::status::GaleraFacts;
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{Answer, Decision, Outlook, Seen, View, names};
+use crate::inside::member::status::{GaleraFacts, State};
+
+/// How long members may contradict each other about who is in the cluster. Galera itself has made up its mind by then.
+const APART: Duration = Duration::from_secs(30);
 
 pub(super) fn decide(view: &View<'_>) -> Decision {
-    let reads = names(view.members, Seen::serves);
-    let writer = view.members.iter().find(|member| member.writes());
-    let primary: Vec<(&Seen, &GaleraFacts)> = view.members.iter().filter_map(|m| Some((m, primary(m)?))).collect();
+    let primary = primaries(view.members);
+    // One broken connection makes nobody unreadable either.
+    let reads = names(view.members, |member| member.serves() || (member.reads && counted(member, &primary)));
+    let labelled: Vec<&Seen> = view.members.iter().filter(|member| member.writes()).collect();
     if let Some(alarm) = two_histories(&primary) {
         return Decision::keep(reads, Outlook::Refused(alarm));
     }
-    if let Some(doubt) = not_all_seen(&primary) {
-        // Also seen for a moment while somebody joins, because members do not report a new view at the same instant.
-        return Decision::keep(reads, Outlook::Waits(doubt));
+    if let Some(doubt) = apart(view.members) {
+        return Decision::keep(
+            reads,
+            if view.apart < APART {
+                Outlook::Waits(doubt)
+            } else {
+                Outlook::Refused(format!("{doubt}; the role does not move until one side's pods are gone"))
+            },
+        );
     }
     let serving = |member: &&Seen| member.serves();
     let synced = |member: &&Seen| member.serves() && primary_synced(member);
-    let (chosen, why) = match view.members.iter().filter(|member| member.writes()).find(serving) {
+    let (chosen, why) = match labelled.iter().find(|member| member.serves()) {
         // Of several with the label only one keeps it.
-        Some(writer) => (writer, format!("{} is {}", writer.name, state(writer))),
+        Some(writer) => (*writer, format!("{} is {}", writer.name, state(writer))),
+        None if labelled.iter().any(|member| counted(member, &primary)) => {
+            let doubts = labelled.iter().map(|member| member.trouble()).collect::<Vec<_>>().join(", ");
+            return Decision::keep(reads, Outlook::Waits(format!("{doubts}; the others still count it in")));
+        }
         None => match view.members.iter().find(synced).or_else(|| view.members.iter().find(serving)) {
             Some(next) => {
-                let before = writer.map_or_else(|| "nobody had the role".to_owned(), Seen::trouble);
+                let before = labelled.first().map_or_else(|| "nobody had the role".to_owned(), |seen| seen.trouble());
                 (next, format!("{before}; {} is {}", next.name, state(next)))
             }
             None => {
@@ -47,6 +65,10 @@ pub(super) fn decide(view: &View<'_>) -> Decision {
     }
 }
 
+fn primaries(members: &[Seen]) -> Vec<(&Seen, &GaleraFacts)> {
+    members.iter().filter_map(|member| Some((member, primary(member)?))).collect()
+}
+
 fn primary(member: &Seen) -> Option<&GaleraFacts> {
     member.status()?.galera.as_ref().filter(|facts| facts.component == "Primary")
 }
@@ -57,6 +79,13 @@ fn primary_synced(member: &Seen) -> bool {
 
 fn state(member: &Seen) -> String {
     primary(member).map_or("unknown", |facts| facts.state.as_str()).to_lowercase()
+}
+
+/// Whether nothing more is known of this member than that it was not heard, and another one counts it in the cluster.
+fn counted(member: &Seen, primary: &[(&Seen, &GaleraFacts)]) -> bool {
+    let unheard = member.answer == Answer::Faint
+        || member.status().is_some_and(|status| status.state == State::Unresponsive && status.galera.is_none());
+    unheard && primary.iter().any(|(other, facts)| other.name != member.name && facts.counts(&member.name))
 }
 
 /// Two clusters that have grown from different beginnings: whatever is written at one is lost to the other.
@@ -70,22 +99,29 @@ fn two_histories(primary: &[(&Seen, &GaleraFacts)]) -> Option<String> {
     ))
 }
 
-/// A primary component that is smaller than the number of members that call themselves part of one.
-fn not_all_seen(primary: &[(&Seen, &GaleraFacts)]) -> Option<String> {
-    let (alone, facts) = primary.iter().find(|(_, facts)| (facts.size as usize) < primary.len())?;
-    Some(format!(
-        "{} sees a cluster of {}, but {} members call themselves primary",
-        alone.name,
-        facts.size,
-        primary.len()
-    ))
+/// Members in a primary component that does not count another one which says the same of itself. Also seen for a moment while
+/// somebody comes or goes, because members do not report a new view at the same instant.
+pub(super) fn apart(members: &[Seen]) -> Option<String> {
+    let primary = primaries(members);
+    let all: BTreeSet<&str> = primary.iter().map(|(member, _)| member.name.as_str()).collect();
+    let alone = |facts: &GaleraFacts| match facts.members.as_slice() {
+        [] => (facts.size as usize) < primary.len(),
+        names => all.iter().any(|name| !names.iter().any(|counted| counted == name)),
+    };
+    let (member, facts) = primary.iter().find(|(_, facts)| alone(facts))?;
+    let with = match facts.members.as_slice() {
+        [] => format!("a cluster of {}", facts.size),
+        names => format!("a cluster of {}", names.join(", ")),
+    };
+    let all: Vec<&str> = all.into_iter().collect();
+    Some(format!("{} sees {with}, but {} call themselves part of it", member.name, all.join(", ")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::{super::testing::*, *};
     use crate::{
-        inside::member::status::{MemberStatus, State},
+        inside::member::status::MemberStatus,
         labels::{READER, WRITER},
     };
 
@@ -97,6 +133,7 @@ mod tests {
             component: component.into(),
             state: state.into(),
             ready: component == "Primary",
+            members: Vec::new(),
         };
         MemberStatus { state: State::Synced, has_data: true, galera: Some(facts), ..MemberStatus::default() }
     }
@@ -130,7 +167,27 @@ mod tests {
     }
 
     fn made(members: &[Seen]) -> Decision {
-        decide(&View { members, wanted: 3, initialised: true })
+        after(members, Duration::ZERO)
+    }
+
+    fn after(members: &[Seen], apart: Duration) -> Decision {
+        decide(&View { members, wanted: 3, initialised: true, apart })
+    }
+
+    /// Synced, in a component of these.
+    fn with(number: usize, others: &[usize]) -> Seen {
+        let mut status = galera("Primary", "Synced", u32::try_from(others.len()).expect("few"), "u");
+        let members = others.iter().map(|number| format!("db-{number}")).collect();
+        status.galera = status.galera.map(|facts| GaleraFacts { members, ..facts });
+        seen(number, Some(status))
+    }
+
+    fn faint(number: usize) -> Seen {
+        Seen { answer: Answer::Faint, ..silent(number) }
+    }
+
+    fn unresponsive(number: usize) -> Seen {
+        seen(number, Some(MemberStatus { state: State::Unresponsive, has_data: true, ..MemberStatus::default() }))
     }
 
     #[test]
@@ -227,13 +284,51 @@ mod tests {
     }
 
     #[test]
-    fn two_components_that_do_not_see_each_other_move_nothing() {
+    fn two_components_that_do_not_see_each_other_move_nothing_and_a_person_is_told_when_it_lasts() {
         let alone = |number| seen(number, Some(galera("Primary", "Synced", 1, "u")));
-        let decision = made(&[writer(silent(0)), reader(alone(1)), reader(alone(2))]);
-        assert!(matches!(&decision.outlook, Outlook::Waits(why) if why.contains("a cluster of 1")), "{decision:?}");
-        assert_eq!(decision.writer, None);
+        let named = |number| with(number, &[number]);
+        for one in [alone, named] {
+            let members = [writer(silent(0)), reader(one(1)), reader(one(2))];
+            assert!(super::apart(&members).is_some());
+            for (apart, refused) in [(Duration::ZERO, false), (APART / 2, false), (APART, true)] {
+                let decision = after(&members, apart);
+                let (Outlook::Waits(why) | Outlook::Refused(why)) = &decision.outlook else { panic!("{decision:?}") };
+                assert!(why.starts_with("db-1 sees a cluster of ") && why.contains("db-1, db-2 call"), "{why}");
+                assert_eq!(matches!(decision.outlook, Outlook::Refused(_)), refused, "{decision:?}");
+                assert_eq!(decision.writer, None);
+            }
+        }
         let pair = |number| seen(number, Some(galera("Primary", "Synced", 2, "u")));
-        assert_eq!(made(&[writer(silent(0)), reader(pair(1)), reader(pair(2))]).writer.as_deref(), Some("db-1"));
+        for pair in [pair, |number| with(number, &[1, 2])] {
+            let members = [writer(silent(0)), reader(pair(1)), reader(pair(2))];
+            assert_eq!(super::apart(&members), None);
+            assert_eq!(made(&members).writer.as_deref(), Some("db-1"));
+        }
+        // Two pairs of four: their number alone would not show it.
+        let halves = [with(0, &[0, 1]), with(1, &[0, 1]), with(2, &[2, 3]), with(3, &[2, 3])];
+        assert!(super::apart(&halves).is_some());
+    }
+
+    #[test]
+    fn who_is_not_heard_for_a_moment_keeps_the_role_while_another_one_counts_it_in() {
+        let (all, rest) = ([0, 1, 2], [1, 2]);
+        let others = |counted: &[usize]| [reader(with(1, counted)), reader(with(2, counted))];
+        for unheard in [faint, unresponsive] {
+            let members = [vec![writer(unheard(0))], others(&all).to_vec()].concat();
+            let decision = made(&members);
+            assert!(matches!(&decision.outlook, Outlook::Waits(why) if why.contains("db-0")), "{decision:?}");
+            assert!(members.iter().all(|m| decision.labels_of(m) == (m.role.clone(), m.reads)), "{decision:?}");
+            let moved = made(&[vec![writer(unheard(0))], others(&rest).to_vec()].concat());
+            assert_eq!((moved.writer.as_deref(), moved.reads), (Some("db-1"), set(&["db-1", "db-2"])));
+            // Those who say nothing of the others are no witnesses, nor is one that has lost them itself.
+            let witnesses = [writer(unheard(0)), reader(synced(1)), reader(cut_off(2))];
+            assert_eq!(made(&witnesses).writer.as_deref(), Some("db-1"));
+        }
+        // Twice not reached, or its own word: nobody else is asked.
+        for lost in [silent(0), cut_off(0), joining(0)] {
+            let members = [vec![writer(lost)], others(&all).to_vec()].concat();
+            assert_eq!(made(&members).writer.as_deref(), Some("db-1"));
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 mod galera;
 mod replication;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     inside::member::status::MemberStatus,
@@ -17,7 +17,9 @@ use crate::{
 pub enum Answer {
     /// Nobody has tried yet. Nothing is decided while there is one of these, because it may be anything.
     Unknown,
-    /// It does not answer: there is no connection, or nothing came over it.
+    /// The connection broke, or nothing came over it any more; whether it can be made again is not known yet.
+    Faint,
+    /// It does not answer: no connection could be made, nor a second one.
     Silent,
     /// The last it said, over a connection that lives.
     Says(Box<MemberStatus>),
@@ -41,7 +43,7 @@ impl Seen {
     pub fn status(&self) -> Option<&MemberStatus> {
         match &self.answer {
             Answer::Says(status) => Some(status),
-            Answer::Unknown | Answer::Silent => None,
+            Answer::Unknown | Answer::Faint | Answer::Silent => None,
         }
     }
 
@@ -70,6 +72,8 @@ pub struct View<'a> {
     pub wanted: usize,
     /// Whether the lab has had a writer before (ConfigMap `db-state`).
     pub initialised: bool,
+    /// How long [`apart`] has been so.
+    pub apart: Duration,
 }
 
 /// How things stand.
@@ -115,6 +119,12 @@ impl Decision {
         };
         (role, self.reads.contains(&member.name))
     }
+}
+
+/// Whether members of a Galera cluster contradict each other about who is in it: for a moment while somebody comes or goes,
+/// for longer where there are two components.
+pub fn apart(members: &[Seen]) -> bool {
+    galera::apart(members).is_some()
 }
 
 /// Decides for a topology.
@@ -168,7 +178,8 @@ mod tests {
             let mut unknown = with_role(WRITER, seen(1, None));
             unknown.answer = Answer::Unknown;
             let members = [seen(0, None), unknown.clone(), with_role(READER, seen(2, None))];
-            let decision = decide(topology, &View { members: &members, wanted: 3, initialised: true });
+            let decision =
+                decide(topology, &View { members: &members, wanted: 3, initialised: true, apart: Duration::ZERO });
             assert!(matches!(decision.outlook, Outlook::Waits(_)));
             assert!(members.iter().all(|m| decision.labels_of(m) == (m.role.clone(), m.reads)), "{decision:?}");
         }

@@ -205,7 +205,7 @@ mod tests {
     }
 
     fn made(members: &[Seen], initialised: bool) -> Decision {
-        decide(&View { members, wanted: 3, initialised })
+        decide(&View { members, wanted: 3, initialised, apart: std::time::Duration::ZERO })
     }
 
     #[test]
@@ -296,7 +296,8 @@ mod tests {
     #[test]
     fn a_first_member_that_is_not_done_says_what_it_does() {
         let members = [says(0, State::Initialising, false, false, None), empty(1)];
-        let decision = decide(&View { members: &members, wanted: 2, initialised: false });
+        let decision =
+            decide(&View { members: &members, wanted: 2, initialised: false, apart: std::time::Duration::ZERO });
         assert_eq!(decision.outlook, Outlook::Waits("db-0: initialising".into()));
     }
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::config::Paths;
 use crate::{
     inside::member::status::GaleraFacts,
-    wire::sql::{Row, Session, Way},
+    wire::sql::{Row, Session, Way, refusal},
 };
 
 /// How long the server may take for a look.
@@ -15,6 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const QUERY: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_cluster_state_uuid', 'wsrep_last_committed', \
                      'wsrep_cluster_size', 'wsrep_cluster_status', 'wsrep_local_state_comment', 'wsrep_ready', \
                      'wsrep_connected')";
+/// Who is in the component, by name: Galera's own numbers are new with every start.
+const MEMBERS: &str = "SELECT node_name FROM mysql.wsrep_cluster_members";
 
 /// Connects as root.
 ///
@@ -32,7 +34,23 @@ pub(super) async fn connect(paths: &Paths) -> Result<Session> {
 pub(super) async fn look(session: &mut Session) -> Result<GaleraFacts> {
     let rows = session.rows(QUERY).await?;
     let refuses = session.value("SELECT @@global.wsrep_reject_queries").await?;
-    Ok(facts(rows, refuses.as_deref()))
+    let mut facts = facts(rows, refuses.as_deref());
+    // A server that takes no queries does not let its tables be read either.
+    if facts.component == "Primary" && facts.ready {
+        facts.members = match session.rows(MEMBERS).await {
+            Ok(rows) => names(rows),
+            Err(error) if refusal(&error).is_some() => Vec::new(),
+            Err(error) => return Err(error),
+        };
+    }
+    Ok(facts)
+}
+
+/// In one order, whatever the table's is: who watches is woken by every difference.
+fn names(rows: Vec<Row>) -> Vec<String> {
+    let mut names: Vec<String> = rows.into_iter().filter_map(|mut row| row.remove("node_name")?).collect();
+    names.sort();
+    names
 }
 
 /// Rows come in the server's own order, so they are read by name.
@@ -49,6 +67,7 @@ fn facts(rows: Vec<Row>, refuses: Option<&str>) -> GaleraFacts {
         component: if closed { "Disconnected".to_owned() } else { take("wsrep_cluster_status") },
         state: take("wsrep_local_state_comment"),
         ready: take("wsrep_ready") == "ON" && refuses == Some("NONE"),
+        members: Vec::new(),
     }
 }
 
@@ -79,6 +98,16 @@ mod tests {
         assert!(seen.synced());
         assert!(!facts(rows.clone(), Some("ALL")).serves(), "it was told to refuse queries");
         assert!(!facts(rows, None).serves());
+    }
+
+    #[test]
+    fn members_are_told_in_one_order() {
+        let row = |name: &str| Row::from([("node_name".to_owned(), Some(name.to_owned()))]);
+        assert_eq!(names(vec![row("db-2"), row("db-0"), Row::new()]), ["db-0", "db-2"]);
+        let facts =
+            GaleraFacts { component: "Primary".into(), members: names(vec![row("db-1")]), ..GaleraFacts::default() };
+        assert!(facts.counts("db-1") && !facts.counts("db-0"));
+        assert!(!GaleraFacts { component: "non-Primary".into(), ..facts }.counts("db-1"), "what it saw last is over");
     }
 
     #[test]
