@@ -1,5 +1,6 @@
 //! The hidden commands that run inside the cluster: `wplab install DIR` hands the executable to a pod, `wplab member …` is
-//! a database pod's PID 1, `wplab agent` gives the members their roles, `wplab nfs-ready …` answers the NFS server's probes. There is no terminal and no renderer here; SIGTERM is the member's own to handle.
+//! a database pod's PID 1, `wplab agent` gives the members their roles, `wplab nfs-ready …` answers the NFS server's probes, `wplab content …`
+//! keeps a replica's copy of the site's code. There is no terminal and no renderer here; SIGTERM is the member's own to handle.
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -32,6 +33,20 @@ pub(super) struct NfsReady {
 impl NfsReady {
     pub(super) async fn run(self) -> Result<Ending> {
         inside::nfs_ready::main(self.address, self.export).await?;
+        Ok(Ending::Done)
+    }
+}
+
+/// Keep a folder the same as the code of a shared `wp-content`; what a replica of the site serves from
+#[derive(Debug, Args)]
+pub(super) struct Content {
+    shared: PathBuf,
+    local: PathBuf,
+}
+
+impl Content {
+    pub(super) async fn run(self) -> Result<Ending> {
+        inside::content::main(self.shared, self.local).await?;
         Ok(Ending::Done)
     }
 }

@@ -131,6 +131,8 @@ enum Command {
     #[command(hide = true)]
     NfsReady(inside::NfsReady),
     #[command(hide = true)]
+    Content(inside::Content),
+    #[command(hide = true)]
     Inspect(inside::Inspect),
     #[command(hide = true)]
     Trial(inside::TrialArgs),
@@ -164,6 +166,7 @@ impl Command {
             Command::Agent(it) => it.run().await,
             Command::Member(it) => it.run().await,
             Command::NfsReady(it) => it.run().await,
+            Command::Content(it) => it.run().await,
             Command::Inspect(it) => it.run().await,
             Command::Trial(it) => it.run().await,
         }

@@ -20,7 +20,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{
-    database::WRITE_HOST,
+    database::{READ_HOST, WRITE_HOST},
     images::{ImageSet, Role},
     storage::CLAIM,
 };
@@ -97,6 +97,10 @@ pub fn objects(spec: &LabSpec, images: &ImageSet, port: u16) -> Result<Vec<Dynam
         config = hash(map.data.as_ref())?;
         Ok(())
     })?;
+    edit(&mut objects, "wordpress-code", |map: &mut ConfigMap| {
+        config = hash((&config, map.data.as_ref()))?;
+        Ok(())
+    })?;
     let fill = |template: &mut PodTemplateSpec, name: &str| {
         let annotations = template.metadata.get_or_insert_default().annotations.get_or_insert_default();
         annotations.insert("wplab.dev/config".to_owned(), config.clone());
@@ -112,6 +116,8 @@ pub fn objects(spec: &LabSpec, images: &ImageSet, port: u16) -> Result<Vec<Dynam
     edit(&mut objects, "wordpress", |deployment: &mut Deployment| {
         let template = &mut deployment.spec.as_mut().context("it has no spec")?.template;
         fill(template, "wordpress")?;
+        set_env(pod_of(template)?, "wordpress", &[("WPLAB_DB_READ_HOST", READ_HOST)])?;
+        set_image(pod_of(template)?, "content", images.reference(Role::Tool)?)?;
         set_resources(pod_of(template)?, "wordpress", &spec.wordpress.resources)
     })?;
     edit(&mut objects, "wordpress-cron", |cron: &mut CronJob| {

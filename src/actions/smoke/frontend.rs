@@ -24,6 +24,7 @@ use crate::{
     cluster::{Cluster, forward::Forward, ready},
     parts::frontend::Site,
     run::{StepCx, advice::Hint, wait::Look},
+    spec::LabSpec,
 };
 
 /// Where WordPress listens in its pods.
@@ -65,10 +66,10 @@ pub(in crate::actions) async fn first_page(cx: &StepCx, site: &str, limit: Durat
 }
 
 /// The checks of a visit, in the order in which a person would make them.
-pub(super) fn checks<'a>(cluster: &'a Cluster, visit: &'a Visit<'_>) -> Vec<Check<'a>> {
+pub(super) fn checks<'a>(cluster: &'a Cluster, visit: &'a Visit<'_>, spec: &LabSpec) -> Vec<Check<'a>> {
     let logs = [Hint::Logs { lab: cluster.lab.clone(), of: Some("frontend") }];
     let login = move || async move { visit.log_in(&login(cluster).await?).await };
-    vec![
+    let mut checks = vec![
         Check::new(
             "front-page",
             SUBJECT,
@@ -93,7 +94,14 @@ pub(super) fn checks<'a>(cluster: &'a Cluster, visit: &'a Visit<'_>) -> Vec<Chec
             || visit.upload(),
         )
         .needs("login"),
-    ]
+    ];
+    // With a single member nobody is left to read from.
+    if spec.database.members > 1 {
+        let sentence = "without a writer pages are read from the readers, and what must be saved is told to come again";
+        let check = Check::new("readers", SUBJECT, sentence, LIMIT, &logs, || visit.without_writer());
+        checks.push(check.needs("front-page"));
+    }
+    checks
 }
 
 /// The replicas that serve, by name.

@@ -16,6 +16,7 @@ pub mod site;
 mod storage;
 #[cfg(test)]
 mod testing;
+mod without_writer;
 
 use std::time::Duration;
 
@@ -71,7 +72,7 @@ pub async fn run(
     checks.extend(rows.checks(spec));
     checks.extend(schema::checks(cluster, spec));
     checks.extend(volume.checks(spec));
-    checks.extend(frontend::checks(cluster, &visit));
+    checks.extend(frontend::checks(cluster, &visit, spec));
     checks.extend(secrets::checks(cluster));
     // The slowest comes last: results are shown in this order, and no other waits for it to be shown.
     checks.extend(autoscale::checks(cluster));

@@ -34,10 +34,10 @@ pub struct Login {
 
 /// The site as the checks use it.
 pub struct Visit<'a> {
-    title: String,
+    pub(super) title: String,
     doors: Doors<'a>,
     /// Comes without cookies, as the public does.
-    visitor: Browser,
+    pub(super) visitor: Browser,
     /// Logs in once; the same cookies are then used at every door.
     editor: Browser,
     marker: Marker,
@@ -277,7 +277,7 @@ impl<'a> Visit<'a> {
     }
 
     /// Asks at every door; returns in a few words where it was seen.
-    async fn at_every_door<F>(&self, ask: impl Fn(Door) -> F) -> Result<String>
+    pub(super) async fn at_every_door<F>(&self, ask: impl Fn(Door) -> F) -> Result<String>
     where
         F: Future<Output = Result<()>>,
     {
@@ -311,7 +311,7 @@ fn understood(page: &Page) -> Result<Value> {
     bail!("WordPress answers {}: {message}", page.status)
 }
 
-fn expect_status(page: &Page, wanted: u16) -> Result<()> {
+pub(super) fn expect_status(page: &Page, wanted: u16) -> Result<()> {
     ensure!(page.status == wanted, "{} answers {} ({:?})", page.path(), page.status, title_of(&page.text()));
     Ok(())
 }
@@ -322,7 +322,7 @@ fn title_of(html: &str) -> String {
 }
 
 /// Whether a page carries a title. WordPress escapes it and makes its quotes and dashes pretty, so only letters and digits count.
-fn shows_title(html: &str, title: &str) -> bool {
+pub(super) fn shows_title(html: &str, title: &str) -> bool {
     let bare = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>();
     bare(&without_entities(&title_of(html))).contains(&bare(title))
 }

@@ -19,8 +19,8 @@ use crate::{
 
 const SUBJECT: &str = "storage";
 const LIMIT: Duration = Duration::from_secs(60);
-/// Where the claim is mounted in a replica.
-const CONTENT: &str = "/usr/src/wordpress/wp-content";
+/// Where the claim is mounted in a replica. What WordPress has in its own folder is a copy of the code in it.
+const CONTENT: &str = "/mnt/wp-content";
 
 /// The shared volume as the checks use it.
 pub(super) struct Volume<'a> {

@@ -45,6 +45,8 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// The host name of the one writer, inside the cluster: a Service.
 pub const WRITE_HOST: &str = "db";
+/// The host name of the members that may be read from: a Service.
+pub const READ_HOST: &str = "db-read";
 
 /// Makes sure that every member is there and healthy, one of them open for writes: applies what is needed and waits until
 /// the agent has given the roles. A healthy database is not touched. `secrets` opens when what others mount is there.
