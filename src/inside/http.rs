@@ -1,7 +1,7 @@
 //! HTTP between what runs inside the cluster: a small server for probes, statuses and metrics, and the one request that is
 //! sent to it. No TLS: it holds no secrets.
 
-use std::{convert::Infallible, future::ready, net::SocketAddr};
+use std::{convert::Infallible, future::ready, net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use http_body_util::{BodyExt, Empty, Full, Limited, combinators::BoxBody};
@@ -13,14 +13,28 @@ use hyper::{
     server::conn::http1,
     service::service_fn,
 };
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+
+use super::listen;
 
 /// More than any status has.
 pub(crate) const MOST_BYTES: usize = 1 << 20;
 
 /// The body of an answer: a text, or a stream.
 pub(crate) type Body = BoxBody<Bytes, Infallible>;
+
+/// How much a server lets in.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// Connections at once.
+    connections: usize,
+    /// How long the headers of a request, the next one on a connection too, may take to come.
+    headers: Duration,
+}
+
+/// Probes, peers, agents and a few who look on.
+const LIMITS: Limits = Limits { connections: 64, headers: Duration::from_secs(10) };
 
 /// Listens; the server itself runs beside the caller until the process ends.
 ///
@@ -33,23 +47,31 @@ pub(crate) async fn serve<F>(
 where
     F: Future<Output = Response<Body>> + Send,
 {
-    let listener = TcpListener::bind(("0.0.0.0", port)).await;
-    let listener = listener.with_context(|| format!("cannot listen on port {port}"))?;
-    tokio::spawn(async move {
-        loop {
-            // A connection that breaks while it is accepted concerns only its client.
-            let Ok((stream, _)) = listener.accept().await else { continue };
-            let answer = answer.clone();
-            tokio::spawn(async move {
-                let service = service_fn(|request| {
-                    let answer = answer(request);
-                    async move { Ok::<_, Infallible>(answer.await) }
-                });
-                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    attend(listen::at(port).await?, LIMITS, answer);
+    Ok(())
+}
+
+/// [`serve`] where somebody listens already.
+fn attend<F>(
+    listener: TcpListener,
+    limits: Limits,
+    answer: impl Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+) where
+    F: Future<Output = Response<Body>> + Send,
+{
+    listen::attend(listener, limits.connections, move |stream, place| {
+        let answer = answer.clone();
+        async move {
+            let service = service_fn(|request| {
+                let answer = answer(request);
+                async move { Ok::<_, Infallible>(answer.await) }
             });
+            let mut http = http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(limits.headers);
+            let _ = http.serve_connection(TokioIo::new(stream), service).await;
+            drop(place);
         }
     });
-    Ok(())
 }
 
 /// An answer with a body of this type.
@@ -159,5 +181,37 @@ mod tests {
     async fn whoever_is_not_found_is_named() {
         let find = ready(Err(anyhow::anyhow!("cannot look up db-1")));
         assert_eq!(format!("{:#}", Line::to("db-1").get("/", find).await.expect_err("absent")), "cannot look up db-1");
+    }
+    /// A server that says hello; its address.
+    async fn hello(limits: Limits) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        attend(listener, limits, |_| ready(text(StatusCode::OK, "text/plain", "hello".to_owned())));
+        address
+    }
+
+    #[tokio::test]
+    async fn who_comes_too_many_waits_until_somebody_goes() {
+        let address = hello(Limits { connections: 2, headers: Duration::from_mins(1) }).await;
+        let idle = [TcpStream::connect(address).await.expect("in"), TcpStream::connect(address).await.expect("in")];
+        let mut third = tokio::spawn(async move { get(address, "db-1", "/").await });
+        let early = tokio::time::timeout(Duration::from_millis(300), &mut third).await;
+        assert!(early.is_err(), "more than the most were let in");
+        drop(idle);
+        assert_eq!(third.await.expect("no panic").expect("answered"), "hello");
+    }
+
+    #[tokio::test]
+    async fn whoever_does_not_ask_makes_room_and_so_does_whoever_asks_no_more() {
+        let headers = Duration::from_millis(200);
+        let address = hello(Limits { connections: 1, headers }).await;
+        for sent in ["", "GET / HTTP/1.1\r\nHost: x\r\n", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
+            let mut slow = TcpStream::connect(address).await.expect("in");
+            slow.write_all(sent.as_bytes()).await.expect("written");
+            let mut said = String::new();
+            slow.read_to_string(&mut said).await.expect("it is closed");
+            assert_eq!(said.ends_with("hello"), sent.ends_with("\r\n\r\n"), "{sent:?}: {said:?}");
+            assert_eq!(get(address, "db-1", "/").await.expect("answered"), "hello", "{sent:?}");
+        }
     }
 }
