@@ -10,6 +10,8 @@ mod golden_roots;
 mod lab;
 #[path = "support/ledger.rs"]
 mod ledger;
+#[path = "lab/rights.rs"]
+mod rights;
 #[path = "support/roles.rs"]
 mod roles;
 #[path = "lab/snapshots.rs"]
@@ -52,6 +54,9 @@ fn a_lab_from_up_to_down() {
     assert_eq!(second["changed"], false, "a second up changes nothing:\n{}", again.stderr);
     assert_eq!(second["url"], report["url"]);
 
+    rights::the_agent_may_label_members_and_no_more(&lab);
+    rights::the_agent_has_no_other_right_to_members(&lab);
+    rights::nobody_is_served_unencrypted(&lab);
     everyday_commands(&lab, &url);
     a_restarted_source_is_opened_again_by_the_agent(&lab);
     at_rest_and_back_again(&lab, &url);

@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use hyper::{Method, Request, Response};
 use k8s_openapi::{
     api::{
+        admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
         apps::v1::{Deployment, StatefulSet},
         autoscaling::v2::HorizontalPodAutoscaler,
         batch::v1::{CronJob, Job},
@@ -176,6 +177,8 @@ fn every_document_fits_its_kubernetes_type() {
             "RoleBinding" => fits::<RoleBinding>(object),
             "ClusterRole" => fits::<ClusterRole>(object),
             "ClusterRoleBinding" => fits::<ClusterRoleBinding>(object),
+            "ValidatingAdmissionPolicy" => fits::<ValidatingAdmissionPolicy>(object),
+            "ValidatingAdmissionPolicyBinding" => fits::<ValidatingAdmissionPolicyBinding>(object),
             "APIService" => fits::<APIService>(object),
             kind => panic!("{} is of kind {kind}, which this test does not know", name_of(object)),
         }
@@ -187,7 +190,7 @@ fn every_object_names_its_namespace_unless_it_is_cluster_wide() {
     let wide = ["Namespace", "PersistentVolume", "ClusterRole", "ClusterRoleBinding", "APIService"];
     for object in embedded() {
         let namespace = object.namespace();
-        match wide.contains(&kind_of(&object)) {
+        match wide.contains(&kind_of(&object)) || kind_of(&object).starts_with("ValidatingAdmissionPolicy") {
             true => assert_eq!(namespace, None, "{}", name_of(&object)),
             false => assert!(matches!(namespace.as_deref(), Some("wplab" | "kube-system")), "{}", name_of(&object)),
         }

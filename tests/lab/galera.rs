@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::{
     lab::{Engine, Lab, say},
     ledger::{Ledger, ask},
+    rights,
     roles::{Imp, Witness},
 };
 
@@ -35,6 +36,9 @@ fn a_galera_lab_survives_every_loss_but_one_which_a_person_decides() {
     assert!(!other.stderr.contains("images "), "refused before anything is done: {}", other.stderr);
     say(&format!("timings: {}", up["timings"]));
     as_promised(&lab);
+    rights::the_agent_may_label_members_and_no_more(&lab);
+    rights::the_agent_has_no_other_right_to_members(&lab);
+    rights::nobody_is_served_unencrypted(&lab);
 
     losses(&lab);
     a_person_decides(&lab);

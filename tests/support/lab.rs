@@ -171,11 +171,21 @@ impl Lab {
     }
 
     pub(crate) fn client(&self) -> Client {
+        self.client_for(None)
+    }
+
+    /// As whom the lab's owner, who may do anything, acts.
+    pub(crate) fn client_as(&self, user: &str) -> Client {
+        self.client_for(Some(user.to_owned()))
+    }
+
+    fn client_for(&self, user: Option<String>) -> Client {
         let path = self.folder().join("kubeconfig");
         RUNTIME.block_on(async {
             let file = Kubeconfig::read_from(&path).expect("the lab's kubeconfig");
-            let config =
+            let mut config =
                 kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.expect("a config");
+            config.auth_info.impersonate = user;
             Client::try_from(config).expect("a client")
         })
     }

@@ -162,6 +162,13 @@ pub(crate) async fn ask(client: Client, pod: &str, query: &str) -> String {
     conn.query_first(query).await.expect("the member answers").expect("a row")
 }
 
+/// What a member says to whoever knows the password and does not encrypt.
+pub(crate) async fn in_the_open(client: Client, pod: &str) -> Result<(), String> {
+    let login = Login::of(client).await;
+    let opened = Conn::new(login.way(pod, None).await).await;
+    opened.map(drop).map_err(|error| error.to_string())
+}
+
 impl Login {
     /// As the site's account.
     async fn of(client: Client) -> Login {
@@ -183,8 +190,17 @@ impl Login {
         self.to(&found.items.first()?.name_any()).await
     }
 
-    /// A connection to one member, through the API server.
+    /// A connection to one member.
     async fn to(&self, pod: &str) -> Option<Conn> {
+        let tls = SslOpts::default()
+            .with_root_certs(vec![self.ca.clone().into()])
+            .with_disable_built_in_roots(true)
+            .with_danger_tls_hostname_override(Some("db"));
+        tokio::time::timeout(PATIENCE, Conn::new(self.way(pod, Some(tls)).await)).await.ok()?.ok()
+    }
+
+    /// The way to one member, through the API server.
+    async fn way(&self, pod: &str, tls: Option<SslOpts>) -> OptsBuilder {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let (pods, name): (Api<Pod>, _) = (Api::namespaced(self.client.clone(), "wplab"), pod.to_owned());
@@ -194,18 +210,13 @@ impl Login {
             let Some(mut far) = forward.take_stream(3306) else { return };
             let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
         });
-        let tls = SslOpts::default()
-            .with_root_certs(vec![self.ca.clone().into()])
-            .with_disable_built_in_roots(true)
-            .with_danger_tls_hostname_override(Some("db"));
-        let opts = OptsBuilder::default()
+        OptsBuilder::default()
             .ip_or_hostname("127.0.0.1")
             .tcp_port(port)
             .user(Some("wordpress"))
             .pass(Some(&self.password))
             .db_name(Some("wordpress"))
             .prefer_socket(false)
-            .ssl_opts(tls);
-        tokio::time::timeout(PATIENCE, Conn::new(opts)).await.ok()?.ok()
+            .ssl_opts(tls)
     }
 }
