@@ -115,7 +115,7 @@ async fn only_the_labs_own_certificates_open_the_door() {
     let server = Server::start().await;
     let own = server.identity();
     let stranger = Authority::new().expect("an authority");
-    let issued = stranger.issue(Use::Peer, "test", &["client".into()]).expect("a certificate");
+    let issued = stranger.issue(Use::Client, "test", &["client".into()]).expect("a certificate");
     let foreign = Identity { ca: own.ca.clone(), certificate: issued.certificate, key: issued.key };
     let error = format!("{:#}", server.client(&foreign).get("/a").await.expect_err("another authority's certificate"));
     assert!(error.contains("alert"), "{error}");

@@ -275,7 +275,7 @@ fn no_manifest_holds_a_password_and_no_rendered_secret_a_value() {
     let secrets = |lab: &[DynamicObject]| -> Vec<Secret> {
         lab.iter().filter(|o| kind_of(o) == "Secret").map(|o| typed(o).expect("typed")).collect()
     };
-    assert_eq!(labs().map(|lab| secrets(&lab).len()), [5, 4, 4]);
+    assert_eq!(labs().map(|lab| secrets(&lab).len()), [5, 6, 6]);
     for secret in secrets(&rendered()) {
         assert!(secret.data.is_none());
         assert!(secret.string_data.expect("values").values().all(|value| value == render::SECRET_PLACEHOLDER));

@@ -25,8 +25,13 @@ use crate::{
 
 /// The StatefulSet; its pods are `etcd-0`, `etcd-1`, `etcd-2`.
 pub const ETCD: &str = "etcd";
-/// The Secret with etcd's certificate, its key and the authority's certificate (`tls.crt`, `tls.key`, `ca.crt`).
-pub const TLS: &str = "etcd-tls";
+/// The Secret with the certificate that etcd shows its clients, its key and the authority's certificate (`tls.crt`, `tls.key`,
+/// `ca.crt`); etcd's own gateway is a client too, with the same one.
+pub const SERVER: &str = "etcd-server";
+/// The Secret with the certificate that lets a client in.
+pub const CLIENT: &str = "etcd-client";
+/// The Secret with what etcd's members show each other, by an authority that they trust for nothing else.
+pub const PEER: &str = "etcd-peer";
 /// How many members there are; three is the least that survives the loss of one.
 pub const MEMBERS: usize = 3;
 /// The size of a member's volume, as the manifest asks for it.
@@ -141,7 +146,7 @@ impl Way {
 /// # Errors
 /// There is no such Secret, or it lacks a value.
 pub async fn identity(cluster: &Cluster) -> Result<Identity> {
-    let [ca, certificate, key] = cluster.secret_values(TLS, ["ca.crt", "tls.crt", "tls.key"]).await?;
+    let [ca, certificate, key] = cluster.secret_values(CLIENT, ["ca.crt", "tls.crt", "tls.key"]).await?;
     Ok(Identity { ca, certificate, key })
 }
 

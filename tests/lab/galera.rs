@@ -39,6 +39,7 @@ fn a_galera_lab_survives_every_loss_but_one_which_a_person_decides() {
     rights::the_agent_may_label_members_and_no_more(&lab);
     rights::the_agent_has_no_other_right_to_members(&lab);
     rights::nobody_is_served_unencrypted(&lab);
+    rights::a_key_opens_one_door(&lab);
 
     losses(&lab);
     a_person_decides(&lab);

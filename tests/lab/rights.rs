@@ -1,15 +1,18 @@
-//! What nobody in a lab may do: the agent's account is used for what it should not be, and the database is spoken to in the
-//! open.
+//! What nobody in a lab may do: the agent's account is used for what it should not be, the database is spoken to in the open,
+//! and keys are tried at doors that are not theirs.
+
+use std::net::SocketAddr;
 
 use k8s_openapi::api::{
     authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
     core::v1::Pod,
 };
 use kube::{
-    Api, ResourceExt,
+    Api, Client, ResourceExt,
     api::{Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use crate::{lab::Lab, ledger};
 
@@ -84,4 +87,50 @@ pub(crate) fn nobody_is_served_unencrypted(lab: &Lab) {
         let demands = ledger::ask(lab.client(), member, "SELECT @@global.require_secure_transport");
         assert_eq!(lab.block_on(demands), "1", "{member} demands TLS of this account only");
     }
+}
+
+/// Each certificate of a lab, tried at etcd's two ports: as its client, and as one of its members.
+pub(crate) fn a_key_opens_one_door(lab: &Lab) {
+    const CLIENTS: (u16, &str, &str) = (2379, "etcd-server", "/v3/kv/range");
+    const PEERS: (u16, &str, &str) = (2380, "etcd-peer", "/version");
+    for ((port, trusted, path), key, opens) in [
+        (CLIENTS, "etcd-client", true),
+        (CLIENTS, "db-tls", false),
+        (CLIENTS, "etcd-peer", false),
+        (PEERS, "etcd-peer", true),
+        (PEERS, "db-tls", false),
+        (PEERS, "etcd-client", false),
+        (PEERS, "etcd-server", false),
+    ] {
+        let ca = reqwest::Certificate::from_pem(lab.secret(trusted, "ca.crt").as_bytes()).expect("a certificate");
+        let own = format!("{}\n{}", lab.secret(key, "tls.crt"), lab.secret(key, "tls.key"));
+        let own = reqwest::Identity::from_pem(own.as_bytes()).expect("an identity");
+        let client = lab.client();
+        let asked = lab.block_on(async {
+            let at = forward(client, "etcd-0", port).await;
+            let builder = reqwest::Client::builder().no_proxy().tls_certs_only([ca]).identity(own);
+            let url = format!("https://etcd-0.etcd:{}{path}", at.port());
+            let client = builder.resolve("etcd-0.etcd", at).build().expect("a client");
+            if port == CLIENTS.0 {
+                return client.post(url).body(r#"{"key":"YQ=="}"#).send().await;
+            }
+            client.get(url).send().await
+        });
+        let opened = asked.as_ref().is_ok_and(|answer| answer.status().is_success());
+        assert_eq!(opened, opens, "{key} at port {port}: {asked:?}");
+    }
+}
+
+/// A way for one connection to a port of a pod, through the API server.
+async fn forward(client: Client, pod: &'static str, port: u16) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let at = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        let (mut near, _) = listener.accept().await.expect("a connection");
+        let pods: Api<Pod> = Api::namespaced(client, "wplab");
+        let mut forward = pods.portforward(pod, &[port]).await.expect("a forward");
+        let mut far = forward.take_stream(port).expect("a stream");
+        let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+    });
+    at
 }

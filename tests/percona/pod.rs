@@ -41,9 +41,9 @@ impl Pod {
         let root = tempfile::tempdir().expect("a folder");
         furnish(root.path());
         let identity = etcd.identity();
-        let tls = root.path().join("etc/wplab/tls");
+        let papers = root.path().join("etc/wplab/etcd");
         for (name, text) in [("ca.crt", identity.ca), ("tls.crt", identity.certificate), ("tls.key", identity.key)] {
-            fs::write(tls.join(name), text).expect("written");
+            fs::write(papers.join(name), text).expect("written");
         }
         let [high, low] = u16::try_from(std::process::id() % 0xffff).expect("a small number").to_be_bytes();
         let address = Ipv4Addr::new(127, high.max(1), low, ADDRESSES.fetch_add(1, Ordering::Relaxed));
@@ -200,7 +200,7 @@ impl Drop for Pod {
 /// What ConfigMap, Secrets, volume and image bring, but for certificates.
 pub(crate) fn furnish(root: &Path) {
     for folder in
-        ["bin", "etc/wplab/mysql", "etc/wplab/tls", "etc/wplab/credentials", "var/lib/mysql", "var/run/mysqld"]
+        ["bin", "etc/wplab/mysql", "etc/wplab/etcd", "etc/wplab/credentials", "var/lib/mysql", "var/run/mysqld"]
     {
         fs::create_dir_all(root.join(folder)).expect("made");
     }

@@ -118,7 +118,7 @@ impl Server {
     }
 
     pub(crate) fn identity(&self) -> Identity {
-        let client = self.authority.issue(Use::Peer, "test", &["client".into()]).expect("a certificate");
+        let client = self.authority.issue(Use::Client, "test", &["client".into()]).expect("a certificate");
         Identity { ca: self.authority.certificate.clone(), certificate: client.certificate, key: client.key }
     }
 

@@ -18,6 +18,10 @@ use crate::{
 const DATABASE: &str = "db-ca";
 /// The authority that those trust who give orders to members, and those who take them.
 const ORDERS: &str = "orders-ca";
+/// The authority that etcd and its clients trust.
+const ETCD: &str = "etcd-ca";
+/// The authority that etcd's members trust among themselves.
+const ETCD_PEERS: &str = "etcd-peer-ca";
 /// The most members that a lab can have.
 const MOST_MEMBERS: u32 = 9;
 
@@ -68,7 +72,11 @@ fn papers(topology: Topology) -> Vec<Paper> {
             papers.push(paper("orders-agent", Component::Agent, ORDERS, Use::Client, agent));
         }
         Topology::Galera => {
-            papers.push(paper(discovery::TLS, Component::Discovery, DATABASE, Use::Peer, discovery::names()));
+            let names = discovery::names();
+            let client = vec!["client".to_owned()];
+            papers.push(paper(discovery::SERVER, Component::Discovery, ETCD, Use::Peer, names.clone()));
+            papers.push(paper(discovery::CLIENT, Component::Discovery, ETCD, Use::Client, client));
+            papers.push(paper(discovery::PEER, Component::Discovery, ETCD_PEERS, Use::Peer, names));
         }
     }
     papers
@@ -167,6 +175,12 @@ mod tests {
         let database = ("db-tls", "db-ca", Use::Peer);
         let orders = [("orders-member", "orders-ca", Use::Server), ("orders-agent", "orders-ca", Use::Client)];
         assert_eq!(of(Topology::Replication), [&[database][..], &orders[..]].concat());
+        let etcd = [
+            ("etcd-server", "etcd-ca", Use::Peer),
+            ("etcd-client", "etcd-ca", Use::Client),
+            ("etcd-peer", "etcd-peer-ca", Use::Peer),
+        ];
+        assert_eq!(of(Topology::Galera), [&[database][..], &etcd[..]].concat());
         let agents = papers(Topology::Replication).into_iter().filter(|paper| paper.used == Use::Client);
         assert_eq!(agents.flat_map(|paper| paper.names).collect::<Vec<_>>(), ["agent"]);
     }

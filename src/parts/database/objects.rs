@@ -57,6 +57,7 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
         let member = match database.topology {
             Topology::Replication => {
                 without(pod, CONTAINER, &["POD_IP", "WPLAB_FLAVOUR", "ETCD_ENDPOINTS"], &["galera", "ist", "sst"])?;
+                without_volume(pod, "etcd")?;
                 "mysql"
             }
             Topology::Galera => {
@@ -153,18 +154,23 @@ mod tests {
             let volumes: Vec<String> = pod.volumes.expect("volumes").into_iter().map(|volume| volume.name).collect();
             let env: Vec<String> = server.env.expect("env").into_iter().map(|variable| variable.name).collect();
             let ports: Vec<i32> = server.ports.expect("ports").into_iter().map(|port| port.container_port).collect();
-            let has = ["state", "orders"].map(|wanted| volumes.iter().any(|name| name == wanted));
+            let has = ["state", "orders", "etcd"].map(|wanted| volumes.iter().any(|name| name == wanted));
             (server.command.expect("a command").join(" "), env, ports, has)
         };
         let words = |words: &str| words.split(' ').map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(
             of(Topology::Replication, Role::Mysql),
-            ("/tools/wplab member mysql".into(), words("POD_NAME MEMBERS"), vec![3306, 8081, 8083], [true; 2])
+            (
+                "/tools/wplab member mysql".into(),
+                words("POD_NAME MEMBERS"),
+                vec![3306, 8081, 8083],
+                [true, true, false]
+            )
         );
         let env = words("POD_NAME POD_IP MEMBERS WPLAB_FLAVOUR ETCD_ENDPOINTS");
         assert_eq!(
             of(Topology::Galera, Role::Mariadb),
-            ("/tools/wplab member galera".into(), env, vec![3306, 8081, 4567, 4568, 4444], [false; 2])
+            ("/tools/wplab member galera".into(), env, vec![3306, 8081, 4567, 4568, 4444], [false, false, true])
         );
     }
 

@@ -218,27 +218,31 @@ struct Files {
 
 impl Files {
     fn generate(role: Role) -> Result<Files> {
-        let authority = Authority::new()?;
-        let certificate = |subject: &str, names: &[String]| -> Result<BTreeMap<String, String>> {
-            let issued = authority.issue(Use::Peer, subject, names)?;
+        let own = database::certificate_names();
+        let names = discovery::names();
+        let subject = database::certificate_subject;
+        let [database, etcd, peers] = [Authority::new()?, Authority::new()?, Authority::new()?];
+        let mut secrets = Vec::new();
+        let mut paper = |folder: &str, authority: &Authority, used, of: Component, names: &[String]| -> Result<_> {
+            let issued = authority.issue(used, &subject(of), names)?;
+            secrets.extend(issued.key.lines().filter(|line| !line.starts_with("-----")).map(str::to_owned));
             let files =
                 [("ca.crt", authority.certificate.clone()), ("tls.crt", issued.certificate), ("tls.key", issued.key)];
-            Ok(files.into_iter().map(|(name, text)| (format!("tls/{name}"), text)).collect())
+            Ok(files.map(|(name, text)| (format!("{folder}/{name}"), text)))
         };
+        let mut members = BTreeMap::from(paper("tls", &database, Use::Peer, Component::Database, &own)?);
+        members.extend(paper("etcd", &etcd, Use::Client, Component::Database, &["client".to_owned()])?);
+        let mut of_etcd = BTreeMap::from(paper("tls", &etcd, Use::Peer, Component::Discovery, &names)?);
+        of_etcd.extend(paper("peers", &peers, Use::Peer, Component::Discovery, &names)?);
         let passwords: BTreeMap<String, String> =
             database::keys(Topology::Galera).iter().map(|key| (format!("credentials/{key}"), password())).collect();
-        let members = certificate(&database::certificate_subject(Component::Database), &database::certificate_names())?;
-        let etcd = certificate(&database::certificate_subject(Component::Discovery), &discovery::names())?;
-        let mut secrets: Vec<String> = passwords.values().cloned().collect();
-        for key in [&members, &etcd].into_iter().filter_map(|files| files.get("tls/tls.key")) {
-            secrets.extend(key.lines().filter(|line| !line.starts_with("-----")).map(str::to_owned));
-        }
+        secrets.extend(passwords.values().cloned());
         let group = |role| -> Result<u64> {
             let user = check::sandbox(role, "")?.user;
             user.rsplit(':').next().and_then(|group| group.parse().ok()).context("a pod has no group")
         };
-        let members: BTreeMap<String, String> = members.into_iter().chain(passwords).chain(options(role)?).collect();
-        Ok(Files { members: archive(&members, group(role)?)?, etcd: archive(&etcd, group(Role::Etcd)?)?, secrets })
+        members.extend(passwords.into_iter().chain(options(role)?));
+        Ok(Files { members: archive(&members, group(role)?)?, etcd: archive(&of_etcd, group(Role::Etcd)?)?, secrets })
     }
 }
 
@@ -305,13 +309,15 @@ mod tests {
         for of in ["root", "wordpress", "sst"] {
             assert!(files.secrets.contains(&seen[&format!("credentials/{of}-password")]), "{of}");
         }
-        let key = seen["tls/tls.key"].lines().nth(1).expect("a key").to_owned();
-        assert!(files.secrets.contains(&key));
+        for of in ["tls", "etcd"] {
+            let key = seen[&format!("{of}/tls.key")].lines().nth(1).expect("a key").to_owned();
+            assert!(files.secrets.contains(&key), "{of}");
+        }
         assert!(
             seen["mysql/my.cnf"].contains("!include") && seen["mysql/lab.cnf"].contains("log_error_verbosity=\"3\"")
         );
         assert!(seen["mysql/fixed.cnf"].contains("pxc_strict_mode"));
         let mut etcd = tar::Archive::new(files.etcd.as_slice());
-        assert_eq!(etcd.entries().expect("an archive").count(), 3);
+        assert_eq!(etcd.entries().expect("an archive").count(), 6);
     }
 }

@@ -41,6 +41,8 @@ pub(super) struct Paths {
     pub(super) options: PathBuf,
     /// `ca.crt`, `tls.crt` and `tls.key`; Secret `db-tls`.
     pub(super) tls: PathBuf,
+    /// The same for etcd; Secret `etcd-client`.
+    pub(super) etcd: PathBuf,
     /// `root-password` and the others; Secret `db-credentials`.
     pub(super) credentials: PathBuf,
     /// The member's volume: the data directory, and markers beside it.
@@ -56,6 +58,7 @@ impl Paths {
         Paths {
             options: at("/etc/wplab/mysql"),
             tls: at("/etc/wplab/tls"),
+            etcd: at("/etc/wplab/etcd"),
             credentials: at("/etc/wplab/credentials"),
             volume: at(VOLUME),
             run: at(RUN),
@@ -124,8 +127,8 @@ impl Config {
     /// # Errors
     /// The certificate cannot be read, or an endpoint is no address.
     pub(super) fn registry(&self) -> Result<Registry> {
-        let tls = |file: &str| read(&self.paths.tls.join(file));
-        let identity = Identity { ca: tls("ca.crt")?, certificate: tls("tls.crt")?, key: tls("tls.key")? };
+        let own = |file: &str| read(&self.paths.etcd.join(file));
+        let identity = Identity { ca: own("ca.crt")?, certificate: own("tls.crt")?, key: own("tls.key")? };
         let etcd = Etcd::new(&self.endpoints, Some(&identity), &[]).context("cannot set up talking to etcd")?;
         Ok(Registry::new(etcd, &self.name))
     }
@@ -168,7 +171,7 @@ mod tests {
     #[test]
     fn outside_a_pod_every_path_is_below_one_folder() {
         let paths = config(("WPLAB_ROOT", Some("/tmp/a"))).expect("valid").paths;
-        for path in [&paths.options, &paths.tls, &paths.credentials, &paths.volume, &paths.run] {
+        for path in [&paths.options, &paths.tls, &paths.etcd, &paths.credentials, &paths.volume, &paths.run] {
             assert!(path.starts_with("/tmp/a"), "{path:?}");
         }
         assert_eq!(paths.options, Path::new("/tmp/a/etc/wplab/mysql"));

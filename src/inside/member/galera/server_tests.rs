@@ -21,6 +21,7 @@ fn pod(flavour: &'static Flavour) -> (tempfile::TempDir, Config) {
     let paths = Paths {
         options: at("options"),
         tls: at("tls"),
+        etcd: at("etcd"),
         credentials: at("credentials"),
         volume: at("volume"),
         run: at("run"),
