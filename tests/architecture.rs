@@ -143,6 +143,7 @@ fn strangers(house: &[Source]) -> Vec<String> {
 /// Our flags, as the command line alone spells them.
 const FLAGS: &[&str] = &[
     "--bootstrap",
+    "--dead",
     "--destroy-on-failure",
     "--fix",
     "--flavour",

@@ -233,6 +233,8 @@ async fn of_two_that_start_together_one_joins_and_comes_back_without_a_second_co
     let [first, second] = &pods;
     let (a, b) = tokio::join!(first.status("a cluster of two", two), second.status("a cluster of two", two));
     assert_eq!(cluster(&a).0, cluster(&b).0, "one cluster");
+    let counted = |status: &MemberStatus| status.galera.as_ref().map(|facts| facts.members.clone()).unwrap_or_default();
+    assert_eq!((counted(&a), counted(&b)), (vec!["db-0".into(), "db-1".into()], vec!["db-0".into(), "db-1".into()]));
     let began = |pod: &Pod| pod.calls().iter().filter(|call| call.contains("--wsrep-new-cluster")).count();
     assert_eq!(began(first) + began(second), 1);
     let [founder, joiner] = if began(first) == 1 { [first, second] } else { [second, first] };

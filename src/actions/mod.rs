@@ -13,6 +13,7 @@ pub mod prepare;
 pub mod prove;
 pub mod recover;
 pub mod render;
+pub mod repair;
 pub mod smoke;
 pub mod snapshot;
 pub mod standing;

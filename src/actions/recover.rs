@@ -17,8 +17,8 @@ use crate::{
         status::GaleraFacts,
     },
     parts::{
-        database::{self, CONTAINER},
-        discovery::{self, Way},
+        database::{self, CONTAINER, Member},
+        discovery::{self, EtcdSilent, Way},
     },
     run::{
         Run, Stepped,
@@ -77,6 +77,42 @@ impl Advise for NoRecovery {
     }
 }
 
+/// Members that may run a server and cannot be asked: the cluster may be there, behind a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unasked {
+    /// The lab that it is about.
+    pub lab: LabName,
+    /// The member to start from.
+    pub member: String,
+    /// Each that may run, and why it cannot be asked.
+    pub silent: Vec<(String, String)>,
+    /// Those that are said to be dead, and need not be asked.
+    pub dead: Vec<String>,
+}
+
+impl fmt::Display for Unasked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let each: Vec<String> = self.silent.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+        let (who, each) = (if each.len() == 1 { "a member" } else { "members" }, each.join("; "));
+        write!(
+            f,
+            "{who} that may run cannot be asked ({each}), and a second cluster beside one that runs is never undone"
+        )
+    }
+}
+
+impl Advise for Unasked {
+    fn blame(&self) -> Blame {
+        Blame::User
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        let dead = self.dead.iter().chain(self.silent.iter().map(|(name, _)| name)).cloned().collect();
+        let without = Hint::RecoverWithout { lab: self.lab.clone(), member: self.member.clone(), dead };
+        vec![Hint::Status { lab: self.lab.clone() }, without]
+    }
+}
+
 /// What is decided, and what it costs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -87,11 +123,13 @@ pub struct Choice {
     pub consequence: String,
 }
 
-/// Looks how far each member is and says what starting from `member` would lose.
+/// Looks how far each member is and says what starting from `member` would lose. Whoever is in `dead` has ended for good, by a
+/// person's word, and is not asked.
 ///
 /// # Errors
-/// [`NoRecovery`] when it must not be done; [`crate::actions::standing::NoSuchLab`]; etcd or the cluster does not answer.
-pub async fn look(lab: &LabName, member: &str) -> Result<Choice> {
+/// [`NoRecovery`] when it must not be done; [`Unasked`] when nobody knows whether it may be; [`EtcdSilent`];
+/// [`crate::actions::standing::NoSuchLab`]; the cluster does not answer.
+pub async fn look(lab: &LabName, member: &str, dead: &[String]) -> Result<Choice> {
     let impossible = |why| Trouble::from(NoRecovery { lab: lab.clone(), why });
     let cluster = standing::open(lab).await?;
     let spec = cluster.lab_file().await?;
@@ -103,26 +141,34 @@ pub async fn look(lab: &LabName, member: &str) -> Result<Choice> {
         .into());
     }
     let names = database::names(spec.database.members);
-    let seen = snapshot(&cluster).await?;
-    let serving = database::members(&cluster).await?;
-    let serves =
-        serving.iter().filter(|m| m.status.as_ref().and_then(|s| s.galera.as_ref()).is_some_and(GaleraFacts::serves));
-    if let Some(one) = serves.map(|m| &m.name).next() {
-        return Err(impossible(format!("{one} serves: the cluster runs, and the others join it by themselves")).into());
+    let there = database::members(&cluster).await?;
+    let runs = |member: &&Member| member.galera().is_some_and(|facts| facts.component == "Primary");
+    if let Some(one) = there.iter().find(runs) {
+        let why = format!("{} serves: the cluster runs, and the others join it by themselves", one.name);
+        return Err(impossible(why).into());
     }
+    let silent = may_run(member, &names, &there, dead).map_err(impossible)?;
+    if !silent.is_empty() {
+        let (lab, member, dead) = (lab.clone(), member.to_owned(), dead.to_vec());
+        return Err(Trouble::from(Unasked { lab, member, silent, dead }).into());
+    }
+    let seen = snapshot(&cluster).await?;
     let standings: Vec<Standing> = names.iter().map(|name| standing(name, &seen)).collect();
     let consequence = consequence(member, &standings).map_err(impossible)?;
     Ok(Choice { standings, consequence })
 }
 
-/// Lets the cluster start from `member`'s data and waits until that member serves.
+/// Lets the cluster start from `member`'s data and waits until that member serves. It asks the others itself once more, but for
+/// those in `dead`.
 ///
 /// # Errors
 /// The member refuses, or does not serve in time: with the last reason.
-pub async fn recover(run: &Run, lab: &LabName, member: &str) -> Result<GaleraFacts> {
+pub async fn recover(run: &Run, lab: &LabName, member: &str, dead: &[String]) -> Result<GaleraFacts> {
     run.step(StepId::Database, async |cx| {
         let cluster = standing::open(lab).await?;
-        cluster.exec(member, CONTAINER, &["/tools/wplab", "member", "bootstrap"]).await?;
+        let dead: Vec<String> = dead.iter().map(|name| format!("--dead={name}")).collect();
+        let command = ["/tools/wplab", "member", "bootstrap"].into_iter().chain(dead.iter().map(String::as_str));
+        cluster.exec(member, CONTAINER, &command.collect::<Vec<_>>()).await?;
         let what = format!("{member} to serve");
         let facts = cx.until(&what, LIMIT, EVERY, || look_at(&cluster, member)).await?;
         let detail = format!("{member} serves, at {}", facts.seqno);
@@ -150,9 +196,37 @@ async fn snapshot(cluster: &Cluster) -> Result<Snapshot> {
             Err(error) => last = Some(error),
         }
     }
-    Err(last
-        .context("etcd has no members")?
-        .context("no member of etcd answers, and without it nobody can be told to start"))
+    let silent = Trouble::from(EtcdSilent { lab: cluster.lab.clone() });
+    Err(match last {
+        Some(error) => silent.because(error),
+        None => silent,
+    }
+    .into())
+}
+
+/// Those of `names` whose pod is on a node and says nothing: a server may run there, also where Kubernetes has lost the node.
+/// With why it cannot be asked.
+///
+/// # Errors
+/// Somebody is called dead who is not.
+fn may_run(member: &str, names: &[String], there: &[Member], dead: &[String]) -> Result<Vec<(String, String)>, String> {
+    for name in dead {
+        let answers = there.iter().any(|found| found.name == *name && found.status.is_some());
+        match () {
+            () if !names.contains(name) => {
+                return Err(format!("there is no member {name}; there are {}", names.join(", ")));
+            }
+            () if name == member => return Err(format!("the cluster cannot start from {name} when that is dead")),
+            () if answers => return Err(format!("{name} answers, so it is not dead")),
+            () => {}
+        }
+    }
+    let silent = |found: &Member| {
+        let node = found.node.as_ref().filter(|_| found.status.is_none())?;
+        Some((found.name.clone(), format!("its supervisor, on node {node}, does not answer")))
+    };
+    let may = |found: &&Member| found.name != member && names.contains(&found.name) && !dead.contains(&found.name);
+    Ok(there.iter().filter(may).filter_map(silent).collect())
 }
 
 fn standing(name: &str, seen: &Snapshot) -> Standing {
@@ -199,6 +273,7 @@ fn consequence(member: &str, standings: &[Standing]) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inside::member::status::MemberStatus;
 
     fn standings(seqnos: [Option<i64>; 3]) -> Vec<Standing> {
         let of = |(number, seqno): (usize, Option<i64>)| Standing {
@@ -222,6 +297,38 @@ mod tests {
         let mut empty = standings([None; 3]);
         empty.iter_mut().for_each(|standing| standing.position = Some(Position::Empty));
         assert!(consequence("db-2", &empty).expect("possible").ends_with("all that was in it is lost"));
+    }
+
+    #[test]
+    fn who_may_run_and_cannot_be_asked_is_named_unless_a_person_says_that_it_is_dead() {
+        let names: Vec<String> = (0..3).map(|number| format!("db-{number}")).collect();
+        let found = |number: usize, node: Option<&str>, answers: bool| Member {
+            name: names[number].clone(),
+            node: node.map(str::to_owned),
+            role: None,
+            reads: false,
+            pod_waits: None,
+            status: answers.then(MemberStatus::default),
+        };
+        let judge = |there: &[Member], dead: &[&str]| {
+            let dead: Vec<String> = dead.iter().map(|name| (*name).to_owned()).collect();
+            may_run("db-0", &names, there, &dead)
+                .map(|silent| silent.into_iter().map(|(name, _)| name).collect::<Vec<_>>())
+        };
+        let (own, answers) = (found(0, Some("n"), true), found(1, Some("n"), true));
+        let lost = found(2, Some("n"), false);
+        assert_eq!(judge(&[own.clone(), answers.clone(), lost.clone()], &[]).as_deref(), Ok(&["db-2".to_owned()][..]));
+        assert_eq!(judge(&[own.clone(), answers.clone(), lost.clone()], &["db-2"]), Ok(Vec::new()));
+        assert_eq!(judge(&[own.clone(), answers.clone()], &[]), Ok(Vec::new()), "it has no pod");
+        assert_eq!(
+            judge(&[own.clone(), found(1, None, false), answers.clone()], &[]),
+            Ok(Vec::new()),
+            "it is on no node"
+        );
+        let all = [own, answers, lost];
+        assert_eq!(judge(&all, &["db-1"]), Err("db-1 answers, so it is not dead".to_owned()));
+        assert_eq!(judge(&all, &["db-0"]), Err("the cluster cannot start from db-0 when that is dead".to_owned()));
+        assert_eq!(judge(&all, &["db-7"]), Err("there is no member db-7; there are db-0, db-1, db-2".to_owned()));
     }
 
     #[test]

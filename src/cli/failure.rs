@@ -142,7 +142,9 @@ fn spelled(ending: Ending, error: &Error, hints: &[Hint], asked: &Asked) -> Vec<
     let mut spelled: Vec<String> = hints.iter().map(|hint| spell::hint(hint, asked)).collect();
     if ending == Ending::StepFailed {
         // An error that says what to do with the lab knows better.
-        let knows = hints.iter().any(|hint| matches!(hint, Hint::Up { .. } | Hint::Anew { .. } | Hint::Recover { .. }));
+        let knows = hints.iter().any(|hint| {
+            matches!(hint, Hint::Up { .. } | Hint::Anew { .. } | Hint::Recover { .. } | Hint::RecoverWithout { .. })
+        });
         spelled.extend(afterwards(asked).filter(|_| !knows));
         if find::<TimedOut>(error).is_some_and(|timed_out| timed_out.what == WHOLE) {
             spelled.push("a longer --timeout gives it more time".into());

@@ -4,7 +4,8 @@ use anyhow::{Context, Result, anyhow};
 use wplab::{
     actions::{
         logs::NoSuchPart,
-        recover::NoRecovery,
+        recover::{NoRecovery, Unasked},
+        repair::NoRepair,
         snapshot::{NoSuchSnapshot, SnapshotExists, restore::InTheWay},
         standing::{NoSuchLab, Paused, Stopped},
         up::OtherData,
@@ -22,6 +23,7 @@ use wplab::{
     },
     parts::{
         database::Undecided,
+        discovery::EtcdSilent,
         images::{
             ContractBroken, DiskFull, NoBase, NoImage, NoRecipe, NoSuchImage, NotABundle, NotKept, PullError,
             PullErrorKind, Pulling, Role,
@@ -76,6 +78,14 @@ fn every_error() -> Vec<(&'static str, Trouble)> {
         of(OtherVersion { lab: lab(), wrong: spec() }),
         of(NoSuchPart { lab: lab(), of: text("cache"), known: vec![text("database")] }),
         of(NoRecovery { lab: lab(), why: text("db-0 serves") }),
+        of(Unasked {
+            lab: lab(),
+            member: text("db-0"),
+            silent: vec![(text("db-2"), text("its supervisor, on node demo-worker, does not answer"))],
+            dead: vec![text("db-1")],
+        }),
+        of(NoRepair { lab: lab(), why: text("every member of etcd serves") }),
+        of(EtcdSilent { lab: lab() }),
         of(NoSuchSnapshot { name: kept(), others: vec![text("lesson")] }),
         of(SnapshotExists { name: kept(), of: lab() }),
         of(InTheWay { lab: lab(), snapshot: kept() }),
@@ -222,6 +232,11 @@ fn every_hint_is_spelled_for_its_lab_and_as_it_was_asked_for() {
         (Hint::Down { lab: lab() }, "`wplab down demo` removes it"),
         (Hint::Anew { lab: lab() }, "`wplab down demo`, then `wplab up -f lab.yaml --images auto`, make it anew"),
         (Hint::Recover { lab: lab(), member: "db-1".into() }, "`wplab recover demo --bootstrap db-1` starts"),
+        (
+            Hint::RecoverWithout { lab: lab(), member: "db-1".into(), dead: vec!["db-0".into(), "db-2".into()] },
+            "`wplab recover demo --bootstrap db-1 --dead db-0 --dead db-2`, once",
+        ),
+        (Hint::RepairEtcd { lab: lab() }, "`wplab repair etcd demo` rebuilds"),
         (Hint::Status { lab: lab() }, "`wplab status demo` shows"),
         (Hint::Logs { lab: lab(), of: Some("storage") }, "`wplab logs demo --of storage` shows"),
         (Hint::Smoke { lab: lab() }, "`wplab smoke demo` looks"),

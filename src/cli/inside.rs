@@ -116,6 +116,9 @@ impl Agent {
 pub(super) struct Member {
     #[arg(value_enum)]
     what: What,
+    /// For `bootstrap`: a member that has ended for good
+    #[arg(long, value_name = "MEMBER")]
+    dead: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -132,7 +135,7 @@ impl Member {
             What::Mysql => MemberCommand::Mysql,
             What::Promote => MemberCommand::Promote,
             What::Galera => MemberCommand::Galera,
-            What::Bootstrap => MemberCommand::Bootstrap,
+            What::Bootstrap => MemberCommand::Bootstrap { dead: self.dead },
         })
         .await?;
         Ok(Ending::Done)

@@ -20,6 +20,7 @@ mod plan;
 mod proven;
 mod recover;
 mod render;
+mod repair;
 mod resume;
 mod session;
 mod smoke;
@@ -120,6 +121,7 @@ enum Command {
     Render(manifests::Render),
     Images(images::Images),
     Recover(recover::Recover),
+    Repair(repair::Repair),
     Diagnose(diagnose::Diagnose),
     Completions(completions::Completions),
     #[command(hide = true)]
@@ -160,6 +162,7 @@ impl Command {
             Command::Render(it) => it.run(session).await,
             Command::Images(it) => it.run(session).await,
             Command::Recover(it) => it.run(session).await,
+            Command::Repair(it) => it.run(session).await,
             Command::Diagnose(it) => it.run(session).await,
             Command::Completions(it) => it.run(session),
             Command::Install(it) => it.run(),

@@ -22,7 +22,9 @@ use super::{
 #[command(
     after_help = "A cluster whose members have all ended starts by itself as soon as every member has said how far \
     its data goes. When one never will, this starts it without that one; what only that one had is lost, \
-    and you are told so before.\n\nExamples:\n  wplab status\n  wplab recover --bootstrap db-1"
+    and you are told so before. A member whose pod is on a node and cannot be asked may still run, and others \
+    with it: then nothing is started, until you say that it is dead.\n\nExamples:\n  wplab status\n  \
+    wplab recover --bootstrap db-1\n  wplab recover --bootstrap db-1 --dead db-2"
 )]
 pub(super) struct Recover {
     #[command(flatten)]
@@ -30,6 +32,9 @@ pub(super) struct Recover {
     /// The member to start from, such as db-1
     #[arg(long, value_name = "MEMBER")]
     bootstrap: String,
+    /// A member of which nothing runs any more, although nobody can ask it; may be given several times
+    #[arg(long, value_name = "MEMBER")]
+    dead: Vec<String>,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
@@ -37,9 +42,9 @@ pub(super) struct Recover {
 
 impl Recover {
     pub(super) async fn run(self, session: &Session) -> Result<Ending> {
-        let (name, member) = (self.lab.name(), self.bootstrap);
+        let (name, member, dead) = (self.lab.name(), self.bootstrap, self.dead);
         let terminal = &session.terminal;
-        let choice = session.perform(|_run| recover::look(&name, &member)).await?;
+        let choice = session.perform(|_run| recover::look(&name, &member, &dead)).await?;
         terminal.say(&standings(&choice));
         if !self.yes {
             if !io::stdin().is_terminal() {
@@ -51,8 +56,8 @@ impl Recover {
                 return Ok(Ending::Done);
             }
         }
-        let lab = name.clone();
-        let facts = session.perform(|run| async move { recover::recover(&run, &lab, &member).await }).await?;
+        let (lab, dead) = (name.clone(), &dead);
+        let facts = session.perform(|run| async move { recover::recover(&run, &lab, &member, dead).await }).await?;
         terminal.result(&facts, |_| format!("the cluster serves again, at {}\n", facts.seqno));
         terminal.next(&[(command("status", &name), "the others join"), (command("smoke", &name), "prove it")]);
         Ok(Ending::Done)

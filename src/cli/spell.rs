@@ -52,6 +52,16 @@ pub(super) fn hint(hint: &Hint, asked: &Asked) -> String {
                 "`{recover} --bootstrap {member}` starts the cluster from {member}, and says before what that loses"
             )
         }
+        Hint::RecoverWithout { lab, member, dead } => {
+            let recover = command("recover", lab);
+            let flags: String = dead.iter().map(|member| format!(" --dead {member}")).collect();
+            let dead = dead.join(" and ");
+            format!("`{recover} --bootstrap {member}{flags}`, once you know that nothing of {dead} runs any more")
+        }
+        Hint::RepairEtcd { lab } => format!(
+            "`{}` rebuilds etcd from what the database's members report, when its volumes are lost",
+            command("repair etcd", lab)
+        ),
         Hint::Status { lab } => format!("`{}` shows how it is", command("status", lab)),
         Hint::Logs { lab, of: Some(part) } => format!("`{} --of {part}` shows what was written", command("logs", lab)),
         Hint::Logs { lab, of: None } => format!("`{}` shows what all of them have written", command("logs", lab)),

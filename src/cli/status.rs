@@ -52,8 +52,11 @@ impl Status {
         } else if healthy {
             terminal.next(&[(command("smoke", &name), "prove it"), (command("credentials", &name), "log in")]);
         } else {
-            terminal
-                .next(&[(command("up", &name), "repair it"), (command("diagnose", &name), "see what went on in it")]);
+            let etcd = seen.etcd.iter().any(|member| !member.healthy);
+            let etcd = etcd.then(|| (command("repair etcd", &name), "rebuild etcd, when a volume of it is lost"));
+            let next = [(command("up", &name), "repair it"), (command("diagnose", &name), "see what went on in it")]
+                .into_iter();
+            terminal.next(&next.chain(etcd).collect::<Vec<_>>());
         }
         Ok(Ending::checked(healthy))
     }

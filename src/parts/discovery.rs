@@ -1,25 +1,37 @@
 //! etcd, through which the members of a Galera cluster find each other: three members, their certificate, their health.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use anyhow::{Context, Result};
 use futures_util::future::join_all;
-use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::Pod};
-use kube::{ResourceExt, core::DynamicObject};
+use k8s_openapi::api::{
+    apps::v1::StatefulSet,
+    core::v1::{PersistentVolumeClaim, Pod},
+};
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, Patch, PatchParams},
+    core::DynamicObject,
+};
 use serde::Serialize;
+use serde_json::json;
 
 use super::images::{ImageSet, Role};
 use crate::{
     cluster::{
-        Cluster,
+        Cluster, Refused,
         forward::Forward,
         manifests::{edit, part},
         pods::{pod_of, set_image},
         ready,
     },
     labels::{COMPONENT, Component, NAMESPACE},
-    run::wait::Look,
-    spec::{LabSpec, Topology},
+    run::{
+        StepCx,
+        advice::{Advise, Blame, Hint},
+        wait::Look,
+    },
+    spec::{LabName, LabSpec, Topology},
     wire::etcd::{Etcd, Identity},
 };
 
@@ -161,3 +173,84 @@ pub(super) async fn look(cluster: &Cluster) -> Result<Look<()>> {
 
 /// How long a first start may take: three volumes are made, and a leader is elected.
 pub(super) const LIMIT: Duration = Duration::from_secs(180);
+
+/// No member of etcd answers, or not enough of them: without it no member of a Galera cluster is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EtcdSilent {
+    /// The lab.
+    pub lab: LabName,
+}
+
+impl fmt::Display for EtcdSilent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("etcd does not answer, and without it no database member is told to start")
+    }
+}
+
+impl Advise for EtcdSilent {
+    fn blame(&self) -> Blame {
+        Blame::Step
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![Hint::Status { lab: self.lab.clone() }, Hint::RepairEtcd { lab: self.lab.clone() }]
+    }
+}
+
+/// How long members may take to end, and their volumes to go.
+const ENDING: Duration = Duration::from_secs(120);
+/// How often it is looked whether they have.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// Ends every member, and removes what each has: etcd begins anew with [`begin`]. Never some of them only: members without data
+/// would outvote one that has some.
+///
+/// # Errors
+/// Somebody does not end, because its node does not answer; the API server does not answer or refuses.
+pub async fn clear(cx: &StepCx, cluster: &Cluster) -> Result<()> {
+    scale(cluster, 0).await?;
+    let of_etcd = format!("{COMPONENT}={}", Component::Discovery.as_str());
+    cx.until("etcd's members to end", ENDING, EVERY, || async {
+        let left: Vec<String> = cluster.pods(&of_etcd).await?.iter().map(ResourceExt::name_any).collect();
+        Ok(if left.is_empty() { Look::Ready(()) } else { Look::NotYet(format!("{} still there", left.join(", "))) })
+    })
+    .await?;
+    let claims = cluster.api::<PersistentVolumeClaim>();
+    for number in 0..MEMBERS {
+        match claims.delete(&claim(number), &DeleteParams::default()).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => {
+                return Err(Refused(error)).with_context(|| format!("cannot remove the volume {}", claim(number)));
+            }
+        }
+    }
+    cx.until("etcd's volumes to be gone", ENDING, EVERY, || async {
+        for number in 0..MEMBERS {
+            if cluster.get::<PersistentVolumeClaim>(&claim(number)).await?.is_some() {
+                return Ok(Look::NotYet(format!("{} is still there", claim(number))));
+            }
+        }
+        Ok(Look::Ready(()))
+    })
+    .await
+}
+
+/// Starts every member, and waits until they serve.
+///
+/// # Errors
+/// They do not in time; the API server does not answer or refuses.
+pub async fn begin(cx: &StepCx, cluster: &Cluster) -> Result<()> {
+    scale(cluster, MEMBERS).await?;
+    cx.until("etcd", LIMIT, EVERY, || look(cluster)).await
+}
+
+fn claim(number: usize) -> String {
+    format!("data-{ETCD}-{number}")
+}
+
+async fn scale(cluster: &Cluster, members: usize) -> Result<()> {
+    let scale = Patch::Merge(json!({"spec": {"replicas": members}}));
+    let scaled = cluster.api::<StatefulSet>().patch_scale(ETCD, &PatchParams::default(), &scale).await;
+    scaled.map(drop).map_err(Refused).context("cannot change the number of etcd's members")
+}

@@ -74,6 +74,20 @@ pub enum Hint {
         /// The member.
         member: String,
     },
+    /// The same, without members that nobody can ask.
+    RecoverWithout {
+        /// Which.
+        lab: LabName,
+        /// The member.
+        member: String,
+        /// Those of which nothing runs any more.
+        dead: Vec<String>,
+    },
+    /// Rebuild the lab's etcd from what the database's members report.
+    RepairEtcd {
+        /// Which.
+        lab: LabName,
+    },
     /// Look at the lab.
     Status {
         /// Which.
@@ -152,6 +166,8 @@ impl Hint {
             | Hint::Down { lab }
             | Hint::Anew { lab }
             | Hint::Recover { lab, .. }
+            | Hint::RecoverWithout { lab, .. }
+            | Hint::RepairEtcd { lab }
             | Hint::Status { lab }
             | Hint::Logs { lab, .. }
             | Hint::Smoke { lab } => Some(lab),

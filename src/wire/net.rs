@@ -1,7 +1,10 @@
 //! What every client of this executable needs that is static: names looked up without the C library, which a static
 //! executable cannot use; and the reason at the bottom of a failed request.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use hickory_resolver::{TokioResolver, config::LookupIpStrategy};
@@ -19,6 +22,18 @@ pub fn resolver(patience: Duration) -> Result<TokioResolver> {
     options.timeout = patience;
     options.ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
     builder.build().context("cannot make a resolver")
+}
+
+/// The address of a host; `None` where there is no such host.
+///
+/// # Errors
+/// No name server says so, or otherwise.
+pub async fn look_up(host: &str, patience: Duration) -> Result<Option<IpAddr>> {
+    match resolver(patience)?.lookup_ip(host).await {
+        Ok(found) => Ok(found.iter().next()),
+        Err(error) if error.is_nx_domain() || error.is_no_records_found() => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot look up {host}")),
+    }
 }
 
 /// [`resolver`] for reqwest's clients.

@@ -40,7 +40,8 @@ pub(crate) type Refused = String;
 struct Seen {
     uuid: String,
     seqno: i64,
-    size: usize,
+    /// The names of the members.
+    members: Vec<String>,
     primary: bool,
 }
 
@@ -153,7 +154,7 @@ async fn serve(options: &Options, datadir: &Path) -> Result<(), Refused> {
     }
     let last = lock(&seen).clone();
     keep(datadir, &last.uuid, last.seqno);
-    write_state(datadir, &last.uuid, last.seqno, last.size == 1);
+    write_state(datadir, &last.uuid, last.seqno, last.members.len() == 1);
     let _ = fs::remove_file(socket);
     Ok(())
 }
@@ -178,7 +179,11 @@ fn begin(options: &Options, datadir: &Path) -> Result<Seen, Refused> {
     let saved = saved.map(|(uuid, seqno)| (uuid.to_owned(), seqno));
     let new = || (format!("{:08x}-e582-11f1-a1dc-3a885dfb5510", rand::random::<u32>()), 0);
     let (uuid, seqno) = start.or(saved).unwrap_or_else(new);
-    Ok(Seen { uuid, seqno, size: 1, primary: true })
+    Ok(Seen { uuid, seqno, members: vec![name_of(options)], primary: true })
+}
+
+fn name_of(options: &Options) -> String {
+    options.get("wsrep_node_name").unwrap_or_default().to_owned()
 }
 
 /// Comes into a cluster: with what it missed where its own data is of the same history, else with a whole copy.
@@ -191,7 +196,8 @@ async fn join(options: &Options, datadir: &Path, cluster: &str) -> Result<(Seen,
         }
     }
     let mut stream = found.ok_or("[ERROR] [MY-000000] [Galera] failed to open gcomm backend connection: 110")?;
-    stream.write_all(b"join\n").await.map_err(|error| error.to_string())?;
+    let hello = format!("join {}\n", name_of(options));
+    stream.write_all(hello.as_bytes()).await.map_err(|error| error.to_string())?;
     let mut donor = Some(BufReader::new(stream).lines());
     let seen = hear(&mut donor).await.ok_or("[ERROR] [MY-000000] [WSREP] the donor has gone")?;
     let own = options.get("wsrep_start_position").and_then(position);
@@ -210,22 +216,21 @@ async fn join(options: &Options, datadir: &Path, cluster: &str) -> Result<(Seen,
 async fn give(member: TcpStream, seen: Arc<Mutex<Seen>>) {
     let mut member = BufReader::new(member);
     let mut hello = String::new();
-    if member.read_line(&mut hello).await.is_err() || hello != "join\n" {
-        return;
-    }
-    lock(&seen).size += 1;
+    let read = member.read_line(&mut hello).await;
+    let Some(name) = read.ok().and_then(|_| hello.trim_end().strip_prefix("join ")) else { return };
+    lock(&seen).members.push(name.to_owned());
     let mut tick = interval(EVERY);
     loop {
         tick.tick().await;
         let line = {
             let now = lock(&seen);
-            format!("{} {} {}\n", now.uuid, now.seqno, now.size)
+            format!("{} {} {}\n", now.uuid, now.seqno, now.members.join(","))
         };
         if member.write_all(line.as_bytes()).await.is_err() {
             break;
         }
     }
-    lock(&seen).size -= 1;
+    lock(&seen).members.retain(|member| member != name);
 }
 
 /// What the donor says next; `None` when it has gone. Nothing ever comes where there is no donor.
@@ -234,7 +239,8 @@ async fn hear(donor: &mut Option<Donor>) -> Option<Seen> {
     let line = lines.next_line().await.ok()??;
     let mut words = line.split(' ');
     let (uuid, seqno) = (words.next()?.to_owned(), words.next()?.parse().ok()?);
-    Some(Seen { uuid, seqno, size: words.next()?.parse().ok()?, primary: true })
+    let members = words.next()?.split(',').map(str::to_owned).collect();
+    Some(Seen { uuid, seqno, members, primary: true })
 }
 
 /// The answers to what a supervisor asks.
@@ -244,7 +250,8 @@ fn facts(seen: &Seen) -> BTreeMap<&'static str, String> {
     BTreeMap::from([
         ("wsrep_cluster_state_uuid", seen.uuid.clone()),
         ("wsrep_last_committed", seen.seqno.to_string()),
-        ("wsrep_cluster_size", seen.size.to_string()),
+        ("wsrep_cluster_size", seen.members.len().to_string()),
+        (wire::MEMBERS, seen.members.join(",")),
         ("wsrep_cluster_status", component.to_owned()),
         ("wsrep_local_state_comment", state.to_owned()),
         ("wsrep_ready", ready.to_owned()),

@@ -14,6 +14,8 @@ const DOCUMENTED: &str = include_str!("options.txt");
 const PROVIDER: &[&str] = &[
     "evs.inactive_check_period",
     "evs.inactive_timeout",
+    "evs.install_timeout",
+    "evs.join_retrans_period",
     "evs.keepalive_period",
     "evs.suspect_timeout",
     "gcache.size",

@@ -9,6 +9,8 @@ use tokio::{
 
 /// Long password, connect with a database, protocol 4.1, transactions, secure connection, plugins by name.
 const CAPABILITIES: u32 = 0x0008_a209;
+/// The table of members, and the name by which facts have its rows, between commas.
+pub(crate) const MEMBERS: &str = "mysql.wsrep_cluster_members";
 const AUTOCOMMIT: [u8; 2] = [2, 0];
 const UTF8MB4: u8 = 255;
 const QUIT: u8 = 1;
@@ -43,6 +45,10 @@ fn answer(statement: &str, facts: &BTreeMap<&'static str, String>) -> Vec<Vec<u8
         let names = statement.split('\'').skip(1).step_by(2);
         let found = names.filter_map(|name| Some(vec![name.to_owned(), facts.get(name)?.clone()]));
         return rows(&["Variable_name", "Value"], &found.collect::<Vec<_>>());
+    }
+    if statement.strip_prefix("SELECT node_name FROM ") == Some(MEMBERS) {
+        let members = facts.get(MEMBERS).map(String::as_str).unwrap_or_default();
+        return rows(&["node_name"], &members.split(',').map(|name| vec![name.to_owned()]).collect::<Vec<_>>());
     }
     let Some(names) = statement.strip_prefix("SELECT ") else { return vec![error("no such statement")] };
     let names: Vec<&str> = names.split(',').map(str::trim).collect();

@@ -1,7 +1,7 @@
 //! The commands that a person types, as `wplab --help` lists them (`tests/cli.rs` holds the list against it).
 
 /// In the order of the help.
-pub(crate) const COMMANDS: [&str; 21] = [
+pub(crate) const COMMANDS: [&str; 22] = [
     "up",
     "down",
     "list",
@@ -21,6 +21,7 @@ pub(crate) const COMMANDS: [&str; 21] = [
     "render",
     "images",
     "recover",
+    "repair",
     "diagnose",
     "completions",
 ];

@@ -19,7 +19,7 @@ pub use pod::HTTP_PORT;
 pub const CONTAINER: &str = "mysql";
 
 /// What to do as, or in, a database pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MemberCommand {
     /// PID 1: bring this member up and keep it up until SIGTERM.
     Mysql,
@@ -28,7 +28,10 @@ pub enum MemberCommand {
     /// PID 1 of a member of topology `galera`.
     Galera,
     /// Start the cluster from this member; `wplab recover` executes it in the pod that the operator chose.
-    Bootstrap,
+    Bootstrap {
+        /// The members that have ended for good, and need not be asked.
+        dead: Vec<String>,
+    },
 }
 
 /// Runs one of the member's commands.
@@ -42,6 +45,6 @@ pub async fn main(command: MemberCommand) -> Result<()> {
         MemberCommand::Mysql => replication::run().await,
         MemberCommand::Promote => replication::promote().await,
         MemberCommand::Galera => galera::run().await,
-        MemberCommand::Bootstrap => galera::force().await,
+        MemberCommand::Bootstrap { dead } => galera::force(&dead).await,
     }
 }

@@ -113,19 +113,44 @@ fn quiet(command: &mut Command) -> &mut Command {
 
 /// As PID 1, collects processes that somebody else left behind. `ours` are awaited where they were started.
 pub(super) fn reap_orphans(ours: Option<u32>) {
-    if std::process::id() != 1 {
-        return;
-    }
-    let Ok(entries) = std::fs::read_dir("/proc") else { return };
-    for pid in entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
-        let zombie = std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| orphaned_zombie(&stat));
-        if let (true, true, Some(pid)) = (zombie, ours != Some(pid.cast_unsigned()), Pid::from_raw(pid)) {
+    for (pid, stat) in processes() {
+        if orphaned_zombie(&stat) && ours != Some(pid.as_raw_pid().cast_unsigned()) {
             let _ = waitpid(Some(pid), WaitOptions::NOHANG);
         }
     }
 }
 
-/// Whether a line of `/proc/PID/stat` is that of an ended child of PID 1. The command's name may hold anything.
+/// As PID 1, ends what a server that has ended left behind, with all that belongs to it; none of our own runs now. Commands that
+/// somebody else runs in the pod have a parent outside of it.
+pub(super) fn end_orphans() {
+    let mut left: Vec<(Pid, Option<i32>)> = processes().map(|(pid, stat)| (pid, parent(&stat))).collect();
+    let mut parents = vec![1];
+    while let Some(of) = parents.pop() {
+        let (children, others) = left.into_iter().partition(|(_, parent)| *parent == Some(of));
+        left = others;
+        for (pid, _) in children {
+            let _ = kill_process(pid, Signal::KILL);
+            parents.push(pid.as_raw_pid());
+        }
+    }
+}
+
+/// The pod's processes, each with its `/proc/PID/stat`; nobody where this process is not the pod's first.
+fn processes() -> impl Iterator<Item = (Pid, String)> {
+    let first = std::process::id() == 1;
+    let entries = first.then(|| std::fs::read_dir("/proc").ok()).flatten().into_iter().flatten().flatten();
+    entries.filter_map(|entry| {
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        Some((Pid::from_raw(pid)?, std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?))
+    })
+}
+
+/// The parent that a line of `/proc/PID/stat` tells. The command's name may hold anything.
+fn parent(stat: &str) -> Option<i32> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Whether a line of `/proc/PID/stat` is that of an ended child of PID 1.
 fn orphaned_zombie(stat: &str) -> bool {
     stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with("Z 1 "))
 }
@@ -151,5 +176,6 @@ mod tests {
         assert!(orphaned_zombie("42 (a) Z 7 b) Z 1 42 42 0 -1"));
         assert!(!orphaned_zombie("42 (mysqld) Z 17 42 42 0 -1"));
         assert!(!orphaned_zombie("42 (mysqld) S 1 42 42 0 -1"));
+        assert_eq!((parent("42 (a) Z 7 b) S 17 42 0"), parent("42 (a")), (Some(17), None));
     }
 }

@@ -28,7 +28,10 @@ pub use objects::objects;
 use self::health::Wrong;
 use crate::{
     cluster::{Cluster, ready},
-    parts::{discovery, images::ImageSet},
+    parts::{
+        discovery::{self, EtcdSilent},
+        images::ImageSet,
+    },
     run::{
         StepCx, Stepped,
         advice::Trouble,
@@ -70,7 +73,8 @@ pub async fn ensure(
     changed |= cluster.apply(&discovery::objects(spec, images)?).await? > 0;
     changed |= cluster.apply(&objects(spec, images)?).await? > 0;
     if spec.database.topology == Topology::Galera {
-        cx.until("etcd", discovery::LIMIT, EVERY, || discovery::look(cluster)).await?;
+        let etcd = cx.until("etcd", discovery::LIMIT, EVERY, || discovery::look(cluster)).await;
+        etcd.map_err(|error| Trouble::from(EtcdSilent { lab: cluster.lab.clone() }).because(error))?;
     }
     let acted = AtomicBool::new(changed);
     let writer = healthy(&cx, cluster, spec, &acted).await?;

@@ -184,6 +184,12 @@ pub fn decide(me: &str, members: &[String], seen: &Snapshot) -> Decision {
     }
 }
 
+/// Whether every other one of `members` says what it does, and none is in a cluster, or begins one, that `me` could wait for.
+pub fn scattered(me: &str, members: &[String], seen: &Snapshot) -> bool {
+    let nowhere = |phase| !matches!(phase, Phase::Primary | Phase::Bootstrapping);
+    silent(members, seen).iter().all(|name| *name == me) && others(me, seen).all(|(_, record)| nowhere(record.phase))
+}
+
 /// The operator chose `me`: nobody is waited for, but no running server is ignored, and no data is thrown away.
 fn forced(me: &str, own: &Record, members: &[String], seen: &Snapshot) -> Decision {
     let busy = others(me, seen).filter(|(_, r)| !idle(r.phase));

@@ -209,6 +209,22 @@ fn two_of_three_are_killed_and_the_survivor_stops_to_take_part() {
 }
 
 #[test]
+fn a_cluster_is_scattered_when_everybody_says_what_it_does_and_nobody_is_in_one() {
+    let phase = |phase| Some(record(phase, at(U, 7)));
+    let lost = || phase(Phase::NonPrimary);
+    let judged = |others: [Option<Record>; 2]| {
+        let [one, two] = others;
+        scattered("db-0", &names(), &seen([lost(), one, two]))
+    };
+    assert!(
+        judged([lost(), lost()]) && judged([lost(), phase(Phase::Joining)]) && judged([phase(Phase::Waiting), lost()])
+    );
+    assert!(!judged([lost(), None]), "it may be in one");
+    assert!(!judged([lost(), phase(Phase::Primary)]) && !judged([phase(Phase::Bootstrapping), lost()]));
+    assert!(scattered("db-0", &names(), &seen([None, lost(), lost()])), "its own record says nothing of the others");
+}
+
+#[test]
 fn a_volume_lost_in_an_outage_is_the_operators_decision() {
     let lost = after_an_outage([waiting(at(U, 7)), waiting(Position::Empty), waiting(at(U, 9))]);
     let refused = refuse("db-1 lost its data, which may have been the newest", &["db-2"]);

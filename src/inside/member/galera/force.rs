@@ -1,43 +1,66 @@
 //! `wplab member bootstrap`, executed in a member's pod by `wplab recover`: the operator's word that the cluster is to start
 //! from this member, whatever the others may have had.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use tokio::time::timeout;
 
 use super::{
     config::Config,
     decide::{Phase, Position, Snapshot},
+    peers,
 };
-use crate::inside::{
-    http::get,
-    member::{pod::HTTP_PORT, status::MemberStatus},
-};
+use crate::{inside::member::status::MemberStatus, wire::net};
 
-/// How long a member may take to say what it does.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the cluster's name server may take.
+const LOOKUP: Duration = Duration::from_secs(1);
 
-/// Writes the choice. The member itself acts on it, within seconds.
+/// Writes the choice. The member itself acts on it, within seconds. Whoever is in `dead` has ended for good, by a person's word.
 ///
 /// # Errors
-/// Some member is in the cluster, this one has nothing to start from, or etcd does not answer.
-pub(super) async fn run(config: &Config) -> Result<()> {
+/// Some member is in the cluster, or may be and cannot be asked; this one has nothing to start from; or etcd does not answer.
+pub(super) async fn run(config: &Config, dead: &[String]) -> Result<()> {
     let registry = config.registry()?;
     let seen = registry.snapshot().await?;
     allowed(&config.name, &seen)?;
-    // A server may run whose record etcd has lost.
-    for (name, found) in &seen.members {
-        let Ok(address) = found.record.address.parse() else { continue };
-        let Ok(Ok(answer)) = timeout(PATIENCE, get(SocketAddr::new(address, HTTP_PORT), name, "/status")).await else {
-            continue;
+    // A server may run whose record etcd has lost, or never had: behind a partition.
+    let others = config.members.iter().filter(|name| **name != config.name);
+    let mut addresses = Vec::new();
+    for name in others {
+        let told = seen.members.get(name).map(|found| found.record.address.clone());
+        let address = match told.filter(|address| !address.is_empty()) {
+            Some(address) => Some(address),
+            // Of one that is dead nothing has to be known.
+            None => match net::look_up(&format!("{name}.db-members"), LOOKUP).await {
+                Err(_) if dead.contains(name) => None,
+                found => found?.map(|address| address.to_string()),
+            },
         };
-        let status = MemberStatus::parse(&answer).unwrap_or_default();
-        if status.galera.is_some_and(|facts| facts.component == "Primary") {
-            bail!("{name} is in the cluster; there is nothing to decide");
+        addresses.extend(address.map(|address| (name.as_str(), address)));
+    }
+    let told = peers::ask(addresses.iter().map(|(name, address)| (*name, address.as_str()))).await;
+    for (name, status) in &told {
+        let registered = seen.members.contains_key(*name);
+        if let Some(why) = forbids(name, status.as_ref(), registered, dead.iter().any(|dead| dead == name)) {
+            bail!("{why}");
         }
     }
     registry.force(&config.name).await
+}
+
+/// Why a member whose pod has an address forbids that another one starts the cluster.
+fn forbids(name: &str, status: Option<&MemberStatus>, registered: bool, dead: bool) -> Option<String> {
+    let Some(status) = status else {
+        return (!dead).then(|| format!("{name} may run a server, and cannot be asked"));
+    };
+    match &status.galera {
+        Some(facts) if facts.component == "Primary" => {
+            Some(format!("{name} is in the cluster; there is nothing to decide"))
+        }
+        // One that is registered is waited for until it has stopped.
+        Some(_) if !registered => Some(format!("{name} runs a server of which etcd knows nothing")),
+        _ => dead.then(|| format!("{name} answers, so it is not dead")),
+    }
 }
 
 fn allowed(me: &str, seen: &Snapshot) -> Result<()> {
@@ -56,7 +79,10 @@ fn allowed(me: &str, seen: &Snapshot) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inside::member::galera::decide::{Record, Seen};
+    use crate::inside::member::{
+        galera::decide::{Record, Seen},
+        status::GaleraFacts,
+    };
 
     fn seen(members: &[(&str, Phase, Position)]) -> Snapshot {
         let members = members.iter().map(|(name, phase, position)| {
@@ -65,6 +91,28 @@ mod tests {
             ((*name).to_owned(), Seen { record, modified: 1 })
         });
         Snapshot { members: members.collect(), ..Snapshot::default() }
+    }
+
+    #[test]
+    fn no_second_cluster_is_started_beside_a_member_that_may_run() {
+        let runs = |component: &str| {
+            let galera = Some(GaleraFacts { component: component.into(), ..GaleraFacts::default() });
+            MemberStatus { galera, ..MemberStatus::default() }
+        };
+        let (waits, cut_off, serves) = (MemberStatus::default(), runs("non-Primary"), runs("Primary"));
+        for (status, registered, dead, why) in [
+            (Some(&waits), true, false, None),
+            (Some(&waits), false, false, None),
+            (Some(&cut_off), true, false, None),
+            (None, true, true, None),
+            (Some(&waits), true, true, Some("db-1 answers, so it is not dead")),
+            (Some(&cut_off), false, false, Some("db-1 runs a server of which etcd knows nothing")),
+            (Some(&serves), false, true, Some("db-1 is in the cluster; there is nothing to decide")),
+            (None, false, false, Some("db-1 may run a server, and cannot be asked")),
+            (None, true, false, Some("db-1 may run a server, and cannot be asked")),
+        ] {
+            assert_eq!(forbids("db-1", status, registered, dead).as_deref(), why);
+        }
     }
 
     #[test]

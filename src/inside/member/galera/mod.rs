@@ -8,8 +8,10 @@
 mod config;
 pub mod decide;
 mod flavour;
+mod footprint;
 mod force;
 mod look;
+mod peers;
 pub mod registry;
 mod reporter;
 mod server;
@@ -28,10 +30,11 @@ pub(super) async fn run() -> Result<()> {
     supervise::run(Config::from_env()?).await
 }
 
-/// Lets this member start the cluster from its own data, whatever the others may have.
+/// Lets this member start the cluster from its own data, whatever the others may have; `dead` are those that have ended for
+/// good, by a person's word.
 ///
 /// # Errors
-/// The cluster runs, this member has nothing to start from, or etcd does not answer.
-pub(super) async fn force() -> Result<()> {
-    force::run(&Config::from_env()?).await
+/// The cluster runs, or may run at a member that cannot be asked; this one has nothing to start from; or etcd does not answer.
+pub(super) async fn force(dead: &[String]) -> Result<()> {
+    force::run(&Config::from_env()?, dead).await
 }

@@ -159,6 +159,11 @@ impl Volume {
         self.adopt()
     }
 
+    /// Whether the last server ended in good order: it has told the others that it leaves, and written down how far it was.
+    pub(super) fn left_in_good_order(&self) -> bool {
+        self.saved("seqno").and_then(|seqno| seqno.parse().ok()).is_some_and(|seqno: i64| seqno >= 0)
+    }
+
     /// Whether Galera says that this was the last member to stop.
     pub(super) fn safe_to_bootstrap(&self) -> bool {
         self.saved("safe_to_bootstrap").is_some_and(|value| value == "1")
@@ -324,6 +329,16 @@ mod tests {
         assert_eq!(volume.data(), Data::Unusable, "the script may have failed, and taken its own mark away");
         volume.copied().expect("marked");
         assert_eq!(volume.data(), Data::Present);
+    }
+
+    #[test]
+    fn galera_says_whether_the_server_told_the_others_that_it_leaves() {
+        let (_root, volume) = volume();
+        assert!(!volume.left_in_good_order(), "nothing is known");
+        with_data(&volume, HISTORY);
+        assert!(!volume.left_in_good_order(), "it was killed");
+        fs::write(volume.state_file(), state(HISTORY, 7, false)).expect("written");
+        assert!(volume.left_in_good_order());
     }
 
     #[test]

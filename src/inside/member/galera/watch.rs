@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::footprint::Footprint;
 use crate::inside::member::status::{GaleraFacts, State};
 
 /// How long Galera may be closed before the server is restarted: it does not open it again by itself. A copy or its last
@@ -13,8 +14,15 @@ const CLOSED: Duration = Duration::from_secs(5);
 /// How long a server may be without the majority before it stops for an election, when every other member has ended: then
 /// there is no majority that it could come back to.
 const LEFT_ALONE: Duration = Duration::from_secs(3);
-/// The same when others may run: their connection may come back by itself.
-pub(super) const ALONE: Duration = Duration::from_secs(20);
+/// The same when every other one says what it does and none is in a cluster: with the connections that there are, they would
+/// have found each other in less.
+const SCATTERED: Duration = Duration::from_secs(6);
+/// The same when others may run of whom nothing is known: their connection may come back by itself.
+const ALONE: Duration = Duration::from_secs(20);
+/// How long a server may join without any sign of coming further.
+const STALLED: Duration = Duration::from_secs(60);
+/// How long a server that served may be silent before it counts as gone, whatever the others say.
+const UNRESPONSIVE: Duration = Duration::from_secs(10);
 /// How long it may be cut off beside others that have one.
 const CUT_OFF: Duration = Duration::from_secs(60);
 
@@ -40,6 +48,8 @@ pub(super) enum Remedy {
     Restart(&'static str),
     /// Restart it if no other member runs a server.
     StopIfOthersEnded(&'static str),
+    /// Restart it if every other member says what it does, and none is in a cluster or begins one.
+    StopIfScattered(&'static str),
     /// Restart it, unless others are in a cluster that it may find its way back to.
     StopUnlessOthers(&'static str),
 }
@@ -49,21 +59,54 @@ pub(super) enum Remedy {
 pub(super) struct Course {
     bootstraps: bool,
     place: Option<(Place, Instant)>,
+    answered: Option<Instant>,
     joined_at: Option<i64>,
+    progress: Option<(Progress, Instant)>,
 }
+
+/// What shows how far a server that joins has come: what its data directory holds, and what the server says of its position.
+pub(super) type Progress = (Footprint, Option<i64>);
 
 impl Course {
     /// Of a server that is being started.
     pub(super) fn begin(bootstraps: bool) -> Course {
-        Course { bootstraps, place: None, joined_at: None }
+        Course { bootstraps, place: None, answered: None, joined_at: None, progress: None }
     }
 
     /// The state of a server that does not answer.
-    pub(super) fn starting(&self) -> State {
+    pub(super) fn starting(&self, now: Instant) -> State {
+        let lately = |at: Instant| now.saturating_duration_since(at) < UNRESPONSIVE;
         match (self.was_serving(), self.bootstraps) {
+            (true, _) if self.answered.is_some_and(lately) => State::Unresponsive,
             (true, _) => State::Starting,
             (false, true) => State::Bootstrapping,
             (false, false) => State::Joining,
+        }
+    }
+
+    /// Whether it is on its way into a cluster that others have begun.
+    pub(super) fn joins(&self) -> bool {
+        !self.bootstraps && !self.was_serving()
+    }
+
+    /// Takes note of how far a server that joins has come; whether it has come no further for long.
+    pub(super) fn stalls(&mut self, progress: Progress, now: Instant) -> bool {
+        match self.progress {
+            Some((before, since)) if before == progress => now.saturating_duration_since(since) >= STALLED,
+            _ => {
+                self.progress = Some((progress, now));
+                false
+            }
+        }
+    }
+
+    /// What is to be done about a server that joins a cluster in which nobody is, for so long.
+    pub(super) fn remedy_of_join(&self, deserted: Duration) -> Remedy {
+        const WHY: &str = "nobody is in the cluster that this member is joining";
+        match deserted {
+            lasted if lasted >= ALONE => Remedy::Restart(WHY),
+            lasted if lasted >= SCATTERED => Remedy::StopIfScattered(WHY),
+            _ => Remedy::Stay,
         }
     }
 
@@ -78,6 +121,7 @@ impl Course {
         if self.place.is_none_or(|(before, _)| before != place) {
             self.place = Some((place, now));
         }
+        self.answered = Some(now);
         place
     }
 
@@ -90,6 +134,9 @@ impl Course {
             Place::CutOff if lasted >= CUT_OFF => Remedy::Restart("cut off for too long beside a cluster"),
             Place::CutOff if lasted >= ALONE => {
                 Remedy::StopUnlessOthers("nobody has the majority; taking part in the election")
+            }
+            Place::CutOff if lasted >= SCATTERED => {
+                Remedy::StopIfScattered("no member has the majority; taking part in the election")
             }
             Place::CutOff if lasted >= LEFT_ALONE => {
                 Remedy::StopIfOthersEnded("every other member has ended; taking part in the election")
@@ -167,7 +214,9 @@ mod tests {
         course.observe(&facts("non-Primary", "Initialized"), start + Duration::from_secs(10));
         assert_eq!(course.remedy(start + Duration::from_secs(2)), Remedy::Stay);
         assert!(matches!(course.remedy(start + LEFT_ALONE), Remedy::StopIfOthersEnded(_)));
-        assert!(matches!(course.remedy(start + Duration::from_secs(19)), Remedy::StopIfOthersEnded(_)));
+        assert!(matches!(course.remedy(start + Duration::from_secs(5)), Remedy::StopIfOthersEnded(_)));
+        assert!(matches!(course.remedy(start + SCATTERED), Remedy::StopIfScattered(_)));
+        assert!(matches!(course.remedy(start + Duration::from_secs(19)), Remedy::StopIfScattered(_)));
         assert!(matches!(course.remedy(start + ALONE), Remedy::StopUnlessOthers(_)));
         assert!(matches!(course.remedy(start + CUT_OFF), Remedy::Restart(_)));
     }
@@ -185,9 +234,46 @@ mod tests {
             assert_eq!(course.observe(&facts, now), place);
             assert_eq!(place.state(&facts), shown);
         }
-        assert_eq!(course.starting(), State::Bootstrapping);
+        assert_eq!(course.starting(now), State::Bootstrapping);
         assert!(course.serves_first());
         course.served(&GaleraFacts { seqno: 9, ..facts("Primary", "Synced") });
-        assert_eq!((course.joined_at(), course.was_serving(), course.starting()), (9, true, State::Starting));
+        assert_eq!((course.joined_at(), course.was_serving()), (9, true));
+    }
+
+    #[test]
+    fn a_server_that_served_is_unresponsive_for_a_while_and_then_gone() {
+        let (mut course, now) = (Course::begin(false), Instant::now());
+        assert_eq!(course.starting(now), State::Joining);
+        course.observe(&facts("Primary", "Synced"), now);
+        course.served(&facts("Primary", "Synced"));
+        assert_eq!(course.starting(now + Duration::from_secs(9)), State::Unresponsive);
+        assert_eq!(course.starting(now + UNRESPONSIVE), State::Starting);
+    }
+
+    #[test]
+    fn a_joiner_stalls_when_nothing_has_changed_for_a_minute() {
+        let (mut course, start) = (Course::begin(false), Instant::now());
+        assert!(course.joins() && !Course::begin(true).joins());
+        let grown = Footprint { bytes: 1, ..Footprint::default() };
+        let steps = [
+            (Footprint::default(), None, 0, false),
+            (Footprint::default(), None, 59, false),
+            (grown, None, 59, false),
+            (grown, None, 118, false),
+            (grown, Some(7), 118, false),
+            (grown, Some(7), 177, false),
+            (grown, Some(7), 178, true),
+        ];
+        for (footprint, seqno, at, stalls) in steps {
+            assert_eq!(course.stalls((footprint, seqno), start + Duration::from_secs(at)), stalls, "{at}");
+        }
+    }
+
+    #[test]
+    fn a_join_that_nobody_is_there_for_is_left_sooner_when_everybody_says_so() {
+        let course = Course::begin(false);
+        assert_eq!(course.remedy_of_join(Duration::from_secs(5)), Remedy::Stay);
+        assert!(matches!(course.remedy_of_join(SCATTERED), Remedy::StopIfScattered(_)));
+        assert!(matches!(course.remedy_of_join(ALONE), Remedy::Restart(_)));
     }
 }

@@ -2,6 +2,8 @@
 //! Nothing is ever given up, so the container does not crash-loop while it waits for others.
 
 mod alike;
+mod barred;
+mod cure;
 mod standby;
 
 use std::time::Duration;
@@ -12,11 +14,11 @@ use tokio::time::Instant;
 use self::alike::Own;
 use super::{
     config::Config,
-    decide::{Decision, Phase, Position, Record, decide},
+    decide::{Phase, Position, Record},
     look,
     reporter::{Reporter, Wanted},
     volume::Volume,
-    watch::{ALONE, Course, Place, Remedy},
+    watch::{Course, Place},
 };
 use crate::{
     inside::{
@@ -24,7 +26,7 @@ use crate::{
         member::{
             files::InitFile,
             http,
-            process::Process,
+            process::{self, Process},
             status::{Board, GaleraFacts, State},
             turns::{Turns, pause},
         },
@@ -80,6 +82,12 @@ struct Member {
     polite_since: Option<Instant>,
     /// Since when a server that joins has had nobody in the cluster to join.
     hopeless_since: Option<Instant>,
+    /// Since when it could have joined but for what the others still take it for.
+    barred_since: Option<Instant>,
+    /// When the last server ended without taking leave, as far as this process knows.
+    fell: Option<Instant>,
+    /// When it is measured again how far the server has come.
+    measured: Instant,
     /// How often in a row the server ended by itself, and when something may be tried again.
     falls: u32,
     not_before: Instant,
@@ -104,6 +112,9 @@ impl Member {
             own: Own::Nothing,
             polite_since: None,
             hopeless_since: None,
+            barred_since: None,
+            fell: None,
+            measured: not_before,
             falls: 0,
             not_before,
         }
@@ -133,9 +144,11 @@ impl Member {
     fn notice_end(&mut self) -> Result<()> {
         let Some(ended) = self.server.as_mut().map(Process::ended).transpose()?.flatten() else { return Ok(()) };
         self.forget_server();
-        let pause = pause(self.falls);
+        let now = Instant::now();
+        self.fell = Some(now);
+        // The first time there is no pause: reading the position and the others' leave are one.
+        self.not_before = now + self.falls.checked_sub(1).map_or(Duration::ZERO, pause);
         self.falls += 1;
-        self.not_before = Instant::now() + pause;
         let times = match self.falls {
             1 => "once".to_owned(),
             times => format!("{times} times in a row"),
@@ -147,6 +160,8 @@ impl Member {
 
     fn forget_server(&mut self) {
         (self.server, self.session, self.position) = (None, None, None);
+        // A copy that was under way goes on for ever where its other end is gone, and keeps its port.
+        process::end_orphans();
         self.board.change(|status| status.galera = None);
     }
 
@@ -165,8 +180,13 @@ impl Member {
         if facts.is_some() && self.accounts.take().is_some() {
             self.volume.has_accounts()?;
         }
+        if self.stalls(facts.as_ref()) {
+            return self.restart("joining has come no further for a minute").await;
+        }
         let Some(facts) = facts else {
-            self.board.enter(self.course.starting(), "the server does not answer yet");
+            let state = self.course.starting(Instant::now());
+            let yet = if self.course.was_serving() { "" } else { " yet" };
+            self.board.enter(state, &format!("the server does not answer{yet}"));
             return self.leave_hopeless_join().await;
         };
         self.hopeless_since = None;
@@ -179,48 +199,7 @@ impl Member {
             }
             _ => {}
         }
-        let remedy = self.course.remedy(Instant::now());
-        match remedy {
-            Remedy::Stay => Ok(()),
-            Remedy::Restart(reason) => self.restart(reason).await,
-            Remedy::StopIfOthersEnded(reason) => {
-                let seen = self.reporter.snapshot().await?;
-                let ended = |name: &String| {
-                    let record = seen.members.get(name).map(|found| &found.record);
-                    record.is_some_and(|record| record.phase == Phase::Waiting)
-                };
-                let mut others = self.config.members.iter().filter(|name| **name != self.config.name);
-                if others.all(ended) { self.restart(reason).await } else { Ok(()) }
-            }
-            Remedy::StopUnlessOthers(reason) => {
-                // While etcd is silent nobody could be elected, so nothing is gained by stopping.
-                let seen = self.reporter.snapshot().await?;
-                match decide(&self.config.name, &self.config.members, &seen) {
-                    Decision::Join { .. } => Ok(()),
-                    _ => self.restart(reason).await,
-                }
-            }
-        }
-    }
-
-    /// A server that joins does not answer, and does not notice for minutes that those it would get its data from have ended:
-    /// then everybody would wait for it.
-    async fn leave_hopeless_join(&mut self) -> Result<()> {
-        if self.course.starting() != State::Joining {
-            return Ok(());
-        }
-        let before = self.hopeless_since.take();
-        let seen = self.reporter.snapshot().await?;
-        if let Decision::Join { .. } = decide(&self.config.name, &self.config.members, &seen) {
-            return Ok(());
-        }
-        let since = before.unwrap_or_else(Instant::now);
-        self.hopeless_since = Some(since);
-        if since.elapsed() < ALONE {
-            return Ok(());
-        }
-        self.hopeless_since = None;
-        self.restart("nobody is in the cluster that this member is joining").await
+        self.cure(self.course.remedy(Instant::now())).await
     }
 
     fn serve(&mut self, facts: &GaleraFacts) -> Result<()> {
@@ -256,16 +235,21 @@ impl Member {
         if let Some(server) = self.server.as_mut() {
             server.stop(RESTARTING).await?;
         }
+        self.fell = Some(Instant::now());
         self.forget_server();
         Ok(())
     }
 
-    /// Looks at the running server; `None` when it does not answer.
+    /// Looks at the running server; `None` when it does not answer, over a new connection either: one that broke, and one look
+    /// that took too long, say little.
     async fn look(&mut self) -> Option<GaleraFacts> {
-        let mut session = match self.session.take() {
-            Some(session) => session,
-            None => look::connect(&self.config.paths).await.ok()?,
-        };
+        if let Some(mut session) = self.session.take()
+            && let Ok(facts) = look::look(&mut session).await
+        {
+            self.session = Some(session);
+            return Some(facts);
+        }
+        let mut session = look::connect(&self.config.paths).await.ok()?;
         let facts = look::look(&mut session).await.ok()?;
         self.session = Some(session);
         Some(facts)

@@ -55,7 +55,7 @@ impl Member {
         let seen = self.await_etcd(seen)?;
         let decision = decide(&self.config.name, &self.config.members, &seen);
         if !matches!(decision, Decision::Join { .. }) {
-            self.polite_since = None;
+            (self.polite_since, self.barred_since) = (None, None);
         }
         match decision {
             Decision::Join { peers } => self.join(&seen, peers, position).await,
@@ -131,6 +131,9 @@ impl Member {
         if position == Position::Empty {
             self.begin_alike(seen).await;
         }
+        if self.is_barred(&peers).await {
+            return Ok(());
+        }
         // One at a time: of two that join at once, the second may get too little from the first. Both may say it in the same
         // moment, so it is said first and looked at then; whoever said it first, by etcd's own count, goes on.
         let in_time = self.polite_since.get_or_insert_with(Instant::now).elapsed() < MANNERS;
@@ -203,9 +206,9 @@ impl Member {
 
     fn start(&mut self, position: &Position, how: How) -> Result<()> {
         self.volume.forget_view()?;
-        self.hopeless_since = None;
+        (self.hopeless_since, self.barred_since, self.fell) = (None, None, None);
         self.course = Course::begin(how == How::Bootstrap);
-        self.board.enter(self.course.starting(), "");
+        self.board.enter(self.course.starting(Instant::now()), "");
         self.accounts = self.volume.lacks_accounts().then(|| server::accounts(&self.config)).transpose()?;
         let accounts = self.accounts.as_ref();
         self.server = Some(server::start(&self.config, &self.volume.datadir(), position, &how, accounts)?);
