@@ -34,7 +34,7 @@ struct Limits {
 }
 
 /// Probes, peers, agents and a few who look on.
-const LIMITS: Limits = Limits { connections: 64, headers: Duration::from_secs(10) };
+const LIMITS: Limits = Limits { connections: 64, headers: Duration::from_secs(3) };
 
 /// Listens; the server itself runs beside the caller until the process ends.
 ///
@@ -63,13 +63,13 @@ fn attend<F>(
         let answer = answer.clone();
         async move {
             let service = service_fn(|request| {
+                place.keep();
                 let answer = answer(request);
                 async move { Ok::<_, Infallible>(answer.await) }
             });
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(limits.headers);
             let _ = http.serve_connection(TokioIo::new(stream), service).await;
-            drop(place);
         }
     });
 }
@@ -191,14 +191,47 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_comes_too_many_waits_until_somebody_goes() {
-        let address = hello(Limits { connections: 2, headers: Duration::from_mins(1) }).await;
-        let idle = [TcpStream::connect(address).await.expect("in"), TcpStream::connect(address).await.expect("in")];
-        let mut third = tokio::spawn(async move { get(address, "db-1", "/").await });
-        let early = tokio::time::timeout(Duration::from_millis(300), &mut third).await;
+    async fn a_probe_is_answered_at_once_however_many_only_connect() {
+        let limits = Limits { connections: 3, headers: Duration::from_mins(1) };
+        let address = hello(limits).await;
+        let mut idle = Vec::new();
+        for _ in 0..20 {
+            idle.push(TcpStream::connect(address).await.expect("in"));
+            let answer = tokio::time::timeout(limits.headers / 4, get(address, "db-1", "/")).await;
+            assert_eq!(answer.expect("at once").expect("answered"), "hello");
+        }
+        let mut said = String::new();
+        idle[0].read_to_string(&mut said).await.expect("it is closed");
+        assert_eq!(said, "");
+    }
+
+    #[tokio::test]
+    async fn who_comes_too_many_waits_while_all_others_are_answered() {
+        let limits = Limits { connections: 2, headers: Duration::from_mins(1) };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let go = Arc::new(tokio::sync::Semaphore::new(0));
+        let (of_answers, (told, mut begun)) = (go.clone(), tokio::sync::mpsc::unbounded_channel());
+        attend(listener, limits, move |_| {
+            let (go, told) = (of_answers.clone(), told.clone());
+            async move {
+                let _ = told.send(());
+                let _ = go.acquire().await.map(|permit| permit.forget());
+                text(StatusCode::OK, "text/plain", "slow".to_owned())
+            }
+        });
+        let ask = || tokio::spawn(async move { get(address, "db-1", "/").await });
+        let mut all = vec![ask(), ask()];
+        for _ in 0..2 {
+            begun.recv().await.expect("asked");
+        }
+        all.push(ask());
+        let early = tokio::time::timeout(Duration::from_millis(300), begun.recv()).await;
         assert!(early.is_err(), "more than the most were let in");
-        drop(idle);
-        assert_eq!(third.await.expect("no panic").expect("answered"), "hello");
+        go.add_permits(3);
+        for asked in all {
+            assert_eq!(asked.await.expect("no panic").expect("answered"), "slow");
+        }
     }
 
     #[tokio::test]

@@ -78,6 +78,7 @@ where
             if !from_agent(&stream) {
                 return;
             }
+            place.keep();
             let service = service_fn(|request| {
                 let taken = take(request, limits.haste, place.clone(), answer.clone());
                 async { Ok::<_, Infallible>(taken.await) }

@@ -261,7 +261,8 @@ async fn who_is_slow_is_cut_off_at_any_point_and_the_agent_is_heard() {
             });
         }
         assert_eq!(say(&member.agent(), "go on").await.expect("an answer"), "go on", "{sent:?}");
-        assert!(begun.elapsed() >= LIMITS.haste, "{sent:?}: nobody had to wait");
+        // Strangers make room at once, an agent that is slow has its time.
+        assert!(sent.is_none() || begun.elapsed() >= LIMITS.haste, "{sent:?}: nobody had to wait");
         for stream in slow {
             stream.ended().await;
         }
