@@ -61,6 +61,10 @@ bench-up ROUNDS="5" OUT="":
 bench-growth OUT="":
     OUT={{OUT}} cargo test --release --test bench -- --ignored --nocapture --exact growth
 
+# a page of a lab and the same page on a local disk without TLS, in turn
+bench-page PAIRS="300":
+    PAIRS={{PAIRS}} cargo test --release --test bench -- --ignored --nocapture --exact page
+
 # from nothing to an executable, with the profile of the quick start and fully optimised, in turn
 bench-compile:
     lab/bench/compile.sh

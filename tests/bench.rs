@@ -16,6 +16,8 @@ mod lab;
 mod machine;
 #[path = "bench/observer.rs"]
 mod observer;
+#[path = "bench/page.rs"]
+mod page;
 #[path = "bench/picture.rs"]
 mod picture;
 #[path = "bench/report.rs"]
@@ -86,6 +88,13 @@ fn up() {
 #[ignore = "a measurement"]
 fn growth() {
     growth::measure(&folder("growth"), &arms::Scripts::new().repositories());
+}
+
+/// A page of a lab beside the same page on a local disk without TLS, in turn: `PAIRS` by one visitor, then blocks by four.
+#[test]
+#[ignore = "a measurement"]
+fn page() {
+    page::measure(std::env::var("PAIRS").ok().map_or(300, |pairs| pairs.parse().expect("PAIRS is a number")));
 }
 
 /// `OUT`, or a folder beside what is built.

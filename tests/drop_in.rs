@@ -1,0 +1,135 @@
+//! What the database drop-in takes for a read, for WordPress's own habit and for something that must be saved, and which
+//! wp-content a request sees: asked of the PHP that the lab mounts, in the image that runs it. The rest of both is shown by labs.
+
+#[path = "support/ready.rs"]
+mod ready;
+
+use std::{
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use serde_json::{Value, json};
+
+/// The files of ConfigMap `wordpress-code`.
+fn code(name: &str) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/frontend/11-code.yaml");
+    let map: Value = serde_yaml::from_str(&std::fs::read_to_string(file).expect("a manifest")).expect("YAML");
+    map["data"][name].as_str().unwrap_or_else(|| panic!("there is no {name}")).to_owned()
+}
+
+/// Runs PHP in the lab's image on standard input; what it prints, as JSON.
+fn php(image: &str, script: &str) -> Value {
+    let mut child = Command::new("docker")
+        .args(["run", "--rm", "-i", "--network", "none", "--label", "wplab.dev/test=drop-in", image, "php"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("docker starts");
+    child.stdin.take().expect("piped").write_all(script.as_bytes()).expect("written");
+    let output = child.wait_with_output().expect("it ends");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"))
+}
+
+/// Statements, whether they change something, and whether that is WordPress's own habit.
+const STATEMENTS: &[(&str, bool, bool)] = &[
+    ("SELECT option_name FROM wp_options WHERE autoload = 'yes'", false, false),
+    ("\n\t\t\tSELECT SQL_CALC_FOUND_ROWS wp_posts.ID FROM wp_posts", false, false),
+    ("(SELECT 1) UNION (SELECT 2)", false, false),
+    ("/* a plugin's note */ SELECT 1", false, false),
+    ("-- a note\nSELECT 1", false, false),
+    ("SHOW FULL COLUMNS FROM `wp_posts`", false, false),
+    ("DESCRIBE wp_posts", false, false),
+    ("SET SESSION sql_mode = ''", false, false),
+    ("WITH t AS (SELECT 1) SELECT * FROM t", false, false),
+    ("SELECT ID FROM wp_posts WHERE post_content LIKE '%for update%'", false, false),
+    ("SELECT ID FROM wp_posts WHERE post_title = 'it\\'s for update'", false, false),
+    ("SELECT ID FROM wp_posts FOR UPDATE", true, false),
+    ("SELECT 1 INTO OUTFILE '/tmp/x'", true, false),
+    ("WITH t AS (SELECT 1 AS id) DELETE FROM wp_posts WHERE ID IN (SELECT id FROM t)", true, false),
+    ("SET GLOBAL read_only = 0", true, false),
+    ("/*!50000 DELETE */ FROM wp_posts", true, false),
+    ("", true, false),
+    ("INSERT INTO `wp_comments` (`comment_content`) VALUES ('about wp_options')", true, false),
+    ("UPDATE `wp_posts` SET `post_title` = 'wp_options'", true, false),
+    ("DELETE FROM `wp_usermeta` WHERE umeta_id = 1", true, false),
+    ("CREATE TABLE wp_x (id INT)", true, false),
+    ("ALTER TABLE wp_options ADD x INT", true, false),
+    ("TRUNCATE wp_options", true, false),
+    ("INSERT INTO `wp_options` (`option_name`) VALUES ('_transient_x') ON DUPLICATE KEY UPDATE x = 1", true, true),
+    ("INSERT IGNORE INTO `wp_options` ( `option_name` ) VALUES ('cron') /* LOCK */", true, true),
+    ("UPDATE `wp_options` SET `option_value` = 'x' WHERE `option_name` = 'cron'", true, true),
+    ("DELETE FROM `wp_options` WHERE `option_name` = '_transient_x'", true, true),
+    ("INSERT INTO `wp_postmeta` (`post_id`, `meta_key`) VALUES (1, '_oembed_0123')", true, true),
+    ("INSERT INTO `wp_posts` (`post_type`) VALUES ('wp_navigation')", true, true),
+];
+
+#[test]
+#[ignore = "needs Docker"]
+fn statements_are_told_apart() {
+    let images = ready::images(&["wordpress"]);
+    let asked: Vec<&str> = STATEMENTS.iter().map(|(statement, ..)| *statement).collect();
+    let asked = json!(asked).to_string().replace('\\', "\\\\").replace('\'', "\\'");
+    let database = code("database.php").replace("require_once __DIR__ . '/away.php';", "");
+    let script = format!(
+        "<?php class wpdb {{ public $options = 'wp_options'; }} ?>{database}
+        $class = new ReflectionClass('Wplab_Database');
+        $one = $class->newInstanceWithoutConstructor();
+        $of = fn($name, $statement) => (fn() => self::$name($statement))->bindTo($one, $class->name)();
+        $habit = fn($statement) => (fn() => $this->is_a_habit($statement))->bindTo($one, $class->name)();
+        echo json_encode(array_map(fn($s) => [$of('changes', $s), $habit($s)], json_decode('{asked}')));"
+    );
+    let told = php(&images[0], &script);
+    for (index, (statement, changes, habit)) in STATEMENTS.iter().enumerate() {
+        assert_eq!(told[index][0], *changes, "{statement} changes something");
+        // What is a read is never asked for this.
+        assert!(!changes || told[index][1] == *habit, "{statement} is a habit");
+    }
+}
+
+/// Requests (method, address, cookie or header, whether the shared folder is away), and whether they see the shared folder.
+const REQUESTS: &[(&str, &str, &str, bool, bool)] = &[
+    ("GET", "/", "", false, false),
+    ("POST", "/wp-comments-post.php", "", false, false),
+    ("GET", "/wp-admin/", "", false, false),
+    ("GET", "/", "wordpress_logged_in_0", false, false),
+    ("GET", "/2026/11/30/a-wp-admin-story/", "wordpress_logged_in_0", false, false),
+    ("GET", "/wp-admin/plugins.php", "wordpress_logged_in_0", false, true),
+    ("POST", "/", "wordpress_logged_in_0", false, true),
+    ("GET", "/wp-json/wp/v2/plugins", "wordpress_logged_in_0", false, true),
+    ("GET", "/index.php?rest_route=/wp/v2/themes", "Authorization", false, true),
+    ("GET", "/?wp_scrape_key=1&wp_scrape_nonce=2", "wordpress_logged_in_0", false, true),
+    ("GET", "/?p=1&preview=true", "wordpress_logged_in_0", false, true),
+    ("GET", "/?customize_changeset_uuid=1", "wordpress_logged_in_0", false, true),
+    ("POST", "/wp-admin/admin-ajax.php", "wordpress_logged_in_0", true, false),
+];
+
+#[test]
+#[ignore = "needs Docker"]
+fn who_may_change_code_sees_the_shared_folder_while_it_answers() {
+    let images = ready::images(&["wordpress"]);
+    // On the command line nobody is asked, and nothing may be defined twice.
+    let content = code("content.php")
+        .replace("PHP_SAPI === 'cli'", "false")
+        .replace("is_file('/usr/src/wordpress/wp-content/.wplab-away')", "$GLOBALS['away']")
+        .replace("define('DISALLOW_FILE_MODS', true);", "");
+    let requests = json!(REQUESTS).to_string();
+    let script = format!(
+        "{content}
+        putenv('WPLAB_SHARED=/mnt/wp-content');
+        $told = [];
+        foreach (json_decode('{requests}') as [$method, $address, $known, $away]) {{
+            $_SERVER = ['REQUEST_METHOD' => $method, 'REQUEST_URI' => $address];
+            $_SERVER['HTTP_AUTHORIZATION'] = $known === 'Authorization' ? 'Basic x' : '';
+            $_COOKIE = ['wordpress_test_cookie' => '1', $known => '1'];
+            $told[] = wplab_shared_content() !== null;
+        }}
+        echo json_encode($told);"
+    );
+    let told = php(&images[0], &script);
+    for (index, request) in REQUESTS.iter().enumerate() {
+        assert_eq!(told[index], request.4, "{request:?}");
+    }
+}
