@@ -65,6 +65,7 @@ require_once ABSPATH . 'wp-admin/includes/upgrade.php';
 wp_install(getenv('TITLE'), 'admin', 'admin@wplab.example', true, '', 'bench');
 update_option('permalink_structure', '/%year%/%monthnum%/%day%/%postname%/');
 delete_option('rewrite_rules');
+echo 'installed';
 "#;
 
 const ACCOUNTS: &str = "CREATE DATABASE wordpress CHARACTER SET utf8mb4;\nCREATE USER wordpress@'%' IDENTIFIED BY 'bench';\nGRANT ALL ON wordpress.* TO wordpress@'%';\n";
@@ -189,7 +190,9 @@ impl Local {
         args.extend([site.as_str(), "apache2-foreground"]);
         docker(&args);
         let begin = Instant::now();
-        while !docker_quietly(Command::new("docker").args(["exec", &web, "php", "/etc/bench/install.php"])) {
+        // Without its database WordPress ends as if all were well.
+        let install = || Command::new("docker").args(["exec", &web, "php", "/etc/bench/install.php"]).output();
+        while !install().is_ok_and(|done| done.stdout.ends_with(b"installed")) {
             assert!(begin.elapsed() < PATIENCE, "WordPress cannot be installed on the local disk");
             std::thread::sleep(Duration::from_millis(500));
         }

@@ -243,7 +243,8 @@ impl Lab {
     pub(crate) fn exec(&self, pod: &str, command: &[&str]) -> String {
         let api: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(self.client(), "wplab");
         RUNTIME.block_on(async {
-            let params = AttachParams::default().stderr(false);
+            let found = api.get(pod).await.expect("the pod").spec.expect("a spec");
+            let params = AttachParams::default().stderr(false).container(&found.containers[0].name);
             let mut attached = api.exec(pod, command.iter().copied(), &params).await.expect("exec begins");
             let mut text = String::new();
             let mut out = attached.stdout().expect("a standard output");
