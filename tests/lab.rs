@@ -60,7 +60,8 @@ fn a_lab_from_up_to_down() {
     rights::the_agent_has_no_other_right_to_members(&lab);
     rights::nobody_is_served_unencrypted(&lab);
     everyday_commands(&lab, &url);
-    a_restarted_source_is_opened_again_by_the_agent(&lab);
+    the_source_is_lost_and_moved(&lab);
+    a_member_is_given_up_and_made_anew(&lab);
     at_rest_and_back_again(&lab, &url);
     a_failed_check_is_exit_code_one(&lab);
 
@@ -171,28 +172,79 @@ fn everyday_commands(lab: &Lab, url: &str) {
     plan.assert_code(0).json();
 }
 
-/// The source is killed, then its pod is deleted, while somebody writes: the agent alone opens it again and gives its role
-/// back, no acknowledged row is lost, and at no time there are two writers.
-fn a_restarted_source_is_opened_again_by_the_agent(lab: &Lab) {
+/// The source's server is killed, then its pod is deleted, then people ask for another source, while somebody writes: no
+/// acknowledged row is lost, at no time there are two writers, and in the end all members have the same transactions.
+fn the_source_is_lost_and_moved(lab: &Lab) {
     let client = lab.client();
     let ledger = lab.block_on(Ledger::open(lab.client(), "ledger"));
     let witness = lab.block_on(async { Witness::watch(client) });
-    for (what, harm) in [("killed", true), ("deleted with its pod", false)] {
-        let begin = Instant::now();
-        if harm {
-            lab.kill("mysqld ", &["db-0"]);
+    let writer = |witness: &Witness| witness.seen().writers.last().cloned().expect("a writer");
+    for what in ["killed", "deleted with its pod"] {
+        let (begin, source) = (Instant::now(), writer(&witness));
+        if what == "killed" {
+            lab.kill("mysqld ", &[&source]);
         } else {
-            lab.delete_pods(&["db-0"], 0);
+            lab.delete_pods(&[&source], 0);
         }
         lab.block_on(ledger.until_written(20));
         let gap = ledger.longest_gap_since(begin).as_secs_f64();
-        lab::say(&format!("the source is {what}: {gap:.1} s without writes"));
+        lab::say(&format!("the source is {what}: {gap:.1} s without writes, {source} -> {}", writer(&witness)));
+        all_follow(lab);
     }
+    for asked in [Some("db-2"), Some("db-0"), None] {
+        let (begin, source) = (Instant::now(), writer(&witness));
+        let to = asked.map(|to| ["--to", to]);
+        let args: Vec<&str> =
+            ["failover", lab.name(), "-o", "json"].into_iter().chain(to.into_iter().flatten()).collect();
+        let moved = lab.run(&args).assert_code(0).json();
+        assert!(asked.is_none_or(|to| moved["to"] == to) && moved["to"] != *source, "{moved}");
+        lab.block_on(ledger.until_written(20));
+        let gap = ledger.longest_gap_since(begin).as_secs_f64();
+        lab::say(&format!("the source is moved, {source} -> {}: {gap:.1} s without writes", moved["to"]));
+        all_follow(lab);
+    }
+    let refused = lab.run(&["failover", lab.name(), "--to", "db-9"]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("there is no member db-9"), "{}", refused.stderr);
     let seen = witness.seen();
     assert!(seen.doubles.is_empty(), "two writers at a time: {:?}", seen.doubles);
-    assert_eq!(seen.writers, ["db-0"], "the role comes back to the member that has everything");
     let rows = lab.block_on(ledger.close(&["db-0", "db-1", "db-2"]));
     lab::say(&format!("{rows} acknowledged rows, none lost"));
+    let has = |member: &str| lab.block_on(ledger::ask(lab.client(), member, "SELECT @@GLOBAL.gtid_executed"));
+    let first = has("db-0");
+    assert!(["db-1", "db-2"].iter().all(|member| has(member) == first), "members have different transactions");
+}
+
+/// Waits until every member serves its role.
+fn all_follow(lab: &Lab) {
+    let begin = Instant::now();
+    loop {
+        let status = lab.run(&["status", lab.name(), "-o", "json"]);
+        if status.code == Some(0) {
+            return;
+        }
+        assert!(begin.elapsed().as_secs() < 120, "not whole again:\n{}", status.stdout);
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
+}
+
+/// A reader is given up with its volume: another one of that name copies, and nobody gives up the one that takes writes.
+fn a_member_is_given_up_and_made_anew(lab: &Lab) {
+    let members: Vec<Pod> = lab.list_in("wplab", &ListParams::default().labels("app.kubernetes.io/component=database"));
+    let role = |pod: &Pod| pod.metadata.labels.as_ref().and_then(|labels| labels.get("wplab.dev/role").cloned());
+    let named = |wanted: &str| {
+        let pod = members.iter().find(|pod| role(pod).as_deref() == Some(wanted)).expect("a member");
+        (pod.metadata.name.clone().expect("a name"), pod.metadata.uid.clone())
+    };
+    let (writer, _) = named("writer");
+    let refused = lab.run(&["replace", &writer, lab.name(), "--yes"]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("wplab failover"), "{}", refused.stderr);
+    let (reader, before) = named("reader");
+    let unasked = lab.run(&["replace", &reader, lab.name()]);
+    assert!(unasked.code == Some(2) && unasked.stderr.contains("--yes"), "{}", unasked.stderr);
+    lab.run(&["replace", &reader, lab.name(), "--yes"]).assert_code(0);
+    let made: Vec<Pod> = lab.list_in("wplab", &ListParams::default().fields(&format!("metadata.name={reader}")));
+    assert!(made.first().is_some_and(|pod| pod.metadata.uid != before), "it is the pod of before");
+    all_follow(lab);
 }
 
 /// Paused twice within a minute, stopped and started, killed and brought up, while somebody writes between the rests: every

@@ -3,9 +3,11 @@ use std::{any::type_name, collections::BTreeSet, fmt::Write, fs, path::Path, tim
 use anyhow::{Context, Result, anyhow};
 use wplab::{
     actions::{
+        failover::NoFailover,
         logs::NoSuchPart,
         recover::{NoRecovery, Unasked},
         repair::NoRepair,
+        replace::NoReplacement,
         snapshot::{NoSuchSnapshot, SnapshotExists, restore::InTheWay},
         standing::{NoSuchLab, Paused, Stopped},
         up::OtherData,
@@ -86,6 +88,8 @@ fn every_error() -> Vec<(&'static str, Trouble)> {
         }),
         of(NoRepair { lab: lab(), why: text("every member of etcd serves") }),
         of(EtcdSilent { lab: lab() }),
+        of(NoFailover { lab: lab(), why: text("db-2 is 30 s behind db-0") }),
+        of(NoReplacement { lab: lab(), why: text("db-0 takes writes; another one has to first"), writes: true }),
         of(NoSuchSnapshot { name: kept(), others: vec![text("lesson")] }),
         of(SnapshotExists { name: kept(), of: lab() }),
         of(InTheWay { lab: lab(), snapshot: kept() }),
@@ -237,6 +241,7 @@ fn every_hint_is_spelled_for_its_lab_and_as_it_was_asked_for() {
             "`wplab recover demo --bootstrap db-1 --dead db-0 --dead db-2`, once",
         ),
         (Hint::RepairEtcd { lab: lab() }, "`wplab repair etcd demo` rebuilds"),
+        (Hint::Failover { lab: lab() }, "`wplab failover demo` lets"),
         (Hint::Status { lab: lab() }, "`wplab status demo` shows"),
         (Hint::Logs { lab: lab(), of: Some("storage") }, "`wplab logs demo --of storage` shows"),
         (Hint::Smoke { lab: lab() }, "`wplab smoke demo` looks"),

@@ -124,7 +124,6 @@ pub(super) struct Member {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum What {
     Mysql,
-    Promote,
     Galera,
     Bootstrap,
 }
@@ -133,7 +132,6 @@ impl Member {
     pub(super) async fn run(self) -> Result<Ending> {
         inside::member::main(match self.what {
             What::Mysql => MemberCommand::Mysql,
-            What::Promote => MemberCommand::Promote,
             What::Galera => MemberCommand::Galera,
             What::Bootstrap => MemberCommand::Bootstrap { dead: self.dead },
         })

@@ -7,6 +7,7 @@ mod credentials;
 mod diagnose;
 mod doctor;
 mod down;
+mod failover;
 mod failure;
 mod fix;
 mod images;
@@ -21,6 +22,7 @@ mod proven;
 mod recover;
 mod render;
 mod repair;
+mod replace;
 mod resume;
 mod session;
 mod smoke;
@@ -120,6 +122,8 @@ enum Command {
     Plan(plan::Plan),
     Render(manifests::Render),
     Images(images::Images),
+    Failover(failover::Failover),
+    Replace(replace::Replace),
     Recover(recover::Recover),
     Repair(repair::Repair),
     Diagnose(diagnose::Diagnose),
@@ -161,6 +165,8 @@ impl Command {
             Command::Plan(it) => it.run(session).await,
             Command::Render(it) => it.run(session).await,
             Command::Images(it) => it.run(session).await,
+            Command::Failover(it) => it.run(session).await,
+            Command::Replace(it) => it.run(session).await,
             Command::Recover(it) => it.run(session).await,
             Command::Repair(it) => it.run(session).await,
             Command::Diagnose(it) => it.run(session).await,

@@ -62,6 +62,7 @@ pub(super) fn hint(hint: &Hint, asked: &Asked) -> String {
             "`{}` rebuilds etcd from what the database's members report, when its volumes are lost",
             command("repair etcd", lab)
         ),
+        Hint::Failover { lab } => format!("`{}` lets another member take writes", command("failover", lab)),
         Hint::Status { lab } => format!("`{}` shows how it is", command("status", lab)),
         Hint::Logs { lab, of: Some(part) } => format!("`{} --of {part}` shows what was written", command("logs", lab)),
         Hint::Logs { lab, of: None } => format!("`{}` shows what all of them have written", command("logs", lab)),

@@ -88,6 +88,11 @@ pub enum Hint {
         /// Which.
         lab: LabName,
     },
+    /// Let another member of the lab's database take writes.
+    Failover {
+        /// Which lab.
+        lab: LabName,
+    },
     /// Look at the lab.
     Status {
         /// Which.
@@ -168,6 +173,7 @@ impl Hint {
             | Hint::Recover { lab, .. }
             | Hint::RecoverWithout { lab, .. }
             | Hint::RepairEtcd { lab }
+            | Hint::Failover { lab }
             | Hint::Status { lab }
             | Hint::Logs { lab, .. }
             | Hint::Smoke { lab } => Some(lab),

@@ -67,7 +67,7 @@ const REPLICATION: Ours = Ours {
             "every member must be able to become the source",
         ),
         (
-            &["relay_log", "relay_log_recovery", "skip_replica_start", "skip_slave_start"],
+            &["relay_log", "relay_log_recovery", "sync_relay_log", "skip_replica_start", "skip_slave_start"],
             "the member's supervisor decides what is replicated from where",
         ),
         (&["binlog_do_db", "binlog_ignore_db"], "a replica must hold everything that the source holds"),

@@ -1,6 +1,7 @@
-//! MySQL's GTID sets, far enough to tell whether one holds another: `uuid:1-5:7,uuid2:1`, tags (`uuid:tag:1-3`) included.
+//! MySQL's GTID sets, far enough to tell whether one holds another and what it lacks: `uuid:1-5:7,uuid2:1`, tags
+//! (`uuid:tag:1-3`) included.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use anyhow::{Context, Result, ensure};
 
@@ -40,6 +41,70 @@ impl GtidSet {
             theirs.iter().all(|(first, last)| ours.iter().any(|(from, to)| from <= first && last <= to))
         })
     }
+
+    /// Everything that is in one of the two.
+    #[must_use]
+    pub fn with(&self, other: &GtidSet) -> GtidSet {
+        let mut all = self.0.clone();
+        for (maker, theirs) in &other.0 {
+            let ours = all.entry(maker.clone()).or_default();
+            ours.extend(theirs);
+            join(ours);
+        }
+        GtidSet(all)
+    }
+
+    /// What is here and not in `other`.
+    #[must_use]
+    pub fn without(&self, other: &GtidSet) -> GtidSet {
+        let mut rest = BTreeMap::new();
+        for (maker, ours) in &self.0 {
+            let theirs = other.0.get(maker).map(Vec::as_slice).unwrap_or_default();
+            let left: Vec<(u64, u64)> = ours.iter().flat_map(|piece| cut(*piece, theirs)).collect();
+            if !left.is_empty() {
+                rest.insert(maker.clone(), left);
+            }
+        }
+        GtidSet(rest)
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.0.values().all(Vec::is_empty)
+    }
+}
+
+/// As the server writes it.
+impl fmt::Display for GtidSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut comma = "";
+        for (maker, intervals) in &self.0 {
+            write!(f, "{comma}{maker}")?;
+            for (first, last) in intervals {
+                if first == last { write!(f, ":{first}")? } else { write!(f, ":{first}-{last}")? }
+            }
+            comma = ",";
+        }
+        Ok(())
+    }
+}
+
+/// What of an interval lies in none of these, which are in order and apart.
+fn cut((mut first, last): (u64, u64), theirs: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let mut left = Vec::new();
+    for &(from, to) in theirs {
+        if to < first || from > last {
+            continue;
+        }
+        if from > first {
+            left.push((first, from - 1));
+        }
+        first = to.saturating_add(1);
+    }
+    if first <= last {
+        left.push((first, last));
+    }
+    left
 }
 
 fn interval(text: &str) -> Result<(u64, u64)> {
@@ -95,6 +160,26 @@ mod tests {
             assert_eq!(set(ours).contains(&set(theirs)), wanted, "{ours} contains {theirs}");
         }
         assert_eq!(set("B:1"), set(&format!("{}:1", B.to_lowercase())), "capitals do not matter");
+    }
+
+    #[test]
+    fn sets_are_added_and_taken_away() {
+        let table = [
+            ("A:1-5", "A:4-9,B:1", "A:1-9,B:1", "A:1-3"),
+            ("A:1-9", "A:3-4", "A:1-9", "A:1-2:5-9"),
+            ("A:1-9,B:7", "A:1-2:5", "A:1-9,B:7", "A:3-4:6-9,B:7"),
+            ("", "A:1", "A:1", ""),
+            ("A:1-3", "", "A:1-3", "A:1-3"),
+            ("A:5", "A:5-9", "A:5-9", ""),
+            ("A:1-9:tag:1-2", "A:9", "A:1-9:tag:1-2", "A:1-8:tag:1-2"),
+        ];
+        for (ours, theirs, both, rest) in table {
+            let (ours, theirs) = (set(ours), set(theirs));
+            assert_eq!(ours.with(&theirs), set(both), "{ours} with {theirs}");
+            assert_eq!(ours.without(&theirs), set(rest), "{ours} without {theirs}");
+            assert_eq!(GtidSet::parse(&ours.to_string()).expect("a set"), ours, "written and read");
+            assert_eq!(ours.without(&theirs).is_empty(), theirs.contains(&ours));
+        }
     }
 
     #[test]

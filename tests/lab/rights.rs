@@ -18,7 +18,8 @@ use crate::{lab::Lab, ledger};
 
 const AGENT: &str = "system:serviceaccount:wplab:agent";
 /// What that account has no right to, on any member: verb, resource, subresource.
-const FORBIDDEN: [(&str, &str, &str); 5] = [
+const FORBIDDEN: [(&str, &str, &str); 6] = [
+    ("create", "pods", "exec"),
     ("get", "secrets", ""),
     ("delete", "pods", ""),
     ("create", "pods", "eviction"),

@@ -74,6 +74,8 @@ mod tests {
             role: role.map(str::to_owned),
             reads: false,
             answer,
+            gone: false,
+            down: false,
         };
         let status = MemberStatus { galera, server, ..MemberStatus::default() };
         let members =

@@ -1,11 +1,14 @@
-//! `wplab agent`: gives the members their roles, and opens the one that may take writes. Two of them run, one leads.
+//! `wplab agent`: gives the members their roles, and makes another one the source when that is lost. Two of them run, one leads.
 //!
-//! `observe` and `follow` keep up what is known, `lease` says who leads, the pure functions in [`mod@decide`] say who has
-//! which role and those in `plan` in which order labels change, `act` changes them, [`record`] writes down for people
-//! what was decided. The agent's end changes nothing: labels stay as they are.
+//! `observe`, `follow` and `doubt` keep up what is known, `lease` says who leads, the pure functions in [`mod@decide`] say who has
+//! which role and what members are to be told, those in `plan` in which order labels change, `act` changes them, `errands`
+//! brings orders to members, [`record`] writes down for people what was decided, and `requests` hears what they ask for. The
+//! agent's end changes nothing: labels stay as they are, and the next one goes on from what members remember.
 
 mod act;
 pub mod decide;
+mod doubt;
+mod errands;
 mod follow;
 mod known;
 mod lasting;
@@ -15,6 +18,7 @@ mod metrics;
 mod observe;
 mod plan;
 pub mod record;
+pub mod requests;
 
 pub use self::lease::unheld;
 
@@ -30,22 +34,23 @@ use kube::{Client, Config};
 use serde_json::json;
 use tokio::{
     sync::{oneshot, watch},
-    task::JoinHandle,
     time::{Instant, MissedTickBehavior, interval},
 };
 
 use self::{
     act::{Actor, Done},
     decide::{Decision, Outlook, Seen, View, decide},
+    errands::Errands,
     known::{Observations, PodView},
     lasting::Lasting,
     lease::{Keeper, Leadership},
     metrics::Figures,
     record::{INITIALISED, ROLES, Roles, STATE},
+    requests::Requests,
 };
 use super::{
     http::{self, Body},
-    member::CONTAINER,
+    orders::{self, Courier, Papers},
     stop_signal,
 };
 use crate::{
@@ -60,12 +65,8 @@ const HTTP_PORT: u16 = 8082;
 const EVERY: Duration = Duration::from_millis(500);
 /// How long the loop may stand still before the agent counts as dead.
 const STUCK: Duration = Duration::from_secs(60);
-/// How long after opening a member it may take until it is seen to be open, before that is tried again.
-const OPENING: Duration = Duration::from_secs(3);
 /// When this much more than [`EVERY`] lies between two turns, the agent stood still (its node was frozen).
 const GAP: Duration = Duration::from_secs(3);
-/// How a member is opened.
-const PROMOTE: [&str; 3] = ["/tools/wplab", "member", "promote"];
 
 /// Runs until SIGTERM or SIGINT, and then lets go of the lease.
 ///
@@ -86,6 +87,15 @@ pub async fn main() -> Result<()> {
     let (of_pulse, of_answers) = (pulse.clone(), observed.clone());
     http::serve(HTTP_PORT, move |request| ready(answer(&of_pulse, of_answers.snapshot().is_some(), &request))).await?;
     tokio::spawn(observe::watch(cluster.api(), observed.clone()));
+    let requests = Requests::default();
+    let errands = match topology {
+        Topology::Replication => {
+            tokio::spawn(requests.clone().watch(cluster.api(), observed.clone()));
+            Some(Errands::new(Courier::new(&Papers::read(orders::FOLDER.as_ref())?)?))
+        }
+        // Galera's members open themselves when they are synced.
+        Topology::Galera => None,
+    };
     let keeper = Keeper::new(cluster.api(), &me);
     let leadership = keeper.subscribe();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -95,7 +105,7 @@ pub async fn main() -> Result<()> {
     }));
 
     let actor = Actor { pods: cluster.api(), maps: cluster.api(), observed };
-    let mut agent = Agent::new(me, topology, members, cluster, actor, pulse);
+    let mut agent = Agent::new(me, topology, members, actor, pulse, requests, errands);
     tokio::select! {
         () = agent.live(leadership) => {}
         () = asked_to_stop => {}
@@ -141,20 +151,19 @@ fn answer<B>(pulse: &Pulse, listed: bool, request: &Request<B>) -> Response<Body
 /// An agent at work.
 struct Agent {
     me: String,
+    /// Its name and which life of it this is: what an earlier life has ordered may still be under way.
+    life: String,
     topology: Topology,
     members: usize,
-    cluster: Cluster,
     actor: Actor,
+    requests: Requests,
+    errands: Option<Errands>,
     pulse: Pulse,
     /// The term whose fence stands, and what was written down before and since.
     fenced: Option<i32>,
     initialised: bool,
     roles: Roles,
     written: Roles,
-    opening: Option<(String, JoinHandle<Result<String>>)>,
-    /// When a member may be opened, or be tried to be opened, again; and why the last try failed.
-    not_before: Instant,
-    failed: Option<String>,
     decided: Option<Decision>,
     /// How long members have been contradicting each other about who is in the cluster.
     apart: Lasting,
@@ -162,21 +171,28 @@ struct Agent {
 }
 
 impl Agent {
-    fn new(me: String, topology: Topology, members: usize, cluster: Cluster, actor: Actor, pulse: Pulse) -> Agent {
+    fn new(
+        me: String,
+        topology: Topology,
+        members: usize,
+        actor: Actor,
+        pulse: Pulse,
+        requests: Requests,
+        errands: Option<Errands>,
+    ) -> Agent {
         Agent {
+            life: format!("{me}/{:08x}", rand::random::<u32>()),
             me,
             topology,
             members,
-            cluster,
+            requests,
+            errands,
             actor,
             pulse,
             fenced: None,
             initialised: false,
             roles: Roles::default(),
             written: Roles::default(),
-            opening: None,
-            not_before: Instant::now(),
-            failed: None,
             decided: None,
             apart: Lasting::default(),
             trouble: String::new(),
@@ -233,11 +249,22 @@ impl Agent {
         if self.fenced != Some(leadership.term) {
             self.begin(leadership).await?;
         }
-        self.hear_of_opening().await;
+        if let Some(errands) = &mut self.errands {
+            errands.hear().await;
+        }
         let (pods, seen): (Vec<PodView>, Vec<Seen>) =
             self.actor.observed.snapshot().unwrap_or_default().into_iter().unzip();
         let apart = self.apart.note(decide::apart(&seen), Instant::now());
-        let view = View { members: &seen, wanted: self.members, initialised: self.initialised, apart };
+        let request = self.requests.get();
+        let view = View {
+            members: &seen,
+            wanted: self.members,
+            initialised: self.initialised,
+            apart,
+            me: &self.life,
+            request: request.as_ref(),
+            chosen: self.errands.as_ref().and_then(Errands::chosen),
+        };
         let decision = decide(self.topology, &view);
         self.tell(&decision);
         for step in plan::steps(&seen, &decision) {
@@ -261,8 +288,15 @@ impl Agent {
                 self.roles.give(step.member, decision.why.clone());
             }
         }
+        // Labels first: whoever is to lose the role has lost it before anything is done to members.
+        if let Some(errands) = &mut self.errands {
+            errands.send(leadership, &self.actor.observed, &pods, &decision.orders);
+        }
         self.write_down(leadership, &seen, &decision).await?;
-        self.open(leadership, &decision);
+        if let Some((id, result)) = &decision.answer {
+            self.actor.write(leadership, ROLES, &requests::answered(id, result)).await?;
+            self.requests.done(id);
+        }
         Ok(())
     }
 
@@ -313,47 +347,13 @@ impl Agent {
             self.roles.give(writer.clone(), decision.why.clone());
         }
         self.roles.set_outlook(&decision.outlook);
-        if let Some(failed) = self.failed.as_ref().filter(|_| decision.open.is_some()) {
-            self.roles.waits = failed.clone();
+        if let Some(trouble) = self.errands.as_ref().and_then(|errands| errands.trouble(&decision.orders)) {
+            self.roles.waits = trouble;
         }
         if self.roles != self.written {
             self.actor.write(leadership, ROLES, &self.roles.patch()).await?;
             self.written = self.roles.clone();
         }
         Ok(())
-    }
-
-    /// Opens the member that is to be opened, beside the loop: a pod may take long to answer. The command itself looks
-    /// whether somebody else is open, and does nothing twice.
-    fn open(&mut self, leadership: &Leadership, decision: &Decision) {
-        let Some(name) = decision.open.clone() else {
-            self.failed = None;
-            return;
-        };
-        if self.opening.is_some() || Instant::now() < self.not_before || !leadership.surely_valid() {
-            return;
-        }
-        log::info(
-            "opens a member for writes",
-            &[("member", name.clone().into()), ("why", decision.why.clone().into())],
-        );
-        let (cluster, pod) = (self.cluster.clone(), name.clone());
-        self.opening = Some((name, tokio::spawn(async move { cluster.exec(&pod, CONTAINER, &PROMOTE).await })));
-    }
-
-    async fn hear_of_opening(&mut self) {
-        let Some((name, task)) = self.opening.take_if(|(_, task)| task.is_finished()) else { return };
-        self.not_before = Instant::now() + OPENING;
-        self.failed = match task.await.context("the task broke").flatten() {
-            Ok(_) => {
-                log::info("a member was opened for writes", &[("member", name.into())]);
-                None
-            }
-            Err(error) => {
-                let why = format!("{name} could not be opened for writes: {error:#}");
-                log::warn("a member could not be opened", &[("why", why.clone().into())]);
-                Some(why)
-            }
-        };
     }
 }

@@ -15,7 +15,7 @@ use kube::{
 use tokio::task::AbortHandle;
 
 use super::{
-    follow,
+    doubt, follow,
     known::{Observations, PodView},
     log,
 };
@@ -47,25 +47,28 @@ pub(super) async fn watch(api: Api<Pod>, observed: Observations) {
     }
 }
 
-/// One connection per member; what is left behind is ended.
+/// One connection per member, and whoever tries again beside it; what is left behind is ended.
 #[derive(Default)]
-struct Followers(BTreeMap<String, (String, String, AbortHandle)>);
+struct Followers(BTreeMap<String, (String, String, [AbortHandle; 2])>);
 
 impl Followers {
     fn keep_up(&mut self, observed: &Observations) {
         let pods: BTreeMap<String, PodView> = observed.pods();
-        self.0.retain(|name, (uid, address, task)| {
+        self.0.retain(|name, (uid, address, tasks)| {
             let same = |pod: &PodView| pod.uid == *uid && pod.address.as_ref() == Some(address);
             let stays = pods.get(name).is_some_and(same);
             if !stays {
-                task.abort();
+                tasks.iter().for_each(AbortHandle::abort);
             }
             stays
         });
         for (name, pod) in pods {
             let Some(address) = pod.address.filter(|_| !self.0.contains_key(&name)) else { continue };
-            let task = tokio::spawn(follow::follow(observed.clone(), name.clone(), pod.uid.clone(), address.clone()));
-            self.0.insert(name, (pod.uid, address, task.abort_handle()));
+            let of = || (observed.clone(), name.clone(), pod.uid.clone(), address.clone());
+            let (one, two) = (of(), of());
+            let follows = tokio::spawn(follow::follow(one.0, one.1, one.2, one.3)).abort_handle();
+            let doubts = tokio::spawn(doubt::doubt(two.0, two.1, two.2, two.3)).abort_handle();
+            self.0.insert(name, (pod.uid, address, [follows, doubts]));
         }
     }
 }

@@ -48,15 +48,18 @@ mod tests {
     };
 
     fn member(number: usize, role: Option<&str>, reads: bool) -> Seen {
-        Seen { name: format!("db-{number}"), role: role.map(str::to_owned), reads, answer: Answer::Silent }
+        let (name, role) = (format!("db-{number}"), role.map(str::to_owned));
+        Seen { name, role, reads, answer: Answer::Silent, gone: false, down: false }
     }
 
     fn decision(writer: Option<usize>, reads: &[bool]) -> Decision {
         let names = reads.iter().enumerate().filter(|(_, reads)| **reads).map(|(number, _)| format!("db-{number}"));
         Decision {
             writer: writer.map(|number| format!("db-{number}")),
+            vacant: false,
             reads: names.collect::<BTreeSet<_>>(),
-            open: None,
+            orders: Vec::new(),
+            answer: None,
             exists: false,
             why: String::new(),
             outlook: Outlook::Settled,

@@ -30,10 +30,13 @@ pub(super) async fn serve(port: u16, board: Board) -> Result<()> {
 fn answer<B>(board: &Board, request: &Request<B>) -> Response<Body> {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/live") => text(StatusCode::OK, "text/plain", "alive\n".to_owned()),
-        (&Method::GET, "/ready") => match board.read().unready() {
-            None => text(StatusCode::OK, "text/plain", "ready\n".to_owned()),
-            Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", format!("{reason}\n")),
-        },
+        (&Method::GET, "/ready") => {
+            let status = board.read();
+            match status.unready().filter(|_| !status.ready()) {
+                None => text(StatusCode::OK, "text/plain", "ready\n".to_owned()),
+                Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", format!("{reason}\n")),
+            }
+        }
         (&Method::GET, "/status") => match serde_json::to_string(&board.read()) {
             Ok(json) => text(StatusCode::OK, "application/json", json),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", format!("{error}\n")),
@@ -48,13 +51,14 @@ fn lines(board: &Board) -> Body {
     let mut beat = interval(BEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The first beat comes at once: so does the first line.
-    let stream = stream::unfold((board.watch(), beat), |(mut changes, mut beat)| async move {
+    let stream = stream::unfold((board.clone(), board.watch(), beat), |(board, mut changes, mut beat)| async move {
         tokio::select! {
             changed = changes.changed() => changed.ok()?,
             _ = beat.tick() => {}
         }
-        let line = line(&changes.borrow_and_update());
-        Some((Ok::<_, Infallible>(Frame::data(line)), (changes, beat)))
+        changes.mark_unchanged();
+        let line = line(&board.read());
+        Some((Ok::<_, Infallible>(Frame::data(line)), (board, changes, beat)))
     });
     StreamBody::new(stream).boxed()
 }

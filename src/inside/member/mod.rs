@@ -4,6 +4,7 @@
 mod files;
 pub mod galera;
 mod http;
+pub mod mandate;
 pub mod options;
 mod pod;
 mod process;
@@ -23,8 +24,6 @@ pub const CONTAINER: &str = "mysql";
 pub enum MemberCommand {
     /// PID 1: bring this member up and keep it up until SIGTERM.
     Mysql,
-    /// Open this member for writes, now and after its restarts; the agent executes it in the source's pod.
-    Promote,
     /// PID 1 of a member of topology `galera`.
     Galera,
     /// Start the cluster from this member; `wplab recover` executes it in the pod that the operator chose.
@@ -37,13 +36,12 @@ pub enum MemberCommand {
 /// Runs one of the member's commands.
 ///
 /// # Errors
-/// The pod is not set up as the manifests say; for [`MemberCommand::Promote`] also: the member must not or cannot be
-/// opened, with the reason; for [`MemberCommand::Bootstrap`] likewise. [`MemberCommand::Mysql`] and
+/// The pod is not set up as the manifests say; for [`MemberCommand::Bootstrap`] also: the cluster must not or cannot be
+/// started from this member, with the reason. [`MemberCommand::Mysql`] and
 /// [`MemberCommand::Galera`] wait inside rather than fail for anything that may pass.
 pub async fn main(command: MemberCommand) -> Result<()> {
     match command {
         MemberCommand::Mysql => replication::run().await,
-        MemberCommand::Promote => replication::promote().await,
         MemberCommand::Galera => galera::run().await,
         MemberCommand::Bootstrap { dead } => galera::force(&dead).await,
     }

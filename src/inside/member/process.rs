@@ -93,6 +93,14 @@ impl Process {
             return ended.map(drop);
         }
         crate::inside::log("the server did not end in time and is ended by force");
+        self.kill().await
+    }
+
+    /// Ends it by force, at once: whatever it is in the middle of is not acknowledged to anybody.
+    ///
+    /// # Errors
+    /// The operating system does not tell.
+    pub(super) async fn kill(&mut self) -> Result<()> {
         self.child.kill().await.context("cannot end the server")
     }
 

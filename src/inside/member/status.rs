@@ -3,7 +3,9 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
+
+use super::mandate::{Mandate, Part};
 
 /// What a member is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,9 +92,24 @@ pub struct MemberStatus {
     /// Whether the volume holds data of the lab, not just a fresh data directory.
     #[serde(default)]
     pub has_data: bool,
-    /// Whether the volume says that this member was opened for writes last.
+    /// What the agent has made of this member of topology `replication`, as its volume remembers; `None` before its first order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mandate: Option<Mandate>,
+    /// Which life of the supervisor this is: another one after every start of the container.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub instance: String,
+    /// How long that life is, in milliseconds, when this was sent.
     #[serde(default)]
-    pub was_writer: bool,
+    pub clock_ms: u64,
+    /// The transactions that this member has and the member that it is to follow has not, as a GTID set; empty when there are none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub diverged: String,
+    /// Whether what this member lacks is no longer in the logs of the member that it follows, so that its data has to be copied.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub needs_copy: bool,
+    /// Whether this source has neither had a replica's answer nor heard any other member for so long that it may have been given up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub isolated: bool,
     /// By which recipe this member has made its data itself; empty where it is a copy, or nobody remembers.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub recipe: String,
@@ -152,6 +169,9 @@ pub struct ServerFacts {
     pub semi_sync: bool,
     /// Semi-synchronous replicas connected to this member.
     pub clients: u32,
+    /// Commits that wait for a replica's answer (`Rpl_semi_sync_source_wait_sessions`).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub waiting: u32,
     /// The transactions that this member has, as a GTID set.
     pub gtid_executed: String,
     /// The transactions that this member was sent since it follows its source, as a GTID set.
@@ -180,10 +200,37 @@ pub struct ServerFacts {
     pub last_error: Option<String>,
 }
 
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// The errors with which the applying thread says that a relay log cannot be read.
+const DAMAGED_RELAY_LOG: [u32; 2] = [1594, 13121];
+
 impl ServerFacts {
+    /// Open for writes.
+    pub fn is_open(&self) -> bool {
+        !self.super_read_only
+    }
+
     /// Open for writes, each of which waits for a replica to have it.
     pub fn serves_as_source(&self) -> bool {
-        !self.super_read_only && self.semi_sync
+        self.is_open() && self.semi_sync
+    }
+
+    /// Whether a replica that stopped or was cut off may still be read from: it applies all that it was sent.
+    pub fn applies(&self) -> bool {
+        self.super_read_only && self.source_host.is_some() && self.sql_running
+    }
+
+    /// Whether it fetches transactions, or tries to.
+    pub fn fetches(&self) -> bool {
+        self.io_running || self.io_connecting
+    }
+
+    /// Whether what it was sent may be lost: the log that it is in cannot be read.
+    pub fn relay_log_damaged(&self) -> bool {
+        DAMAGED_RELAY_LOG.contains(&self.sql_errno)
     }
 
     /// Follows somebody and both threads run.
@@ -198,16 +245,43 @@ impl MemberStatus {
         let replicates = |facts: &ServerFacts| facts.serves_as_source() || facts.serves_as_replica();
         let serves =
             self.server.as_ref().is_some_and(replicates) || self.galera.as_ref().is_some_and(GaleraFacts::serves);
-        serves && self.state != State::Stopping
+        serves && !self.isolated && self.state != State::Stopping
     }
 
-    /// Why this member is not ready to serve; `None` when it is.
+    /// Whether queries may be sent here: it serves, or nothing is wrong with this member itself, only with the one that it
+    /// follows. Visitors go on reading while the source is away.
+    pub fn ready(&self) -> bool {
+        self.serves() || self.readable()
+    }
+
+    /// Whether this replica applies all that it was sent, whether or not its source answers.
+    pub fn readable(&self) -> bool {
+        let part = self.mandate.as_ref().map(|mandate| &mandate.part);
+        matches!(part, Some(Part::Follows(_) | Part::Revoked))
+            && self.server.as_ref().is_some_and(ServerFacts::applies)
+            && self.diverged.is_empty()
+            && self.has_data
+            && self.state != State::Stopping
+    }
+
+    /// What it is by the last order that it accepted.
+    pub fn part(&self) -> Option<&Part> {
+        self.mandate.as_ref().map(|mandate| &mandate.part)
+    }
+
+    /// The number of the last decision that it has heard of; 0 before any.
+    pub fn term(&self) -> u64 {
+        self.mandate.as_ref().map_or(0, |mandate| mandate.term.number)
+    }
+
+    /// Why this member does not serve its role; `None` when it does.
     pub fn unready(&self) -> Option<String> {
         if self.serves() {
             return None;
         }
         let error = self.server.as_ref().and_then(|facts| facts.last_error.as_deref()).unwrap_or_default();
-        let parts = [self.note.as_str(), self.trouble.as_str(), error];
+        let isolated = if self.isolated { "no replica acknowledges and no other member answers" } else { "" };
+        let parts = [self.note.as_str(), isolated, self.trouble.as_str(), error];
         let reason = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
         Some(if reason.is_empty() { self.state.name().to_owned() } else { format!("{}: {reason}", self.state.name()) })
     }
@@ -222,24 +296,27 @@ impl MemberStatus {
 }
 
 /// The status that the supervisor writes and the HTTP server reads. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Board(watch::Sender<MemberStatus>);
+#[derive(Clone, Debug)]
+pub(super) struct Board(watch::Sender<MemberStatus>, Instant);
 
 impl Board {
     pub(super) fn new(name: &str) -> Board {
-        let board = Board::default();
-        board.change(|status| {
-            status.name = name.to_owned();
-            status.since = now();
-        });
-        board
+        let instance = format!("{:016x}", rand::random::<u64>());
+        let status = MemberStatus { name: name.to_owned(), since: now(), instance, ..MemberStatus::default() };
+        Board(watch::Sender::new(status), Instant::now())
     }
 
+    /// The status as it is sent.
     pub(super) fn read(&self) -> MemberStatus {
-        self.0.borrow().clone()
+        MemberStatus { clock_ms: self.clock_ms(), ..self.0.borrow().clone() }
     }
 
-    /// Whether the member may take queries.
+    /// How long this supervisor lives.
+    pub(super) fn clock_ms(&self) -> u64 {
+        u64::try_from(self.1.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether the member does what it is there for.
     pub(super) fn serves(&self) -> bool {
         self.0.borrow().serves()
     }

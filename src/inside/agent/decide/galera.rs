@@ -53,15 +53,16 @@ pub(super) fn decide(view: &View<'_>) -> Decision {
     };
     Decision {
         writer: Some(chosen.name.clone()),
-        reads,
-        open: None,
         exists: true,
         why,
-        outlook: if view.members.len() < view.wanted {
-            Outlook::Waits(format!("{} of {} members exist", view.members.len(), view.wanted))
-        } else {
-            Outlook::Settled
-        },
+        ..Decision::keep(
+            reads,
+            if view.members.len() < view.wanted {
+                Outlook::Waits(format!("{} of {} members exist", view.members.len(), view.wanted))
+            } else {
+                Outlook::Settled
+            },
+        )
     }
 }
 
@@ -171,7 +172,7 @@ mod tests {
     }
 
     fn after(members: &[Seen], apart: Duration) -> Decision {
-        decide(&View { members, wanted: 3, initialised: true, apart })
+        decide(&View { apart, ..view(members, true) })
     }
 
     /// Synced, in a component of these.
@@ -262,7 +263,7 @@ mod tests {
             let decision = made(&members);
             assert_eq!((decision.writer.as_deref(), &decision.reads), (wanted, &set(reads)), "{case}: {decision:?}");
             assert_eq!(wanted.is_none(), matches!(decision.outlook, Outlook::Waits(_)) && members.len() != 2, "{case}");
-            assert_eq!(decision.open, None, "{case}");
+            assert!(decision.orders.is_empty(), "{case}");
         }
     }
 

@@ -1,13 +1,22 @@
 //! Who has which role: pure functions, one for each topology, from what was observed to what every member's labels should
 //! be. Nothing here looks at a clock or at its own earlier decisions: whoever leads next decides the same from the same.
 
+mod evidence;
+mod failover;
+#[cfg(test)]
+mod failover_tests;
 mod galera;
 mod replication;
+#[cfg(test)]
+mod replication_tests;
 
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
-    inside::member::status::MemberStatus,
+    inside::member::{
+        mandate::{Term, What},
+        status::MemberStatus,
+    },
     labels::{READER, WRITER},
     spec::Topology,
 };
@@ -36,6 +45,11 @@ pub struct Seen {
     pub reads: bool,
     /// What its supervisor says.
     pub answer: Answer,
+    /// It has been silent for so long, and so many fresh tries to reach its supervisor and its server have failed, that it is
+    /// taken for dead. It may be cut off only, and live.
+    pub gone: bool,
+    /// Its supervisor has said for so long that there is no server that the server is given up.
+    pub down: bool,
 }
 
 impl Seen {
@@ -74,6 +88,48 @@ pub struct View<'a> {
     pub initialised: bool,
     /// How long [`apart`] has been so.
     pub apart: Duration,
+    /// The agent that decides, and which life of it: what another one has begun is begun anew.
+    pub me: &'a str,
+    /// What a person asks for.
+    pub request: Option<&'a Request>,
+    /// Whom this life of the agent has ordered to be the source, and in which term: in that term it is nobody else.
+    pub chosen: Option<&'a (Term, String)>,
+}
+
+/// Another member is to be the source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// What the answer is to carry.
+    pub id: String,
+    /// Which member; `None` leaves it to the agent.
+    pub to: Option<String>,
+    /// Who was the source when it was asked for.
+    pub from: Option<String>,
+    /// Where the source is lost, go on with the members that are there, also when they may lack what it has acknowledged.
+    pub accept_loss: bool,
+    /// Whether it is too late to begin, or to go on waiting.
+    pub expired: bool,
+}
+
+impl Request {
+    /// Whether it is what was asked for that this member is the source.
+    fn is_met_by(&self, source: &str) -> bool {
+        match &self.to {
+            Some(to) => to == source,
+            None => self.from.as_deref().is_some_and(|from| from != source),
+        }
+    }
+}
+
+/// An order that a member is to be given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its name.
+    pub member: String,
+    /// The decision that it belongs to.
+    pub term: Term,
+    /// What it is to do.
+    pub what: What,
 }
 
 /// How things stand.
@@ -90,12 +146,16 @@ pub enum Outlook {
 /// What should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// Who has the role of the writer; everybody else is a reader. `None` leaves all roles as they are.
+    /// Who has the role of the writer; everybody else is a reader. `None` leaves all roles as they are, unless [`Self::vacant`].
     pub writer: Option<String>,
+    /// Whether nobody may have the role for now: whoever has it loses it.
+    pub vacant: bool,
     /// Who may be read from.
     pub reads: BTreeSet<String>,
-    /// Who is to be opened for writes, by executing `wplab member promote` in its pod.
-    pub open: Option<String>,
+    /// What members are to be told, all at once.
+    pub orders: Vec<Wanted>,
+    /// What has become of the request, with its id: what was done, or why not.
+    pub answer: Option<(String, Result<String, String>)>,
     /// Whether the lab's data is known to exist now.
     pub exists: bool,
     /// Why the writer is who it is.
@@ -107,7 +167,16 @@ pub struct Decision {
 impl Decision {
     /// Roles stay as they are, for a reason.
     fn keep(reads: BTreeSet<String>, outlook: Outlook) -> Decision {
-        Decision { writer: None, reads, open: None, exists: false, why: String::new(), outlook }
+        Decision {
+            writer: None,
+            vacant: false,
+            reads,
+            orders: Vec::new(),
+            answer: None,
+            exists: false,
+            why: String::new(),
+            outlook,
+        }
     }
 
     /// The labels that this member should have: its role, and whether it may be read from.
@@ -115,6 +184,7 @@ impl Decision {
         let role = match self.writer.as_deref() {
             Some(writer) if writer == member.name => Some(WRITER.to_owned()),
             Some(_) => Some(READER.to_owned()),
+            None if self.vacant && member.writes() => Some(READER.to_owned()),
             None => member.role.clone(),
         };
         (role, self.reads.contains(&member.name))
@@ -153,6 +223,8 @@ mod testing {
             name: format!("db-{number}"),
             role: None,
             reads: false,
+            gone: false,
+            down: false,
             answer: answer.map_or(Answer::Silent, |status| {
                 Answer::Says(Box::new(MemberStatus { name: format!("db-{number}"), ..status }))
             }),
@@ -161,6 +233,10 @@ mod testing {
 
     pub(super) fn with_role(role: &str, member: Seen) -> Seen {
         Seen { role: Some(role.to_owned()), reads: true, ..member }
+    }
+
+    pub(super) fn view(members: &[Seen], initialised: bool) -> View<'_> {
+        View { members, wanted: 3, initialised, apart: Duration::ZERO, me: "agent", request: None, chosen: None }
     }
 
     pub(super) fn set(names: &[&str]) -> BTreeSet<String> {
@@ -178,8 +254,7 @@ mod tests {
             let mut unknown = with_role(WRITER, seen(1, None));
             unknown.answer = Answer::Unknown;
             let members = [seen(0, None), unknown.clone(), with_role(READER, seen(2, None))];
-            let decision =
-                decide(topology, &View { members: &members, wanted: 3, initialised: true, apart: Duration::ZERO });
+            let decision = decide(topology, &view(&members, true));
             assert!(matches!(decision.outlook, Outlook::Waits(_)));
             assert!(members.iter().all(|m| decision.labels_of(m) == (m.role.clone(), m.reads)), "{decision:?}");
         }

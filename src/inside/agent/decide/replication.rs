@@ -1,67 +1,193 @@
-//! Topology `replication`: one member is open, the others follow it. Conservative: an open member stays, a former writer
-//! comes first, and where data could be lost nobody is chosen.
-//!
-//! Members start shut and stay shut until they are opened from here. Only the former writer is, or the first member of a
-//! new lab; promoting another one is for [`no_writer`] to add, with what the members say about their transactions.
+//! Topology `replication`: one member is open, the others follow it. Members do nothing of this by themselves: they are
+//! ordered to, and remember by which decision (its term). So who is the source is read from what the members remember, and a
+//! new leader goes on from there; what happens when the source is lost is next door ([`super::failover`]).
 
-use super::{Decision, Outlook, Seen, View, names};
-use crate::{
-    inside::member::status::{MemberStatus, ServerFacts, State},
-    wire::gtid::GtidSet,
+use super::{
+    Decision, Outlook, Seen, View, Wanted,
+    evidence::{acks, away, disputed, has, mandate, part_of, server, told},
+    failover, names,
+};
+use crate::inside::member::{
+    mandate::{Part, Term, What},
+    status::{MemberStatus, ServerFacts, State},
 };
 
 /// The member that creates the data of a new lab.
 const FIRST: &str = "db-0";
 
 pub(super) fn decide(view: &View<'_>) -> Decision {
-    let reads =
-        names(view.members, |member| member.serves() && server(member).is_some_and(ServerFacts::serves_as_replica));
-    let pick = |pick: fn(&MemberStatus) -> bool| -> Vec<&Seen> {
-        view.members.iter().filter(|member| member.status().is_some_and(pick)).collect()
+    let Some(number) = view.members.iter().filter_map(mandate).map(|mandate| mandate.term.number).max() else {
+        return new_lab(view);
     };
-    let open = pick(|status| status.state == State::Source);
-    let former = pick(|status| status.was_writer);
-    let all = |members: &[&Seen]| members.iter().map(|m| m.name.as_str()).collect::<Vec<_>>().join(" and ");
-    match (open.as_slice(), former.as_slice()) {
-        ([one], _) => Decision {
-            writer: Some(one.name.clone()),
-            reads,
-            open: None,
-            exists: true,
-            why: format!("{} is open for writes", one.name),
-            outlook: Outlook::Settled,
-        },
-        ([_, _, ..], _) => {
-            Decision::keep(reads, Outlook::Refused(format!("{} are open for writes at the same time", all(&open))))
+    match source_of(view, number) {
+        None => failover::choose(view, number),
+        Some(_) if disputed(view, number) => {
+            failover::begin(view, number, &format!("two agents have decided term {number}"))
         }
-        ([], [_, _, ..]) => {
-            Decision::keep(reads, Outlook::Refused(format!("{} each say that they were the writer", all(&former))))
-        }
-        ([], [one]) => {
-            let why = format!("{} was the writer", one.name);
-            giving(one, reads, why, may_reopen(one, view))
-        }
-        ([], []) => no_writer(view, reads),
+        Some(source) => with_source(view, number, &source),
     }
 }
 
-/// The role goes to this member, whose server is opened if it may be.
-fn giving(member: &Seen, reads: std::collections::BTreeSet<String>, why: String, may: Open) -> Decision {
-    let name = &member.name;
-    let (open, outlook) = match may {
-        Open::Yes => (Some(name.clone()), Outlook::Waits(format!("{name} is being opened for writes"))),
-        Open::NotYet(reason) => (None, Outlook::Waits(reason)),
-        Open::No(reason) => (None, Outlook::Refused(reason)),
-    };
-    Decision { writer: Some(name.clone()), reads, open, exists: false, why, outlook }
+/// Who is the source by the decision of this number, as it says itself or one who follows it.
+fn source_of(view: &View<'_>, number: u64) -> Option<String> {
+    part_of(view, number).find_map(|(member, mandate)| match &mandate.part {
+        Part::Source => Some(member.name.clone()),
+        Part::Follows(source) => Some(source.clone()),
+        Part::Revoked | Part::Closed => None,
+    })
 }
 
-/// Nobody is open, and nobody who answers was the writer.
-fn no_writer(view: &View<'_>, reads: std::collections::BTreeSet<String>) -> Decision {
-    let waits = |reason: String| Decision::keep(reads.clone(), Outlook::Waits(reason));
-    let refuses = |what: &str| Decision::keep(reads.clone(), Outlook::Refused(what.to_owned()));
+fn with_source(view: &View<'_>, number: u64, source: &str) -> Decision {
+    let Some(member) = view.members.iter().find(|member| member.name == source) else {
+        return failover::lost(view, number, source, &format!("{source} has no pod"));
+    };
+    let Some(status) = member.status() else {
+        return if member.gone {
+            failover::lost(view, number, source, &member.trouble())
+        } else {
+            away(view, Outlook::Waits(member.trouble()))
+        };
+    };
+    if !status.has_data {
+        return failover::lost(view, number, source, &format!("{source}, the source, has lost its data"));
+    }
+    match (&status.mandate, &status.server) {
+        (Some(own), _) if own.is(&Part::Source, number) => {}
+        _ => {
+            let why = format!("{source} is the source of term {number} by what others say, but does not know it");
+            return away(view, Outlook::Refused(why));
+        }
+    }
+    match &status.server {
+        Some(facts) if facts.is_open() && status.state != State::Stopping => settled(view, number, member, facts),
+        Some(_) if status.state != State::Stopping => reopened(view, number, member),
+        _ if member.down => failover::lost(view, number, source, &member.trouble()),
+        _ => away(view, Outlook::Waits(member.trouble())),
+    }
+}
+
+/// The source is open. The others follow it, and it has the role as soon as enough of them acknowledge.
+fn settled(view: &View<'_>, number: u64, source: &Seen, facts: &ServerFacts) -> Decision {
+    let name = &source.name;
+    let follows = Part::Follows(name.clone());
+    let others = || view.members.iter().filter(|member| member.name != *name);
+    let enough = facts.clients as usize >= acks(view);
+    let settles = |member: &Seen| !enough || !mandate(member).is_some_and(|own| own.is(&follows, number));
+    let reads = names(view.members, |member| {
+        let status = member.status();
+        let follows =
+            status.is_some_and(|status| status.serves() && server(member).is_some_and(ServerFacts::serves_as_replica));
+        follows || (settles(member) && status.is_some_and(MemberStatus::readable))
+    });
+    let term = mandate(source).map(|own| own.term.clone()).unwrap_or_default();
+    let order = |member: &Seen, what| Wanted { member: member.name.clone(), term: term.clone(), what };
+    let mut orders: Vec<Wanted> = others()
+        .filter(|member| member.status().is_some_and(|status| status.state != State::Stopping))
+        .filter(|member| !mandate(member).is_some_and(|own| own.is(&follows, number)))
+        .map(|member| order(member, What::Follow { source: name.clone() }))
+        .collect();
+    // One copy at a time: a donor serves one, and whoever is being copied acknowledges nothing.
+    let copies =
+        others().any(|member| member.status().is_some_and(|status| status.state == State::Cloning || !status.has_data));
+    let broken = others().find(|member| member.status().is_some_and(|status| status.needs_copy));
+    if let (false, Some(broken)) = (copies, broken) {
+        orders.push(order(broken, What::Copy { source: name.clone() }));
+    }
+    let keeps = source.role.as_deref() == Some(crate::labels::WRITER);
+    let outlook = match (enough, facts.waiting) {
+        (true, _) => Outlook::Settled,
+        (false, 0) => {
+            Outlook::Waits(format!("{} of {} replicas that must acknowledge a write do", facts.clients, acks(view)))
+        }
+        (false, waiting) => {
+            Outlook::Waits(format!("{waiting} commits at {name} wait for a replica that acknowledges them"))
+        }
+    };
+    let decision = Decision {
+        writer: (enough || keeps).then(|| name.clone()),
+        orders,
+        exists: true,
+        why: format!("{name} is the source of term {number}"),
+        ..Decision::keep(reads, outlook)
+    };
+    match view.request {
+        Some(request) => failover::asked(view, number, source, request, decision),
+        None => decision,
+    }
+}
+
+/// The source of this term is back and shut. A commit was acknowledged only when replicas had it too, and nobody can have been
+/// promoted meanwhile without most of the others knowing: when enough of them do not, it goes on.
+fn reopened(view: &View<'_>, number: u64, member: &Seen) -> Decision {
+    let name = &member.name;
+    let why = format!("{name} was the source of term {number}");
+    let keep = |outlook| Decision { writer: Some(name.clone()), why: why.clone(), ..away(view, outlook) };
+    match may_reopen(view, number, member) {
+        Open::Yes(term) => {
+            let acks = u32::try_from(acks(view)).unwrap_or(u32::MAX);
+            let what = What::Promote { acks, holds: String::new() };
+            Decision {
+                orders: vec![Wanted { member: name.clone(), term, what }],
+                ..keep(Outlook::Waits(format!("{name} is being opened for writes")))
+            }
+        }
+        Open::NotYet(reason) => keep(Outlook::Waits(reason)),
+        Open::No(reason) => keep(Outlook::Refused(reason)),
+    }
+}
+
+/// Whether a member may be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Open {
+    /// Nothing can be lost by it.
+    Yes(Term),
+    /// Too little is known.
+    NotYet(String),
+    /// Somebody else has what this one has not.
+    No(String),
+}
+
+fn may_reopen(view: &View<'_>, number: u64, member: &Seen) -> Open {
+    let (Some(own), Some((_, facts))) = (mandate(member), told(member)) else {
+        return Open::NotYet(member.trouble());
+    };
+    let known: Vec<&Seen> =
+        view.members.iter().filter(|other| other.name != member.name && other.status().is_some()).collect();
+    let (all, here) = (view.wanted.max(view.members.len()), known.len() + 1);
+    if 2 * here <= all {
+        return Open::NotYet(format!(
+            "{} was the source; only {here} of {all} members are known; a majority must say that nobody took over",
+            member.name
+        ));
+    }
+    // What somebody has of an older line, and this one had not when it was promoted, was never acknowledged.
+    let counts = |status: &MemberStatus| status.mandate.as_ref().is_none_or(|theirs| theirs.line.number == number);
+    for (other, (status, theirs)) in known.iter().filter_map(|other| Some((other, told(other)?))) {
+        if !counts(status) {
+            continue;
+        }
+        match holds(facts, theirs) {
+            Ok(true) => {}
+            Ok(false) => return Open::No(format!("{} has transactions that {} has not", other.name, member.name)),
+            Err(error) => {
+                return Open::NotYet(format!("cannot compare {} with {}: {error:#}", other.name, member.name));
+            }
+        }
+    }
+    Open::Yes(own.term.clone())
+}
+
+/// Whether everything that the other has, or was sent, is here.
+fn holds(own: &ServerFacts, other: &ServerFacts) -> anyhow::Result<bool> {
+    Ok(has(own)?.0.contains(&has(other)?.1))
+}
+
+/// No member has ever been given an order.
+fn new_lab(view: &View<'_>) -> Decision {
+    let waits = |reason: String| away(view, Outlook::Waits(reason));
+    let refuses = |what: &str| away(view, Outlook::Refused(what.to_owned()));
     if let Some(silent) = view.members.iter().find(|member| member.status().is_none()) {
-        // It may be the writer: nothing is decided without it.
+        // It may be the source: nothing is decided without it.
         return waits(silent.trouble());
     }
     if view.members.len() < view.wanted {
@@ -71,233 +197,21 @@ fn no_writer(view: &View<'_>, reads: std::collections::BTreeSet<String>) -> Deci
         view.members.iter().filter(|member| member.status().is_some_and(|status| status.has_data)).collect();
     match with_data.as_slice() {
         [] if view.initialised => refuses("no member has data any more"),
-        _ if view.initialised => refuses("no member was the writer, so what it had last is lost"),
+        _ if view.initialised => refuses("no member knows who was the source, so what it had last is lost"),
         [] => waits(view.members.iter().find(|member| member.name == FIRST).map_or(FIRST.to_owned(), Seen::trouble)),
-        [only] if only.name == FIRST => match server(only) {
-            Some(_) => giving(only, reads, format!("{FIRST} has made the data of a new lab"), Open::Yes),
+        [only] if only.name == FIRST => match told(only) {
+            Some(_) => {
+                let acks = u32::try_from(acks(view)).unwrap_or(u32::MAX);
+                let what = What::Promote { acks, holds: String::new() };
+                let term = Term::default().next(view.me);
+                Decision {
+                    orders: vec![Wanted { member: FIRST.to_owned(), term, what }],
+                    why: format!("{FIRST} has made the data of a new lab"),
+                    ..waits(format!("{FIRST} is being opened for writes"))
+                }
+            }
             None => waits(only.trouble()),
         },
-        _ => refuses("there is data, but no member was the writer"),
-    }
-}
-
-/// Whether a member may be opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Open {
-    /// Nothing can be lost by it.
-    Yes,
-    /// Too little is known.
-    NotYet(String),
-    /// Somebody else has, or claims, the role, or has what this one has not.
-    No(String),
-}
-
-/// Whether the former writer may be opened again: it and the members that are known make a majority; none of these is open
-/// or has followed another server than this one; and it holds every transaction that one of them has, or has been sent.
-/// A commit is acknowledged only when a replica was sent it, so with a majority nothing acknowledged is missing.
-///
-/// A member is known once its server has answered (then it says whom it followed) or when it has no data at all.
-fn may_reopen(member: &Seen, view: &View<'_>) -> Open {
-    let Some(own) = server(member) else { return Open::NotYet(member.trouble()) };
-    let others = view.members.iter().filter(|other| other.name != member.name);
-    let known: Vec<&Seen> = others
-        .filter(|other| other.status().is_some_and(|status| status.server.is_some() || !status.has_data))
-        .collect();
-    let mut peers = Vec::new();
-    for peer in &known {
-        let Some((status, facts)) = peer.status().and_then(|s| Some((s, s.server.as_ref()?))) else { continue };
-        if !status.has_data {
-            continue;
-        }
-        if !facts.super_read_only {
-            return Open::No(format!("{} is open for writes", peer.name));
-        }
-        if facts.source_uuid.as_deref().is_some_and(|uuid| !uuid.is_empty() && uuid != own.server_uuid) {
-            return Open::No(format!("{} has followed another source since {} was the writer", peer.name, member.name));
-        }
-        peers.push((&peer.name, facts));
-    }
-    let (all, here) = (view.wanted.max(view.members.len()), known.len() + 1);
-    if 2 * here <= all {
-        return Open::NotYet(format!(
-            "{} was the writer; only {here} of {all} members are known; a majority must say that nobody took over",
-            member.name
-        ));
-    }
-    for (name, facts) in peers {
-        match holds(own, facts) {
-            Ok(true) => {}
-            Ok(false) => return Open::No(format!("{name} has transactions that {} has not", member.name)),
-            Err(error) => return Open::NotYet(format!("cannot compare {name} with {}: {error:#}", member.name)),
-        }
-    }
-    Open::Yes
-}
-
-/// Whether everything that the other has, or was sent, is here.
-fn holds(own: &ServerFacts, other: &ServerFacts) -> anyhow::Result<bool> {
-    let own = GtidSet::parse(&own.gtid_executed)?;
-    let (executed, received) = (GtidSet::parse(&other.gtid_executed)?, GtidSet::parse(&other.gtid_retrieved)?);
-    Ok(own.contains(&executed) && own.contains(&received))
-}
-
-fn server(member: &Seen) -> Option<&ServerFacts> {
-    member.status()?.server.as_ref()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{super::testing::*, *};
-    use crate::labels::{READER, WRITER};
-
-    const ME: &str = "11111111-1111-1111-1111-111111111111";
-    const OTHER: &str = "22222222-2222-2222-2222-222222222222";
-
-    fn facts(gtids: &str) -> ServerFacts {
-        ServerFacts {
-            server_uuid: ME.into(),
-            super_read_only: true,
-            gtid_executed: gtids.replace("ME", ME).replace("OTHER", OTHER),
-            ..ServerFacts::default()
-        }
-    }
-
-    fn says(number: usize, state: State, has_data: bool, was_writer: bool, server: Option<ServerFacts>) -> Seen {
-        seen(number, Some(MemberStatus { state, has_data, was_writer, server, ..MemberStatus::default() }))
-    }
-
-    fn empty(number: usize) -> Seen {
-        says(number, State::Waiting, false, false, Some(facts("")))
-    }
-
-    fn shut(number: usize) -> Seen {
-        says(number, State::Waiting, true, false, Some(facts("")))
-    }
-
-    fn follows(number: usize) -> Seen {
-        replica(number, "ME:1-9", "", ME)
-    }
-
-    fn replica(number: usize, gtids: &str, received: &str, of: &str) -> Seen {
-        let server = ServerFacts {
-            server_uuid: format!("replica {number}"),
-            source_host: Some("db".into()),
-            source_uuid: Some(of.into()),
-            io_running: true,
-            sql_running: true,
-            gtid_retrieved: received.replace("ME", ME),
-            ..facts(gtids)
-        };
-        says(number, State::Replica, true, false, Some(server))
-    }
-
-    fn open(number: usize) -> Seen {
-        let server = ServerFacts { super_read_only: false, semi_sync: true, ..facts("ME:1-9") };
-        says(number, State::Source, true, true, Some(server))
-    }
-
-    fn former(number: usize) -> Seen {
-        says(number, State::Waiting, true, true, Some(facts("ME:1-9")))
-    }
-
-    fn silent(number: usize) -> Seen {
-        seen(number, None)
-    }
-
-    fn made(members: &[Seen], initialised: bool) -> Decision {
-        decide(&View { members, wanted: 3, initialised, apart: std::time::Duration::ZERO })
-    }
-
-    #[test]
-    fn the_writer_and_who_is_opened_for_every_situation() {
-        type Row = (&'static str, Vec<Seen>, bool, Option<&'static str>, Option<&'static str>);
-        let starting = says(1, State::Starting, true, true, None);
-        let table: [Row; 9] = [
-            ("a new lab", vec![shut(0), empty(1), empty(2)], false, Some("db-0"), Some("db-0")),
-            ("healthy", vec![open(0), follows(1), follows(2)], true, Some("db-0"), None),
-            ("another is open", vec![follows(0), open(1), silent(2)], true, Some("db-1"), None),
-            ("killed before the record", vec![open(0), empty(1), empty(2)], false, Some("db-0"), None),
-            ("restarted", vec![former(0), follows(1), follows(2)], true, Some("db-0"), Some("db-0")),
-            ("restarted with one silent", vec![silent(0), former(1), follows(2)], true, Some("db-1"), Some("db-1")),
-            ("killed in promotion", vec![former(0), empty(1), empty(2)], false, Some("db-0"), Some("db-0")),
-            ("its server does not run yet", vec![follows(0), starting, follows(2)], true, Some("db-1"), None),
-            ("alone, too little is known", vec![silent(0), former(1), silent(2)], true, Some("db-1"), None),
-        ];
-        for (case, members, initialised, writer, opens) in table {
-            let decision = made(&members, initialised);
-            assert_eq!((decision.writer.as_deref(), decision.open.as_deref()), (writer, opens), "{case}: {decision:?}");
-            assert!(!matches!(decision.outlook, Outlook::Refused(_)), "{case}: {decision:?}");
-        }
-    }
-
-    #[test]
-    fn what_must_be_waited_for_changes_no_role() {
-        let labelled = |member: Seen| with_role(WRITER, member);
-        let waits: [(&str, Vec<Seen>, bool); 5] = [
-            ("nobody yet", vec![], false),
-            (
-                "the first is not done",
-                vec![says(0, State::Initialising, false, false, None), empty(1), empty(2)],
-                false,
-            ),
-            ("one is not there", vec![shut(0), empty(1)], false),
-            ("the writer may be the silent one", vec![labelled(silent(0)), follows(1), follows(2)], true),
-            (
-                "the first server does not run",
-                vec![says(0, State::Starting, true, false, None), empty(1), empty(2)],
-                false,
-            ),
-        ];
-        for (case, members, initialised) in waits {
-            let decision = made(&members, initialised);
-            assert!(matches!(decision.outlook, Outlook::Waits(_)), "{case}: {decision:?}");
-            assert!(members.iter().all(|m| decision.labels_of(m).0 == m.role), "{case}: {decision:?}");
-            assert_eq!(decision.open, None, "{case}");
-        }
-    }
-
-    #[test]
-    fn what_needs_a_person_is_refused() {
-        let refuses: [(&str, Vec<Seen>, bool); 8] = [
-            ("two are open", vec![open(0), open(1), follows(2)], true),
-            ("two claim it", vec![former(0), former(1), follows(2)], true),
-            ("the writer's volume is gone", vec![empty(0), follows(1), follows(2)], true),
-            ("all volumes are gone", vec![empty(0), empty(1), empty(2)], true),
-            ("data of unknown origin", vec![empty(0), follows(1), follows(2)], false),
-            ("somebody followed another", vec![former(0), replica(1, "", "", OTHER), follows(2)], true),
-            ("somebody has more", vec![former(0), replica(1, "ME:1-10", "", ME), follows(2)], true),
-            ("somebody was sent more", vec![former(0), replica(1, "ME:1-9", "ME:1-10", ME), follows(2)], true),
-        ];
-        for (case, members, initialised) in refuses {
-            let decision = made(&members, initialised);
-            assert!(matches!(decision.outlook, Outlook::Refused(_)), "{case}: {decision:?}");
-            assert_eq!(decision.open, None, "{case}");
-        }
-    }
-
-    #[test]
-    fn replicas_that_serve_are_read_and_the_writer_is_not() {
-        let connecting = {
-            let server = ServerFacts { source_host: Some("db".into()), io_connecting: true, ..facts("ME:1-9") };
-            says(2, State::Connecting, true, false, Some(server))
-        };
-        let members = [with_role(WRITER, open(0)), with_role(READER, follows(1)), with_role(READER, connecting)];
-        let decision = made(&members, true);
-        assert_eq!(decision.reads, set(&["db-1"]));
-        assert_eq!(decision.labels_of(&members[2]), (Some(READER.to_owned()), false));
-    }
-
-    #[test]
-    fn what_cannot_be_compared_is_waited_for() {
-        let decision = made(&[former(0), replica(1, "nonsense", "", ME), follows(2)], true);
-        assert!(matches!(&decision.outlook, Outlook::Waits(why) if why.contains("cannot compare")), "{decision:?}");
-    }
-
-    #[test]
-    fn a_first_member_that_is_not_done_says_what_it_does() {
-        let members = [says(0, State::Initialising, false, false, None), empty(1)];
-        let decision =
-            decide(&View { members: &members, wanted: 2, initialised: false, apart: std::time::Duration::ZERO });
-        assert_eq!(decision.outlook, Outlook::Waits("db-0: initialising".into()));
+        _ => refuses("there is data, but no member knows who was the source"),
     }
 }

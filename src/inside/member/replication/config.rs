@@ -17,8 +17,6 @@ pub(super) struct Config {
     pub(super) members: u32,
     /// A member's host name, with `{}` for its ordinal.
     pattern: String,
-    /// The host name under which replicas find the source: the Service of the writer.
-    pub(super) source: String,
 }
 
 /// The my.cnf that mysqld is started with; the ConfigMap `db-config`.
@@ -31,7 +29,7 @@ pub(super) const MYSQL_PORT: u16 = 3306;
 pub(super) const REPLICATION_USER: &str = "replication";
 
 impl Config {
-    /// Reads the environment: `POD_NAME`, `MEMBERS`, and for other name schemes `WPLAB_MEMBERS_PATTERN`, `WPLAB_SOURCE`.
+    /// Reads the environment: `POD_NAME`, `MEMBERS`, and for another name scheme `WPLAB_MEMBERS_PATTERN`.
     ///
     /// # Errors
     /// A variable is missing or is not what it should be.
@@ -40,13 +38,13 @@ impl Config {
             |name: &str| std::env::var(name).with_context(|| format!("the environment variable {name} is missing"));
         let members = var("MEMBERS")?.parse().context("MEMBERS is not a number")?;
         let pattern = var("WPLAB_MEMBERS_PATTERN").unwrap_or_else(|_| "db-{}.db-members".to_owned());
-        Config::new(var("POD_NAME")?, members, pattern, var("WPLAB_SOURCE").unwrap_or_else(|_| "db".to_owned()))
+        Config::new(var("POD_NAME")?, members, pattern)
     }
 
-    fn new(name: String, members: u32, pattern: String, source: String) -> Result<Config> {
+    fn new(name: String, members: u32, pattern: String) -> Result<Config> {
         let ordinal = name.rsplit('-').next().and_then(|digits| digits.parse().ok());
         let ordinal = ordinal.with_context(|| format!("the pod's name {name:?} does not end in a number"))?;
-        Ok(Config { name, ordinal, members, pattern, source })
+        Ok(Config { name, ordinal, members, pattern })
     }
 
     /// The host name of member `ordinal`.
@@ -54,9 +52,11 @@ impl Config {
         self.pattern.replace("{}", &ordinal.to_string())
     }
 
-    /// The host names of the other members, by ordinal.
-    pub(super) fn others(&self) -> impl Iterator<Item = String> + '_ {
-        (0..self.members).filter(|ordinal| *ordinal != self.ordinal).map(|ordinal| self.host(ordinal))
+    /// The names and host names of the other members, by ordinal.
+    pub(super) fn others(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        let set = self.name.rsplit_once('-').map_or("", |(set, _)| set);
+        let others = (0..self.members).filter(|ordinal| *ordinal != self.ordinal);
+        others.map(move |ordinal| (format!("{set}-{ordinal}"), self.host(ordinal)))
     }
 
     /// The member that initialises the lab's data when there is none anywhere.
@@ -91,14 +91,15 @@ mod tests {
 
     #[test]
     fn a_member_knows_its_number_and_the_others_names() {
-        let config = Config::new("db-1".into(), 3, "db-{}.db-members".into(), "db".into()).expect("valid");
+        let config = Config::new("db-1".into(), 3, "db-{}.db-members".into()).expect("valid");
         assert_eq!((config.ordinal, config.bootstraps()), (1, false));
-        assert_eq!(config.others().collect::<Vec<_>>(), ["db-0.db-members", "db-2.db-members"]);
+        let others = ["db-0", "db-2"].map(|name| (name.to_owned(), format!("{name}.db-members")));
+        assert_eq!(config.others().collect::<Vec<_>>(), others);
     }
 
     #[test]
     fn a_name_without_a_number_is_refused() {
-        let error = Config::new("database".into(), 3, String::new(), String::new()).expect_err("no number");
+        let error = Config::new("database".into(), 3, String::new()).expect_err("no number");
         assert_eq!(error.to_string(), "the pod's name \"database\" does not end in a number");
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{
     fs::{self, File},
+    io::{ErrorKind, Write},
     os::unix::fs::DirBuilderExt,
     path::PathBuf,
 };
@@ -11,9 +12,15 @@ use anyhow::{Context, Result};
 
 use super::decide::Data;
 use crate::{
-    inside::member::files::{ACCOUNTS_PENDING, fingerprint, gone},
+    inside::member::{
+        files::{ACCOUNTS_PENDING, fingerprint, gone},
+        mandate::{Line, Mandate, Part, Term},
+    },
     wire::sql::literal,
 };
+
+/// The file with the agent's last order.
+const MANDATE: &str = "mandate";
 
 /// The volume.
 #[derive(Clone, Debug)]
@@ -133,17 +140,51 @@ impl Volume {
         self.sync()
     }
 
-    /// Whether this member was opened for writes last.
-    pub(super) fn was_writer(&self) -> bool {
-        self.marker("was-writer").exists()
+    /// What the agent has made of this member; `None` before its first order.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is none of ours: then nobody knows, and nothing may be assumed.
+    pub(super) fn mandate(&self) -> Result<Option<Mandate>> {
+        let path = self.marker(MANDATE);
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(self.mandate_of_before()),
+            text => text.with_context(|| format!("cannot read {}", path.display()))?,
+        };
+        serde_json::from_str(&text).map(Some).with_context(|| format!("{} is no mandate", path.display()))
     }
 
-    /// Remembers that this member is opened for writes; written before it is, so that it is never open unremembered.
+    /// Labs that were made before there were mandates marked the member that was opened last.
+    fn mandate_of_before(&self) -> Option<Mandate> {
+        let source = Mandate { term: Term::default(), part: Part::Source, line: Line::default() };
+        self.marker("was-writer").exists().then_some(source)
+    }
+
+    /// Remembers an order, before it is obeyed.
     ///
     /// # Errors
     /// The volume cannot be written.
-    pub(super) fn set_writer(&self) -> Result<()> {
-        self.mark("was-writer")
+    pub(super) fn set_mandate(&self, mandate: &Mandate) -> Result<()> {
+        let (path, draft) = (self.marker(MANDATE), self.marker("mandate.new"));
+        let write = || -> Result<()> {
+            let mut file = File::create(&draft)?;
+            file.write_all(serde_json::to_string(mandate)?.as_bytes())?;
+            file.sync_all()?;
+            Ok(fs::rename(&draft, &path)?)
+        };
+        write().context("cannot write down what the agent ordered")?;
+        gone(fs::remove_file(self.marker("was-writer"))).context("cannot remove the marker of before")?;
+        self.sync()
+    }
+
+    /// A new folder for what is kept aside; its name is the term in which that happened.
+    ///
+    /// # Errors
+    /// The volume cannot be written.
+    pub(super) fn aside(&self, term: &Term) -> Result<PathBuf> {
+        let of = |count: usize| self.0.join("aside").join(format!("{}-{count}", term.number));
+        let folder = (1..).map(of).find(|folder| !folder.exists()).context("there is no name left")?;
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(folder)
     }
 
     fn marker(&self, name: &str) -> PathBuf {
@@ -265,9 +306,33 @@ mod tests {
         volume.adopt(false).expect("adopted");
         volume.clear().expect_err("refused");
         assert_eq!(volume.data(), Data::Present);
-        assert!(!volume.was_writer());
-        volume.set_writer().expect("marked");
-        assert!(volume.was_writer());
+    }
+
+    #[test]
+    fn an_order_is_remembered_and_a_file_that_is_none_is_no_order() {
+        let root = tempfile::tempdir().expect("a folder");
+        let volume = Volume::new(root.path());
+        assert_eq!(volume.mandate().expect("read"), None);
+        fs::write(root.path().join("was-writer"), "").expect("written");
+        let before = volume.mandate().expect("read").expect("marked");
+        assert_eq!((before.part, before.term.number), (Part::Source, 0));
+        let follows =
+            Mandate { term: before.term.next("a"), part: Part::Follows("db-1".into()), line: Line::default() };
+        volume.set_mandate(&follows).expect("written");
+        assert_eq!(volume.mandate().expect("read"), Some(follows));
+        assert!(!root.path().join("was-writer").exists());
+        fs::write(root.path().join("mandate"), "half a li").expect("written");
+        volume.mandate().expect_err("nobody knows");
+    }
+
+    #[test]
+    fn what_is_kept_aside_never_replaces_what_was_kept_before() {
+        let root = tempfile::tempdir().expect("a folder");
+        let volume = Volume::new(root.path());
+        let term = Term { number: 7, by: "a".into() };
+        let (one, two) = (volume.aside(&term).expect("made"), volume.aside(&term).expect("made"));
+        assert_ne!(one, two);
+        assert!(one.ends_with("aside/7-1") && two.ends_with("aside/7-2"));
     }
 
     #[test]

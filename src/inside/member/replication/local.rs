@@ -12,6 +12,10 @@ use crate::{
 
 /// How long the server may take for a look or a switch.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What the server calls a connection that sends its logs to a replica.
+const DUMP: &str = "Binlog Dump";
+/// The account of the site.
+const WORDPRESS_USER: &str = "wordpress";
 /// How long copying another member's data may take.
 const COPYING: Duration = Duration::from_secs(3600);
 
@@ -57,6 +61,7 @@ fn facts(own: &Row, semi: &Row, replica: Option<&Row>) -> ServerFacts {
         super_read_only,
         semi_sync: semi_sync.is_some_and(|value| value == "ON"),
         clients: number(semi, "Rpl_semi_sync_source_clients"),
+        waiting: number(semi, "Rpl_semi_sync_source_wait_sessions"),
         gtid_executed: text(own, "gtids").unwrap_or_default().replace('\n', ""),
         gtid_purged: own.get("purged").cloned().flatten().map(|gtids| gtids.replace('\n', "")),
         ..ServerFacts::default()
@@ -76,22 +81,67 @@ fn facts(own: &Row, semi: &Row, replica: Option<&Row>) -> ServerFacts {
     facts
 }
 
-/// Opens the server for writes, each of which waits until a replica has it. Does nothing twice.
+/// Opens the server for writes, each of which waits until `acks` replicas have it. Does nothing twice. What was received must
+/// have been applied: the logs that it is in are removed.
 ///
 /// # Errors
 /// The server refuses. It is then still shut, because opening comes last.
-pub(super) async fn open(session: &mut Session) -> Result<()> {
+pub(super) async fn open(session: &mut Session, acks: u32) -> Result<()> {
+    let waits = format!("SET GLOBAL rpl_semi_sync_source_wait_for_replica_count = {}", acks.max(1));
+    let protects = format!("SET GLOBAL rpl_semi_sync_source_enabled = {}", if acks > 0 { "ON" } else { "OFF" });
     for statement in [
         "STOP REPLICA",
         "RESET REPLICA ALL",
         "SET GLOBAL rpl_semi_sync_replica_enabled = OFF",
-        "SET GLOBAL rpl_semi_sync_source_enabled = ON",
+        &waits,
+        &protects,
         "SET GLOBAL super_read_only = OFF",
         "SET GLOBAL read_only = OFF",
     ] {
         session.run(statement).await.with_context(|| format!("the server refused {statement}"))?;
     }
     Ok(())
+}
+
+/// Takes no more writes: whatever was being committed is done, or this fails within `patience` and everything is as before.
+/// A commit that waits for a replica keeps it from being done, so it is tried on a connection of its own, which is ended.
+///
+/// # Errors
+/// Something waits for longer, or the server does not answer.
+pub(super) async fn close(session: &mut Session, patience: Duration) -> Result<()> {
+    let mut other = connect().await?.patient(patience);
+    let id = other.value("SELECT CONNECTION_ID()").await?.context("the server gave no connection's number")?;
+    let closed = other.run("SET GLOBAL super_read_only = ON").await;
+    if closed.is_err() {
+        // Left alone it would wait on, hold up every write meanwhile, and close the server when nobody expects it any more.
+        session.run(&format!("KILL {id}")).await.context("cannot end what closes the server")?;
+    }
+    closed.with_context(|| format!("writes did not end within {} s", patience.as_secs()))
+}
+
+/// Ends every client's connection: those who come back find who takes writes now. Replicas' connections and our own stay.
+///
+/// # Errors
+/// The server does not answer.
+pub(super) async fn end_clients(session: &mut Session) -> Result<()> {
+    end(session, |user, command| user == WORDPRESS_USER && !command.starts_with(DUMP)).await
+}
+
+/// Fetches nothing more from the source, and applies what was received.
+///
+/// # Errors
+/// The server refuses.
+pub(super) async fn drain(session: &mut Session) -> Result<()> {
+    session.run("STOP REPLICA IO_THREAD").await.context("the server refused STOP REPLICA IO_THREAD")?;
+    session.run("START REPLICA SQL_THREAD").await.context("the server refused START REPLICA SQL_THREAD")
+}
+
+/// Fetches nothing more; does not wait for what is being applied.
+///
+/// # Errors
+/// The server refuses.
+pub(super) async fn stop_fetching(session: &mut Session) -> Result<()> {
+    session.run("STOP REPLICA IO_THREAD").await.context("the server refused STOP REPLICA IO_THREAD")
 }
 
 /// Sets the server to follow the source from its own position on, over TLS under the lab's authority, and starts it.
@@ -112,7 +162,7 @@ fn follow_sql(source: &str, password: &str) -> String {
     format!(
         "CHANGE REPLICATION SOURCE TO SOURCE_HOST={}, SOURCE_PORT={MYSQL_PORT}, SOURCE_USER={}, SOURCE_PASSWORD={}, \
          SOURCE_AUTO_POSITION=1, SOURCE_SSL=1, SOURCE_SSL_CA={}, SOURCE_SSL_VERIFY_SERVER_CERT=1, \
-         SOURCE_CONNECT_RETRY=1, SOURCE_RETRY_COUNT=4294967295, SOURCE_HEARTBEAT_PERIOD=2",
+         SOURCE_CONNECT_RETRY=1, SOURCE_RETRY_COUNT=4294967295, SOURCE_HEARTBEAT_PERIOD=1",
         literal(source),
         literal(REPLICATION_USER),
         literal(password),
@@ -146,28 +196,23 @@ pub(super) async fn copy_from(donor: &str) -> Result<()> {
 }
 
 /// Ends the connections of replicas, without which a stopping server waits ten seconds for them. They come back by
-/// themselves; a commit that still waits for one is not acknowledged by this.
+/// themselves. Only for a server that is shut: where a commit waits, ending the last of them would acknowledge it.
 ///
 /// # Errors
 /// The server does not answer.
 pub(super) async fn release_replicas(session: &mut Session) -> Result<()> {
+    end(session, |_, command| command.starts_with(DUMP)).await
+}
+
+async fn end(session: &mut Session, pick: impl Fn(&str, &str) -> bool) -> Result<()> {
     for row in session.rows("SHOW PROCESSLIST").await? {
-        let dumps = row.get("Command").cloned().flatten().is_some_and(|command| command.starts_with("Binlog Dump"));
-        if let (true, Some(Some(id))) = (dumps, row.get("Id")) {
+        let text = |name: &str| row.get(name).cloned().flatten().unwrap_or_default();
+        if pick(&text("User"), &text("Command")) {
             // One that has gone by itself meanwhile is what we want.
-            let _ = session.run(&format!("KILL {id}")).await;
+            let _ = session.run(&format!("KILL {}", text("Id"))).await;
         }
     }
     Ok(())
-}
-
-/// Whether every transaction of ours is also in `theirs`.
-///
-/// # Errors
-/// The server does not answer.
-pub(super) async fn within(session: &mut Session, theirs: &str) -> Result<bool> {
-    let query = format!("SELECT GTID_SUBSET(@@global.gtid_executed, {})", literal(theirs));
-    Ok(session.value(&query).await?.is_some_and(|value| value == "1"))
 }
 
 #[cfg(test)]

@@ -1,16 +1,18 @@
 //! `wplab member mysql`, PID 1 of a pod of topology `replication`: initialises or copies, follows the source, supervises and
-//! answers for one mysqld. `wplab member promote` opens it for writes.
+//! answers for one mysqld, and obeys the agent's orders ([`super::mandate`]).
 //!
-//! The loop is in `supervise`: look, let the pure function in [`decide`] choose one action, do it, again. What the image
-//! must bring is listed at `mysqld`; what the pod mounts is listed at `config`.
+//! The loop is in `supervise`: look, let the pure function in [`decide`] choose one action, do it, again; an order comes
+//! between two turns (`errand`, `obey`). What the image must bring is listed at `mysqld`; what the pod mounts is listed at `config`.
 
+mod aside;
 mod config;
 mod datadir;
 pub mod decide;
+mod errand;
 mod local;
 mod mysqld;
+mod obey;
 mod peers;
-mod promote;
 mod supervise;
 
 use anyhow::Result;
@@ -22,12 +24,4 @@ use config::Config;
 /// The pod is not set up as the manifests say. For anything that may pass the member waits.
 pub(super) async fn run() -> Result<()> {
     supervise::run(Config::from_env()?).await
-}
-
-/// Opens this member for writes, now and after its restarts.
-///
-/// # Errors
-/// It must not or cannot be opened, with the reason.
-pub(super) async fn promote() -> Result<()> {
-    promote::run(&Config::from_env()?).await
 }

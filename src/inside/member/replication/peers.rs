@@ -1,14 +1,18 @@
-//! The other members, asked over HTTP. Names are looked up by hickory, because a static executable cannot use the C
-//! library's lookup.
+//! The other members, asked over HTTP beside the supervisor's loop: one that is gone does not answer for seconds, and nobody waits
+//! for it. Names are looked up by hickory, because a static executable cannot use the C library's lookup.
 
 use std::{
     net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use anyhow::{Context, Result};
-use futures_util::future::join_all;
 use hickory_resolver::TokioResolver;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
 
 use super::{config::Config, decide::Peer};
 use crate::{
@@ -23,33 +27,96 @@ use crate::{
 const LOOKUP: Duration = Duration::from_secs(1);
 /// How long one peer may take; a pod that is gone does not answer at all.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Time between two questions to one peer, while this member serves and while it does not.
+const EVERY: Duration = Duration::from_secs(1);
+const HURRIED: Duration = Duration::from_millis(250);
+/// How old an answer may be.
+const STALE: Duration = Duration::from_secs(4);
+
+/// What one peer said when it was asked last, if anything, and when that was; `None` before the first question.
+type Slot = Arc<Mutex<Option<(Option<MemberStatus>, Instant)>>>;
 
 /// The other members.
 pub(super) struct Peers {
-    /// Each one's name, and the connection to it: a name is looked up only when that has ended.
-    lines: Vec<(String, Line)>,
-    resolver: TokioResolver,
+    slots: Vec<(String, String, Slot)>,
+    news: watch::Sender<u64>,
+    hurry: watch::Sender<bool>,
 }
 
 impl Peers {
-    /// Those of this configuration, by the pod's own name servers.
+    /// Those of this configuration, by the pod's own name servers; they are asked from now on.
     ///
     /// # Errors
     /// The pod has no usable `/etc/resolv.conf`.
     pub(super) fn new(config: &Config) -> Result<Peers> {
         let resolver = resolver(LOOKUP)?;
-        let lines = config.others().map(|host| (host.clone(), Line::to(&host))).collect();
-        Ok(Peers { lines, resolver })
+        let (news, hurry) = (watch::Sender::new(0), watch::Sender::new(true));
+        let ask = |(name, host): (String, String)| {
+            let slot = Slot::default();
+            tokio::spawn(ask(host.clone(), resolver.clone(), slot.clone(), news.clone(), hurry.subscribe()));
+            (name, host, slot)
+        };
+        Ok(Peers { slots: config.others().map(ask).collect(), news, hurry })
     }
 
-    /// Asks all of them at once; who does not answer in time has no status.
-    pub(super) async fn ask(&mut self) -> Vec<Peer> {
-        let resolver = &self.resolver;
-        join_all(self.lines.iter_mut().map(|(host, line)| async move {
-            let status = tokio::time::timeout(PATIENCE, status(line, host, resolver)).await.ok().and_then(Result::ok);
-            Peer { host: host.clone(), status }
-        }))
-        .await
+    /// Whether each of them has been asked: before that, that somebody says nothing means nothing.
+    pub(super) fn asked(&self) -> bool {
+        self.slots.iter().all(|(.., slot)| slot.lock().unwrap_or_else(PoisonError::into_inner).is_some())
+    }
+
+    /// Whoever has answered lately; the others have no status.
+    pub(super) fn known(&self) -> Vec<Peer> {
+        let status = |slot: &Slot| {
+            let said = slot.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            said.filter(|(_, at)| at.elapsed() < STALE).and_then(|(status, _)| status)
+        };
+        let peer = |(name, host, slot): &(String, String, Slot)| Peer {
+            name: name.clone(),
+            host: host.clone(),
+            status: status(slot),
+        };
+        self.slots.iter().map(peer).collect()
+    }
+
+    /// Wakes whoever waits for something new from a peer.
+    pub(super) fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    /// How soon they are asked again: this member waits for them, or serves.
+    pub(super) fn hurry(&self, hurried: bool) {
+        self.hurry.send_if_modified(|before| std::mem::replace(before, hurried) != hurried);
+    }
+}
+
+/// Asks one peer for ever.
+async fn ask(
+    host: String,
+    resolver: TokioResolver,
+    slot: Slot,
+    news: watch::Sender<u64>,
+    mut hurry: watch::Receiver<bool>,
+) {
+    let mut line = Line::to(&host);
+    loop {
+        let answer = timeout(PATIENCE, status(&mut line, &host, &resolver)).await.ok().and_then(Result::ok);
+        let said = |status: &MemberStatus| MemberStatus { clock_ms: 0, ..status.clone() };
+        let changed = {
+            let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = slot.as_ref().map(|(status, _)| status.as_ref().map(said));
+            let changed = before != Some(answer.as_ref().map(said));
+            *slot = Some((answer, Instant::now()));
+            changed
+        };
+        if changed {
+            news.send_modify(|count| *count += 1);
+        }
+        let pause = if *hurry.borrow_and_update() { HURRIED } else { EVERY };
+        tokio::select! {
+            () = sleep(pause) => {}
+            // The supervisor is gone, and with it this program.
+            changed = hurry.changed() => if changed.is_err() { return },
+        }
     }
 }
 

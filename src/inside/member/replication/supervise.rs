@@ -1,15 +1,19 @@
 //! The member's loop: look, decide, do. The member is brought up, kept up and stopped here; nothing is ever given up, so
-//! the container does not crash-loop while it waits for others.
+//! the container does not crash-loop while it waits for others. The agent's orders come between two turns.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
 
 use super::{
     config::{Config, password},
     datadir::{Passwords, Volume, first_start_sql, init_sql, recipe},
-    decide::{Action, Data, Observed, decide},
+    decide::{Action, Data, Observed, Peer, decide},
+    errand::{self, CLOSING, Errand, hears_nobody},
     local, mysqld,
     peers::Peers,
 };
@@ -19,6 +23,7 @@ use crate::{
         member::{
             files::InitFile,
             http,
+            mandate::{Line, Mandate},
             pod::{HTTP_PORT, RUN, VOLUME},
             process::{self, Ended, Process},
             status::{Board, ServerFacts, State},
@@ -35,6 +40,8 @@ const RELEASING: Duration = Duration::from_secs(3);
 const STOPPING: Duration = Duration::from_secs(45);
 /// How long a server that has finished a copy may take to end itself.
 const RESTARTING: Duration = Duration::from_secs(120);
+/// How long a source that hears from nobody goes on as if it were one.
+const ISOLATION: Duration = Duration::from_secs(10);
 const NO_SESSION: &str = "there is no connection to the server";
 
 /// Runs the member until SIGTERM or SIGINT.
@@ -45,9 +52,10 @@ pub(super) async fn run(config: Config) -> Result<()> {
     let board = Board::new(&config.name);
     let (stop, turns) = (stop_signal()?, Turns::begin()?);
     let mut member = Member::new(config, board.clone())?;
+    let errands = errand::listen(&board).await?;
     http::serve(HTTP_PORT, board).await?;
     let ended = tokio::select! {
-        ended = member.live(turns) => ended,
+        ended = member.live(turns, errands) => ended,
         () = stop => Ok(()),
     };
     member.stop().await?;
@@ -59,16 +67,16 @@ fn passwords() -> Result<Passwords> {
 }
 
 /// A member at work.
-struct Member {
+pub(super) struct Member {
     config: Config,
-    volume: Volume,
-    board: Board,
-    peers: Peers,
-    data: Data,
+    pub(super) volume: Volume,
+    pub(super) board: Board,
+    pub(super) peers: Peers,
+    pub(super) data: Data,
     /// Whether the lab had no data yet, as far as was known, when this supervisor made its data directory.
     first: bool,
     mysqld: Option<Process>,
-    session: Option<Session>,
+    pub(super) session: Option<Session>,
     /// What the server runs before it answers, while it makes its accounts.
     init: Option<InitFile>,
     /// The account for replicas has another password than the one that this server follows with.
@@ -76,17 +84,19 @@ struct Member {
     /// How often in a row the server ended by itself, and when it may be started again.
     falls: u32,
     not_before: Instant,
+    /// Since when this source has heard from nobody.
+    alone_since: Option<Instant>,
 }
 
 impl Member {
     fn new(config: Config, board: Board) -> Result<Member> {
         let volume = Volume::new(VOLUME);
-        let data = volume.data();
+        let (data, mandate) = (volume.data(), volume.mandate()?);
         let peers = Peers::new(&config)?;
         // Before anybody can ask: a member that hides its data for a moment would be taken for one that has lost it.
         board.change(|status| {
             status.has_data = data == Data::Present;
-            status.was_writer = volume.was_writer();
+            status.mandate = mandate;
             status.recipe = volume.recipe();
         });
         Ok(Member {
@@ -102,12 +112,26 @@ impl Member {
             renewed: false,
             falls: 0,
             not_before: Instant::now(),
+            alone_since: None,
         })
     }
 
-    async fn live(&mut self, mut turns: Turns) -> Result<()> {
+    async fn live(&mut self, mut turns: Turns, mut errands: mpsc::Receiver<Errand>) -> Result<()> {
+        let mut news = self.peers.news();
         loop {
-            turns.next(self.mysqld.as_ref().and_then(Process::pid), self.board.serves()).await;
+            // A source whose writes nobody acknowledges yet is waited for like a member that does not serve.
+            let rests = self.board.serves() && !self.unheard();
+            self.peers.hurry(!rests);
+            tokio::select! {
+                () = turns.next(self.mysqld.as_ref().and_then(Process::pid), rests) => {}
+                // What the others have become may be what this member waits for.
+                _ = news.changed(), if !rests => {}
+                Some((order, answer)) = errands.recv() => {
+                    // Whoever has given up waiting for the answer sees the status anyway.
+                    let _ = answer.send(self.obey(&order).await);
+                    continue;
+                }
+            }
             match self.turn().await {
                 Err(error) if process::missing(&error) => return Err(error),
                 Err(error) => self.board.trouble(&format!("{error:#}")),
@@ -116,7 +140,7 @@ impl Member {
         }
     }
 
-    async fn turn(&mut self) -> Result<()> {
+    pub(super) async fn turn(&mut self) -> Result<()> {
         self.notice_end()?;
         let facts = self.look().await;
         // Who lets us in with the password has made the account.
@@ -124,23 +148,20 @@ impl Member {
             self.volume.has_accounts()?;
             self.renewed = true;
         }
-        let peers = self.peers.ask().await;
-        let was_writer = self.volume.was_writer();
-        let source = peers.iter().filter_map(|peer| peer.status.as_ref()).find(|status| status.state == State::Source);
-        let theirs = source.and_then(|status| Some(status.server.as_ref()?.gtid_executed.clone()));
-        let within_source = match (&facts, &mut self.session, theirs) {
-            (Some(facts), Some(session), Some(theirs)) if facts.io_errno != 0 => {
-                local::within(session, &theirs).await.ok()
-            }
-            _ => None,
-        };
+        let peers = self.peers.known();
+        let mandate = self.volume.mandate()?;
         self.board.change(|status| {
             status.has_data = self.data == Data::Present;
-            status.was_writer = was_writer;
+            status.mandate.clone_from(&mandate);
             status.server.clone_from(&facts);
         });
+        self.notice_isolation(&peers);
         if self.mysqld.is_some() && facts.is_none() {
             self.board.enter(State::Starting, "the server does not answer yet");
+            return Ok(());
+        }
+        if self.data == Data::Empty && !self.peers.asked() {
+            self.board.enter(State::Starting, "it asks the other members what they have");
             return Ok(());
         }
         let recipe = self.volume.recipe();
@@ -149,15 +170,17 @@ impl Member {
             lab_initialised: Config::lab_initialised(),
             data: self.data,
             first: self.first.then_some(recipe.as_str()),
-            was_writer,
+            mandate: mandate.as_ref(),
             server: facts.as_ref(),
             peers: &peers,
-            within_source,
         });
         self.act(action).await
     }
 
     async fn act(&mut self, action: Action) -> Result<()> {
+        if !matches!(action, Action::Differ { .. }) {
+            self.differs(String::new(), false);
+        }
         match action {
             Action::Bootstrap => self.initialise(false).await,
             Action::Prepare => {
@@ -166,27 +189,32 @@ impl Member {
             }
             Action::Start => self.start(),
             Action::Clone { donor } => self.copy(&donor).await,
-            Action::Recopy { donor } => {
-                log(
-                    "what this member lacks is no longer in the source's logs; all it has is at the source, so it is copied anew",
-                );
-                self.volume.expect_copy()?;
-                self.data = Data::Fresh;
-                self.copy(&donor).await
-            }
-            Action::Adopt => {
+            Action::Adopt { source, line } => {
                 // First it counts, then it follows: what it has acknowledged to the source is never thrown away.
+                self.in_line(line)?;
                 self.volume.copied()?;
                 self.data = Data::Present;
                 self.board.change(|status| status.has_data = true);
                 log("the source has everything since the beginning; this member begins with it");
-                local::follow(self.session.as_mut().context(NO_SESSION)?, &self.config.source).await
+                local::follow(self.session.as_mut().context(NO_SESSION)?, &source).await
             }
             Action::Resume if !self.renewed => local::resume(self.session.as_mut().context(NO_SESSION)?).await,
-            Action::Follow | Action::Resume => {
-                let session = self.session.as_mut().context(NO_SESSION)?;
-                local::follow(session, &self.config.source).await?;
-                self.renewed = false;
+            Action::Resume => {
+                let source = self.board.read().server.and_then(|facts| facts.source_host);
+                self.follow(&source.context("it follows nobody")?).await
+            }
+            Action::Follow { source, line } => {
+                self.in_line(line)?;
+                self.follow(&source).await
+            }
+            Action::Drain => {
+                self.board.enter(State::Waiting, "it applies what it was sent");
+                local::drain(self.session.as_mut().context(NO_SESSION)?).await
+            }
+            Action::Fence(why) => self.fence(&why).await,
+            Action::Differ { diverged, why } => {
+                self.board.enter(State::Waiting, &why);
+                self.differs(diverged, true);
                 Ok(())
             }
             Action::Be(state) => {
@@ -202,6 +230,51 @@ impl Member {
                 self.board.enter(State::Stuck, &reason);
                 Ok(())
             }
+        }
+    }
+
+    async fn follow(&mut self, source: &str) -> Result<()> {
+        local::follow(self.session.as_mut().context(NO_SESSION)?, source).await?;
+        self.renewed = false;
+        Ok(())
+    }
+
+    /// Whose history the data is: remembered before anything of that history is acknowledged.
+    fn in_line(&self, line: Line) -> Result<()> {
+        let mandate = self.volume.mandate()?.context("it has had no order")?;
+        self.volume.set_mandate(&Mandate { line, ..mandate })
+    }
+
+    fn differs(&self, diverged: String, needs_copy: bool) {
+        self.board.change(|status| (status.diverged, status.needs_copy) = (diverged, needs_copy));
+    }
+
+    /// Ends the server at once. A commit that waits there is acknowledged to nobody; the next turn starts it shut.
+    pub(super) async fn fence(&mut self, why: &str) -> Result<()> {
+        log(&format!("ends the server by force: {why}"));
+        self.board.enter(State::Starting, why);
+        (self.session, self.alone_since) = (None, None);
+        if let Some(mut mysqld) = self.mysqld.take() {
+            mysqld.kill().await?;
+        }
+        self.board.change(|status| status.server = None);
+        Ok(())
+    }
+
+    /// Whether it is open, and no replica follows it.
+    fn unheard(&self) -> bool {
+        self.board.read().server.is_some_and(|facts| facts.is_open() && facts.clients == 0)
+    }
+
+    fn notice_isolation(&mut self, peers: &[Peer]) {
+        let status = self.board.read();
+        let answering = peers.iter().filter(|peer| peer.status.is_some()).count();
+        if hears_nobody(status.part(), &status, answering, peers.len()) {
+            let since = *self.alone_since.get_or_insert_with(Instant::now);
+            self.board.change(|status| status.isolated = since.elapsed() >= ISOLATION);
+        } else {
+            self.alone_since = None;
+            self.board.change(|status| status.isolated = false);
         }
     }
 
@@ -293,15 +366,26 @@ impl Member {
         }
     }
 
+    /// A source is shut before it is told to end: while a commit waits for a replica, a server that ends acknowledges it. One
+    /// that cannot be shut is ended by force.
     async fn stop(&mut self) -> Result<()> {
+        let open = self.board.read().server.is_some_and(|facts| facts.is_open()) && self.data == Data::Present;
         self.board.enter(State::Stopping, "");
+        let shut = match self.session.as_mut() {
+            _ if !open => true,
+            Some(session) => local::close(session, CLOSING).await.is_ok(),
+            None => false,
+        };
+        let Some(mut mysqld) = self.mysqld.take() else { return Ok(()) };
+        if !shut {
+            log("commits wait for a replica; the server is ended by force, so that none of them is acknowledged");
+            return mysqld.kill().await;
+        }
         if let Some(mut session) = self.session.take() {
             // Only a courtesy: without it stopping takes longer.
+            let _ = timeout(RELEASING, local::end_clients(&mut session)).await;
             let _ = timeout(RELEASING, local::release_replicas(&mut session)).await;
         }
-        match self.mysqld.take() {
-            Some(mut mysqld) => mysqld.stop(STOPPING).await,
-            None => Ok(()),
-        }
+        mysqld.stop(STOPPING).await
     }
 }

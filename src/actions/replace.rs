@@ -1,0 +1,202 @@
+//! A member is given up with its volume, on a person's word, and made anew from the others: the only way in which data of a lab that
+//! stands is thrown away. The agent never does that: what is on a node that does not answer may be the only copy of something.
+
+use std::{fmt, time::Duration};
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
+use kube::{Api, ResourceExt, api::DeleteParams};
+use serde::Serialize;
+
+use crate::{
+    actions::standing,
+    cluster::{Cluster, Refused},
+    labels::WRITER,
+    parts::database::{self, Member},
+    run::{
+        Run, Stepped,
+        advice::{Advise, Blame, Hint, Trouble},
+        event::StepId,
+        wait::Look,
+    },
+    spec::LabName,
+};
+
+/// How long a member may take to be made anew and to have a copy.
+const LIMIT: Duration = Duration::from_secs(300);
+const EVERY: Duration = Duration::from_millis(500);
+
+/// It must not be done, or cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoReplacement {
+    /// The lab that it is about.
+    pub lab: LabName,
+    /// Why.
+    pub why: String,
+    /// Whether it takes writes, so that another one has to first.
+    pub writes: bool,
+}
+
+impl fmt::Display for NoReplacement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl Advise for NoReplacement {
+    fn blame(&self) -> Blame {
+        Blame::User
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        let failover = self.writes.then(|| Hint::Failover { lab: self.lab.clone() });
+        failover.into_iter().chain([Hint::Status { lab: self.lab.clone() }]).collect()
+    }
+}
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Replaced {
+    /// Which member.
+    pub member: String,
+    /// Where it is now.
+    pub node: String,
+}
+
+/// Says what is given up, before anything is done.
+///
+/// # Errors
+/// [`NoReplacement`]: it takes writes, or nobody else has the data; [`standing::NoSuchLab`]; the cluster does not answer.
+pub async fn look(lab: &LabName, member: &str) -> Result<String> {
+    let cluster = standing::open(lab).await?;
+    let spec = cluster.lab_file().await?;
+    let members = database::members(&cluster).await?;
+    let names = database::names(spec.database.members);
+    let writes = members.iter().any(|one| one.name == member && one.role.as_deref() == Some(WRITER));
+    let given_up = given_up(member, &names, &members);
+    Ok(given_up.map_err(|why| Trouble::from(NoReplacement { lab: lab.clone(), why, writes }))?)
+}
+
+fn given_up(member: &str, names: &[String], members: &[Member]) -> Result<String, String> {
+    if !names.iter().any(|name| name == member) {
+        return Err(format!("there is no member {member}; there are {}", names.join(", ")));
+    }
+    let others = || members.iter().filter(|other| other.name != member);
+    let writer = others().find(|other| other.role.as_deref() == Some(WRITER) && other.unready().is_none());
+    let Some(writer) = writer else {
+        let own = members.iter().find(|own| own.name == member).and_then(|own| own.role.as_deref()) == Some(WRITER);
+        return Err(if own {
+            format!("{member} takes writes; another one has to first")
+        } else {
+            "no other member takes writes, so there is nobody to copy from".to_owned()
+        });
+    };
+    let serve = others().filter(|other| other.unready().is_none()).count();
+    Ok(format!(
+        "{member} and its volume are given up; what only it has is lost, and it is made anew from {}, which {serve} of {} other members \
+         agree with",
+        writer.name,
+        names.len() - 1,
+    ))
+}
+
+/// Gives the member up and waits until another one of that name serves.
+///
+/// # Errors
+/// The API server refuses, or the new member does not serve in time: with the last reason.
+pub async fn replace(run: &Run, lab: &LabName, member: &str) -> Result<Replaced> {
+    run.step(StepId::Database, async |cx| {
+        let cluster = standing::open(lab).await?;
+        let before: Option<Pod> = cluster.get(member).await?;
+        let uid = before.as_ref().and_then(ResourceExt::uid);
+        let claims: Api<PersistentVolumeClaim> = cluster.api();
+        gone(claims.delete(&format!("data-{member}"), &DeleteParams::default()).await)
+            .context("cannot give up its claim")?;
+        if let Some(pod) = &before {
+            // Nobody says that a pod has ended where the node is lost.
+            let lost = !on_a_ready_node(&cluster, pod).await?;
+            let params = if lost { DeleteParams::default().grace_period(0) } else { DeleteParams::default() };
+            let pods: Api<Pod> = cluster.api();
+            gone(pods.delete(member, &params).await).context("cannot give up its pod")?;
+        }
+        let what = format!("{member} to serve again");
+        let node = cx.until(&what, LIMIT, EVERY, || serves_anew(&cluster, member, uid.as_deref())).await?;
+        let detail = format!("{member} serves, on {node}");
+        Ok(Stepped::done(Replaced { member: member.to_owned(), node }, detail))
+    })
+    .await
+}
+
+fn gone<T>(deleted: kube::Result<T>) -> Result<()> {
+    match deleted {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        other => Ok(other.map(drop).map_err(Refused)?),
+    }
+}
+
+async fn on_a_ready_node(cluster: &Cluster, pod: &Pod) -> Result<bool> {
+    let Some(name) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) else { return Ok(false) };
+    let node = cluster.all::<Node>().get_opt(name).await.map_err(Refused)?;
+    let conditions = node.and_then(|node| node.status).and_then(|status| status.conditions).unwrap_or_default();
+    Ok(conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"))
+}
+
+async fn serves_anew(cluster: &Cluster, member: &str, before: Option<&str>) -> Result<Look<String>> {
+    let pod: Option<Pod> = cluster.get(member).await?;
+    if pod.as_ref().and_then(ResourceExt::uid).as_deref() == before {
+        return Ok(Look::NotYet("the pod of before is still there".to_owned()));
+    }
+    let members = database::members(cluster).await?;
+    let found = members.iter().find(|found| found.name == member);
+    let Some(found) = found else { return Ok(Look::NotYet("it has no pod yet".to_owned())) };
+    Ok(match found.unready() {
+        None => Look::Ready(found.node.clone().unwrap_or_default()),
+        Some(why) => Look::NotYet(why),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        inside::member::status::{MemberStatus, ServerFacts},
+        labels::READER,
+    };
+
+    fn member(number: usize, role: &str, serves: bool) -> Member {
+        let source = role == WRITER;
+        let server = ServerFacts {
+            super_read_only: !source,
+            semi_sync: true,
+            source_host: Some("db-0.db-members".into()).filter(|_| !source),
+            io_running: serves,
+            sql_running: serves,
+            ..ServerFacts::default()
+        };
+        Member {
+            name: format!("db-{number}"),
+            node: None,
+            role: Some(role.to_owned()),
+            reads: !source,
+            pod_waits: None,
+            status: Some(MemberStatus { server: Some(server).filter(|_| serves), ..MemberStatus::default() }),
+        }
+    }
+
+    #[test]
+    fn what_is_given_up_is_told_and_what_must_stay_is_refused() {
+        let names: Vec<String> = (0..3).map(|number| format!("db-{number}")).collect();
+        let whole = [member(0, WRITER, true), member(1, READER, true), member(2, READER, false)];
+        let told = given_up("db-2", &names, &whole).expect("possible");
+        assert!(told.starts_with("db-2 and its volume are given up") && told.contains("2 of 2 other"), "{told}");
+        assert!(given_up("db-0", &names, &whole).expect_err("it takes writes").contains("takes writes"));
+        assert_eq!(
+            given_up("db-9", &names, &whole).expect_err("none"),
+            "there is no member db-9; there are db-0, db-1, db-2"
+        );
+        let down = [member(0, WRITER, false), member(1, READER, true), member(2, READER, true)];
+        assert!(given_up("db-1", &names, &down).expect_err("nobody").contains("nobody to copy from"));
+        assert!(given_up("db-2", &names, &whole[..2]).is_ok(), "it has no pod any more");
+    }
+}

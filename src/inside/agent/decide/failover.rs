@@ -1,0 +1,251 @@
+//! How another member becomes the source. First nobody may acknowledge anything any more: so many members are told to fetch
+//! nothing that the source before, and whoever an agent of before may still promote, lacks those that have to acknowledge.
+//! What these members have, and were sent, holds every commit that was ever acknowledged. One that has all of it applies it and is
+//! promoted; the others follow it ([`super::replication`]).
+//!
+//! The step is read from what the members remember, so that it does not matter which agent goes on, or when. Only the agent that
+//! has begun a term promotes in it, and only one member: what another one may have sent, and what may still arrive, is refused
+//! by members that have heard of a newer term.
+
+use super::{
+    Decision, Outlook, Request, Seen, View, Wanted,
+    evidence::{acks, away, disputed, has, mandate, quorum, server, told},
+};
+use crate::{
+    inside::member::{
+        mandate::{Mandate, Part, Term, What},
+        status::{ServerFacts, State},
+    },
+    wire::gtid::GtidSet,
+};
+
+/// Seconds behind the source beyond which a member is no aim of a planned switch-over: it would have to catch up while
+/// nobody writes.
+const MOST_LAG: u64 = 1;
+
+/// The source does not answer, or has nothing to answer with, and is taken for lost, for this reason.
+pub(super) fn lost(view: &View<'_>, number: u64, source: &str, why: &str) -> Decision {
+    let hears = view.members.iter().find(|member| {
+        let follows = mandate(member).is_some_and(|own| own.is(&Part::Follows(source.to_owned()), number));
+        follows && server(member).is_some_and(|facts| facts.io_running)
+    });
+    // Where its own supervisor says so nobody else need.
+    let says = view.members.iter().any(|member| member.name == source && member.status().is_some());
+    if let Some(hears) = hears.filter(|_| !says) {
+        return away(view, Outlook::Waits(format!("{why}; {} still hears from {source}", hears.name)));
+    }
+    let others = view.members.iter().filter(|member| member.name != source);
+    let whole = others.filter(|member| told(member).is_some_and(|(_, facts)| !facts.relay_log_damaged())).count();
+    let need = need(view);
+    if whole < need {
+        let all = view.wanted.saturating_sub(1);
+        return away(
+            view,
+            Outlook::Waits(format!("{why}; only {whole} of {all} replicas can be asked, {need} must be")),
+        );
+    }
+    begin(view, number, why)
+}
+
+/// Everybody who answers is told to fetch nothing more.
+pub(super) fn begin(view: &View<'_>, number: u64, why: &str) -> Decision {
+    let term = Term { number, by: String::new() }.next(view.me);
+    let orders = revoke(view, &term, |_| true);
+    let outlook = Outlook::Waits(format!("{why}; another member is being made the source"));
+    Decision { vacant: true, orders, why: why.to_owned(), ..away(view, outlook) }
+}
+
+fn revoke(view: &View<'_>, term: &Term, pick: impl Fn(&Seen) -> bool) -> Vec<Wanted> {
+    let answer = view.members.iter().filter(|member| member.status().is_some_and(|s| s.state != State::Stopping));
+    let order = |member: &Seen| Wanted { member: member.name.clone(), term: term.clone(), what: What::Revoke };
+    answer.filter(|member| pick(member)).map(order).collect()
+}
+
+fn need(view: &View<'_>) -> usize {
+    if view.request.is_some_and(|request| request.accept_loss) { 1 } else { quorum(view) }
+}
+
+/// A member that takes part in the decision of this number, and whose data counts.
+struct Voter<'a> {
+    member: &'a Seen,
+    mandate: &'a Mandate,
+    facts: &'a ServerFacts,
+}
+
+/// In the newest term nobody is the source yet.
+pub(super) fn choose(view: &View<'_>, number: u64) -> Decision {
+    let vacant = |orders, reason| Decision { vacant: true, orders, ..away(view, Outlook::Waits(reason)) };
+    let term = view.members.iter().filter_map(mandate).map(|own| &own.term).find(|term| term.number == number);
+    let Some(term) = term.filter(|term| term.by == view.me && !disputed(view, number)) else {
+        return begin(view, number, &format!("term {number} was begun by another agent"));
+    };
+    if let Some(waits) = catching_up(view, number) {
+        return vacant(Vec::new(), waits);
+    }
+    let unasked = |member: &Seen| mandate(member).is_none_or(|own| own.term.number < number);
+    let voters: Vec<Voter<'_>> = view.members.iter().filter_map(|member| voter(member, number)).collect();
+    let need = need(view);
+    if voters.len() < need {
+        let reason = format!("{} of {need} members have given up the source of before", voters.len());
+        return vacant(revoke(view, term, unasked), reason);
+    }
+    if let Some(waits) = missing(view, &voters) {
+        return vacant(revoke(view, term, unasked), waits);
+    }
+    let Chosen { name, applied, holds } = match candidate(view, term, &voters) {
+        Ok(chosen) => chosen,
+        Err(outlook) => return Decision { vacant: true, ..away(view, outlook) },
+    };
+    if view.chosen.is_some_and(|(of, before)| of == term && *before != name) {
+        // What was sent to that one may still arrive there: it must have heard of a newer term first.
+        return begin(view, number, &format!("{name} is to be the source instead"));
+    }
+    if !applied {
+        return vacant(Vec::new(), format!("{name}, which is to be the source, applies what it was sent"));
+    }
+    let acks = u32::try_from(acks(view)).unwrap_or(u32::MAX);
+    let what = What::Promote { acks, holds: holds.to_string() };
+    vacant(vec![Wanted { member: name.clone(), term: term.clone(), what }], format!("{name} is being made the source"))
+}
+
+/// One that obeys the decision, says what it has, and fetches nothing.
+fn voter(member: &Seen, number: u64) -> Option<Voter<'_>> {
+    let ((_, facts), mandate) = (told(member)?, mandate(member)?);
+    let stands = mandate.term.number == number && matches!(mandate.part, Part::Revoked | Part::Closed);
+    let rests = !facts.fetches() && !facts.is_open() && !facts.relay_log_damaged();
+    (stands && rests).then_some(Voter { member, mandate, facts })
+}
+
+/// A planned switch-over: the source is shut, and has all that it ever acknowledged. Whoever is to be the next one may fetch the
+/// rest from it before it is told to fetch nothing more. Why that is waited for; `None` once it need not be.
+fn catching_up(view: &View<'_>, number: u64) -> Option<String> {
+    let request = view.request.filter(|request| !request.expired)?;
+    let closed =
+        view.members.iter().filter_map(|member| voter(member, number)).find(|v| v.mandate.part == Part::Closed)?;
+    let follows = Part::Follows(closed.member.name.clone());
+    let behind = |member: &Seen| {
+        let follows = mandate(member).is_some_and(|own| own.term.number < number && own.part == follows);
+        let lacks = |facts: &ServerFacts| Some(!has(facts).ok()?.0.contains(&has(closed.facts).ok()?.0));
+        follows && server(member).is_some_and(|facts| facts.io_running && lacks(facts) != Some(false))
+    };
+    let aim = |member: &&Seen| request.to.as_ref().is_none_or(|to| *to == member.name);
+    let mut aims = view.members.iter().filter(|member| member.name != closed.member.name).filter(aim).peekable();
+    aims.peek()?;
+    // With nobody named, the first that has everything will do.
+    aims.clone().all(behind).then(|| format!("{} is closed, the next source catches up", closed.member.name))
+}
+
+/// Whom a person has asked for, or in a planned switch-over anybody but the source of before, while that one can still be asked
+/// and has not given up the source yet.
+fn missing(view: &View<'_>, voters: &[Voter<'_>]) -> Option<String> {
+    let request = view.request.filter(|request| !request.expired)?;
+    let votes = |name: &str| voters.iter().any(|voter| voter.member.name == name);
+    let could = |member: &&Seen| !votes(&member.name) && told(member).is_some();
+    let wanted = match &request.to {
+        Some(to) => view.members.iter().filter(could).find(|member| member.name == *to)?,
+        None if voters.iter().all(|voter| voter.mandate.part == Part::Closed) => view.members.iter().find(could)?,
+        None => return None,
+    };
+    Some(format!("{} has not given up the source of before yet", wanted.name))
+}
+
+struct Chosen {
+    name: String,
+    applied: bool,
+    holds: GtidSet,
+}
+
+/// The one that has everything that any of them has: whom a person asked for, whom we have chosen before, a replica rather than the
+/// source of before, the one with the least still to be applied.
+fn candidate(view: &View<'_>, term: &Term, voters: &[Voter<'_>]) -> Result<Chosen, Outlook> {
+    let line = voters.iter().map(|voter| &voter.mandate.line).max_by_key(|line| line.number);
+    let number = line.map_or(0, |line| line.number);
+    let unread = |name: &str, error| Outlook::Waits(format!("cannot read what {name} has: {error:#}"));
+    let base = GtidSet::parse(line.map_or("", |line| &line.base)).map_err(|error| unread("the source", error))?;
+    let mut known = Vec::new();
+    let mut union = GtidSet::default();
+    for voter in voters {
+        let (executed, all) = has(voter.facts).map_err(|error| unread(&voter.member.name, error))?;
+        // Of an older line only what the newer one began with can have been acknowledged.
+        let counts = if voter.mandate.line.number == number { all.clone() } else { all.without(&all.without(&base)) };
+        union = union.with(&counts);
+        known.push((voter, executed, all));
+    }
+    let expired = view.request.is_some_and(|request| request.expired);
+    let asked = view.request.filter(|_| !expired).and_then(|request| request.to.as_deref());
+    let before = view.chosen.filter(|(of, _)| of == term).map(|(_, name)| name.as_str());
+    let fit = known.iter().filter(|(voter, _, all)| {
+        let clean = voter.mandate.line.number == number || base.contains(all);
+        clean && all.contains(&union) && voter.facts.sql_errno == 0
+    });
+    let best = fit.min_by_key(|(voter, executed, _)| {
+        let name = Some(voter.member.name.as_str());
+        let closed = voter.mandate.part == Part::Closed;
+        // After a switch-over that came to nothing the source of before goes on.
+        (before != name, asked != name, closed != expired, !executed.contains(&union))
+    });
+    match best {
+        Some((voter, executed, _)) => {
+            Ok(Chosen { name: voter.member.name.clone(), applied: executed.contains(&union), holds: union.clone() })
+        }
+        None => {
+            let each =
+                known.iter().map(|(voter, _, all)| format!("{} lacks {}", voter.member.name, union.without(all)));
+            Err(Outlook::Refused(format!("no member has everything: {}", each.collect::<Vec<_>>().join(", "))))
+        }
+    }
+}
+
+/// A person asks for another source while there is one.
+pub(super) fn asked(view: &View<'_>, number: u64, source: &Seen, request: &Request, decision: Decision) -> Decision {
+    let answer = |result| Decision { answer: Some((request.id.clone(), result)), ..decision.clone() };
+    let enough = decision.outlook == Outlook::Settled;
+    if request.is_met_by(&source.name) {
+        return if enough { answer(Ok(format!("{} is the source", source.name))) } else { decision };
+    }
+    match aim(view, source, request) {
+        _ if request.expired => answer(Err(format!("it was not done in time; {} is the source", source.name))),
+        Err(reason) => answer(Err(reason)),
+        Ok(_) if !enough => decision,
+        Ok(to) => {
+            let term = Term { number, by: String::new() }.next(view.me);
+            let orders = vec![Wanted { member: source.name.clone(), term, what: What::Close }];
+            let outlook = Outlook::Waits(format!("{} is being closed, so that {to} can be the source", source.name));
+            Decision { orders, outlook, ..decision }
+        }
+    }
+}
+
+/// Whom the source may be switched to now.
+fn aim(view: &View<'_>, source: &Seen, request: &Request) -> Result<String, String> {
+    let follows = |member: &&Seen| {
+        let facts = server(member).filter(|_| member.serves()).filter(|facts| facts.serves_as_replica());
+        facts.is_some_and(|facts| facts.lag_seconds.is_some_and(|lag| lag <= MOST_LAG))
+    };
+    let near: Vec<&Seen> = view.members.iter().filter(|member| member.name != source.name).filter(follows).collect();
+    let to = match &request.to {
+        None => near.first().map(|member| member.name.clone()).ok_or("no replica is up to date")?,
+        Some(to) => {
+            let member = view.members.iter().find(|member| member.name == *to);
+            let member = member.ok_or_else(|| format!("there is no member {to}"))?;
+            if !near.iter().any(|near| near.name == *to) {
+                let lag = server(member).and_then(|facts| facts.lag_seconds).filter(|lag| *lag > MOST_LAG);
+                return Err(match lag {
+                    Some(lag) => format!("{to} is {lag} s behind {}", source.name),
+                    None => member.trouble(),
+                });
+            }
+            to.clone()
+        }
+    };
+    // The source of before acknowledges again only once it follows.
+    let others = near.iter().filter(|member| member.name != to).count();
+    let need = quorum(view).saturating_sub(2).max(acks(view).min(view.wanted.saturating_sub(2)));
+    if others < need {
+        return Err(format!(
+            "only {others} other replicas follow {}, {need} must, so that {to} is not alone",
+            source.name
+        ));
+    }
+    Ok(to)
+}

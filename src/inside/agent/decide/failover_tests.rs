@@ -1,0 +1,548 @@
+//! Failover under everything that can happen between two orders: agents die and two of them act at once on what they last heard,
+//! orders come late, twice, in any order or never, members crash, come back, are cut off and lose a volume. What agents decide, what
+//! members accept and what members do by themselves is the real code; only servers and wires are made up. At no moment may
+//! a commit that was acknowledged be missing where writes go on, and in the end, when all is well, the lab is whole again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use super::{replication, testing::*, *};
+use crate::inside::member::{
+    mandate::{Line, Mandate, Part, accept},
+    replication::decide::{Action, Data, Observed, Peer, decide as act},
+    status::{ServerFacts, State},
+};
+
+/// Transactions by who made them and a number.
+type Set = BTreeSet<(usize, u64)>;
+
+fn uuid(node: usize) -> String {
+    format!("{node:08}-71ca-11e1-9e33-c80aa9429562")
+}
+
+fn text(set: &Set) -> String {
+    set.iter().map(|(node, number)| format!("{}:{number}", uuid(*node))).collect::<Vec<_>>().join(",")
+}
+
+#[derive(Clone, Debug)]
+struct Node {
+    data: Data,
+    mandate: Option<Mandate>,
+    alive: bool,
+    cut: bool,
+    executed: Set,
+    received: Set,
+    open: bool,
+    follows: Option<usize>,
+    fetches: bool,
+    applies: bool,
+    /// Which replicas have what was committed here and is not acknowledged yet.
+    waiting: BTreeMap<(usize, u64), BTreeSet<usize>>,
+    diverged: String,
+    needs_copy: bool,
+    state: State,
+}
+
+impl Node {
+    fn new() -> Node {
+        Node {
+            data: Data::Empty,
+            mandate: None,
+            alive: true,
+            cut: false,
+            executed: Set::new(),
+            received: Set::new(),
+            open: false,
+            follows: None,
+            fetches: false,
+            applies: false,
+            waiting: BTreeMap::new(),
+            diverged: String::new(),
+            needs_copy: false,
+            state: State::Starting,
+        }
+    }
+
+    /// Its server is started again: shut, and following nobody by itself. What it was sent stays.
+    fn restart(&mut self) {
+        (self.open, self.fetches, self.applies) = (false, false, false);
+        self.waiting.clear();
+        if self.data == Data::Fresh {
+            self.data = Data::Interrupted;
+        }
+    }
+}
+
+struct Agent {
+    life: String,
+    chosen: Option<(Term, String)>,
+    /// What it has heard of each member last.
+    heard: Vec<Option<MemberStatus>>,
+}
+
+struct World {
+    dice: StdRng,
+    nodes: Vec<Node>,
+    agents: Vec<Agent>,
+    lives: u32,
+    wires: Vec<Wanted>,
+    acknowledged: Set,
+    initialised: bool,
+    next: u64,
+    lost_volume: bool,
+    /// How often another member was made the source.
+    moves: usize,
+    request: Option<Request>,
+    /// What happened, for whoever has to understand a failure.
+    story: Vec<String>,
+}
+
+impl World {
+    fn new(members: usize, seed: u64) -> World {
+        let agent = |life: u32| Agent { life: format!("agent/{life}"), chosen: None, heard: vec![None; members] };
+        World {
+            dice: StdRng::seed_from_u64(seed),
+            nodes: (0..members).map(|_| Node::new()).collect(),
+            agents: vec![agent(0), agent(1)],
+            lives: 2,
+            wires: Vec::new(),
+            acknowledged: Set::new(),
+            initialised: false,
+            next: 1,
+            lost_volume: false,
+            moves: 0,
+            request: None,
+            story: Vec::new(),
+        }
+    }
+
+    fn acks(&self) -> usize {
+        self.nodes.len() / 2
+    }
+
+    fn chance(&mut self, one_in: u32) -> bool {
+        self.dice.random_range(0..one_in) == 0
+    }
+
+    fn any(&mut self) -> usize {
+        self.dice.random_range(0..self.nodes.len())
+    }
+
+    fn status(&self, number: usize) -> MemberStatus {
+        let node = &self.nodes[number];
+        let clients = self
+            .nodes
+            .iter()
+            .filter(|other| other.alive && other.fetches && other.follows == Some(number) && !other.cut);
+        let server = (node.data != Data::Empty && node.data != Data::Interrupted).then(|| ServerFacts {
+            server_uuid: uuid(number),
+            super_read_only: !node.open,
+            semi_sync: node.open,
+            clients: u32::try_from(clients.count()).expect("few"),
+            gtid_executed: text(&node.executed),
+            gtid_retrieved: text(&node.received),
+            source_host: node.follows.map(|source| format!("db-{source}.db-members")),
+            io_running: node.fetches
+                && node.follows.is_some_and(|source| self.nodes[source].alive && !self.nodes[source].cut && !node.cut),
+            io_connecting: node.fetches
+                && node.follows.is_some_and(|source| !self.nodes[source].alive || self.nodes[source].cut || node.cut),
+            sql_running: node.applies,
+            lag_seconds: Some(0),
+            ..ServerFacts::default()
+        });
+        MemberStatus {
+            name: format!("db-{number}"),
+            state: if node.open { State::Source } else { node.state },
+            has_data: node.data == Data::Present,
+            mandate: node.mandate.clone(),
+            diverged: node.diverged.clone(),
+            needs_copy: node.needs_copy,
+            server,
+            ..MemberStatus::default()
+        }
+    }
+
+    /// An agent looks at some members, not at others, and decides.
+    fn agent_turn(&mut self, agent: usize, looks: bool) -> Decision {
+        for number in 0..self.nodes.len() {
+            if looks || self.chance(2) {
+                let node = &self.nodes[number];
+                self.agents[agent].heard[number] = (node.alive && !node.cut).then(|| self.status(number));
+            }
+        }
+        let heard = self.agents[agent].heard.clone();
+        let members: Vec<Seen> = heard
+            .into_iter()
+            .enumerate()
+            .map(|(number, status)| Seen { gone: status.is_none(), ..seen(number, status) })
+            .collect();
+        let request = self.request.clone();
+        let decision = replication::decide(&View {
+            members: &members,
+            wanted: self.nodes.len(),
+            initialised: self.initialised,
+            apart: Duration::ZERO,
+            me: &self.agents[agent].life,
+            request: request.as_ref(),
+            chosen: self.agents[agent].chosen.as_ref(),
+        });
+        self.initialised |= decision.exists;
+        if let Some((id, _)) = &decision.answer
+            && self.request.as_ref().is_some_and(|request| request.id == *id)
+        {
+            self.request = None;
+        }
+        for order in &decision.orders {
+            if matches!(order.what, What::Promote { .. }) {
+                self.agents[agent].chosen = Some((order.term.clone(), order.member.clone()));
+            }
+            self.wires.push(order.clone());
+        }
+        decision
+    }
+
+    fn member(name: &str) -> usize {
+        name.strip_prefix("db-").and_then(|digits| digits.parse().ok()).expect("a member's name")
+    }
+
+    /// An order arrives.
+    fn obey(&mut self, order: &Wanted) {
+        let number = World::member(&order.member);
+        let node = &self.nodes[number];
+        if !node.alive || node.data == Data::Empty && matches!(order.what, What::Promote { .. }) {
+            return;
+        }
+        let Ok(mandate) = accept(node.mandate.as_ref(), node.data == Data::Present, &order.term, &order.what) else {
+            return;
+        };
+        let source = |what: &What| match what {
+            What::Copy { source } => World::member(source),
+            _ => number,
+        };
+        let theirs = self.nodes[source(&order.what)].clone();
+        let node = &mut self.nodes[number];
+        match &order.what {
+            What::Revoke => {
+                node.mandate = Some(mandate);
+                if node.open { node.restart() } else { node.fetches = false }
+            }
+            What::Close => {
+                if node.open && !node.waiting.is_empty() {
+                    return;
+                }
+                node.open = false;
+                node.mandate = Some(mandate);
+            }
+            What::Promote { holds, .. } => {
+                let has = crate::wire::gtid::GtidSet::parse(&text(&node.executed)).expect("a set");
+                let holds = crate::wire::gtid::GtidSet::parse(holds).expect("a set");
+                if !node.received.is_subset(&node.executed) || !has.contains(&holds) {
+                    return;
+                }
+                let base = has.to_string();
+                let again = node.mandate.as_ref().is_some_and(|own| own.part == Part::Source && own.term == order.term);
+                let line = match mandate.line.number == order.term.number {
+                    true => mandate.line.clone(),
+                    false => Line { number: order.term.number, base },
+                };
+                node.mandate = Some(Mandate { line, ..mandate });
+                (node.open, node.follows, node.fetches, node.applies) = (true, None, false, false);
+                node.received.clear();
+                self.promoted(number, order, again);
+            }
+            What::Follow { .. } => node.mandate = Some(mandate),
+            What::Copy { .. } => {
+                if !theirs.alive || !theirs.open || theirs.mandate.is_none_or(|own| own.term.number < order.term.number)
+                {
+                    return;
+                }
+                node.mandate = Some(mandate);
+                if node.data == Data::Present {
+                    node.data = Data::Fresh;
+                }
+            }
+        }
+        self.story.push(format!("{order:?}"));
+    }
+
+    /// Nobody becomes the source without a quorum, nor without everything that was ever acknowledged.
+    fn promoted(&mut self, number: usize, order: &Wanted, again: bool) {
+        let term = order.term.number;
+        let taken_part = |node: &&Node| node.mandate.as_ref().is_some_and(|own| own.term.number >= term);
+        let quorum = self.nodes.len() - self.acks();
+        if term > 1 && !again {
+            let count = self.nodes.iter().filter(taken_part).count();
+            assert!(count >= quorum, "{count} of {quorum} took part: {order:?}\n{}", self.tell());
+        }
+        let newest = self.nodes.iter().filter_map(|node| node.mandate.as_ref()).map(|own| own.term.number).max();
+        self.moves += usize::from(term > 1 && !again);
+        if newest == Some(term) {
+            let lost: Vec<_> = self.acknowledged.difference(&self.nodes[number].executed).collect();
+            assert!(lost.is_empty(), "lost {lost:?} by {order:?}\n{}", self.tell());
+        }
+        let same: Vec<usize> = (0..self.nodes.len())
+            .filter(|other| self.nodes[*other].mandate.as_ref().is_some_and(|own| own.is(&Part::Source, term)))
+            .collect();
+        assert_eq!(same, [number], "two sources in a term\n{}", self.tell());
+    }
+
+    /// What a member does by itself.
+    fn member_turn(&mut self, number: usize) {
+        let peers: Vec<Peer> = (0..self.nodes.len())
+            .filter(|other| *other != number)
+            .map(|other| {
+                let node = &self.nodes[other];
+                let heard = node.alive && !node.cut && !self.nodes[number].cut;
+                let name = format!("db-{other}");
+                Peer { host: format!("{name}.db-members"), name, status: heard.then(|| self.status(other)) }
+            })
+            .collect();
+        let status = self.status(number);
+        let node = &mut self.nodes[number];
+        if !node.alive {
+            return;
+        }
+        let action = act(&Observed {
+            bootstraps: number == 0,
+            lab_initialised: self.initialised,
+            data: node.data,
+            first: None,
+            mandate: node.mandate.as_ref(),
+            server: status.server.as_ref(),
+            peers: &peers,
+        });
+        (node.diverged, node.needs_copy) = (String::new(), false);
+        let host = |host: &str| World::member(host.split('.').next().expect("a name"));
+        match action {
+            Action::Bootstrap => node.data = Data::Present,
+            Action::Prepare => {
+                node.data = Data::Fresh;
+                (node.executed, node.received, node.follows) = (Set::new(), Set::new(), None);
+            }
+            Action::Start => {}
+            Action::Clone { donor } => {
+                let donor = self.nodes[host(&donor)].executed.clone();
+                let node = &mut self.nodes[number];
+                (node.executed, node.received, node.follows, node.data) = (donor, Set::new(), None, Data::Present);
+            }
+            Action::Adopt { source, line } | Action::Follow { source, line } => {
+                let source = host(&source);
+                node.mandate.as_mut().expect("an order").line = line;
+                node.data = Data::Present;
+                (node.follows, node.fetches, node.applies) = (Some(source), true, true);
+                // What is in the logs of the source of before is removed with them.
+                assert!(node.received.is_subset(&node.executed), "a log is removed that was not applied");
+                node.received.clear();
+            }
+            Action::Drain => (node.fetches, node.applies) = (false, true),
+            Action::Resume => (node.fetches, node.applies) = (true, true),
+            Action::Fence(_) => node.restart(),
+            Action::Differ { diverged, .. } => {
+                (node.diverged, node.needs_copy, node.state) = (diverged, true, State::Stuck);
+            }
+            Action::Be(state) => node.state = state,
+            Action::Wait(_) | Action::Stay(_) => node.state = State::Waiting,
+        }
+    }
+
+    /// Replication: a transaction is fetched, acknowledged, applied.
+    fn replicate(&mut self, number: usize) {
+        let Some(source) = self.nodes[number].follows.filter(|_| self.nodes[number].fetches) else { return };
+        let reach = |node: &Node| node.alive && !node.cut;
+        if !reach(&self.nodes[number]) || !reach(&self.nodes[source]) {
+            return;
+        }
+        let node = &self.nodes[number];
+        let next =
+            self.nodes[source].executed.iter().find(|id| !node.executed.contains(id) && !node.received.contains(id));
+        let Some(next) = next.copied() else { return };
+        self.nodes[number].received.insert(next);
+        let (acks, source) = (self.acks(), &mut self.nodes[source]);
+        if let Some(have) = source.waiting.get_mut(&next) {
+            have.insert(number);
+            if have.len() >= acks {
+                source.waiting.remove(&next);
+                let term = source.mandate.as_ref().map_or(0, |own| own.term.number);
+                self.acknowledged.insert(next);
+                self.story.push(format!("acknowledged {next:?} in term {term}"));
+                for node in &self.nodes {
+                    let later =
+                        node.mandate.as_ref().is_some_and(|own| own.part == Part::Source && own.term.number > term);
+                    assert!(!later || node.executed.contains(&next), "acknowledged too late\n{}", self.tell());
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        if node.alive && node.applies {
+            let next = node.received.iter().find(|id| !node.executed.contains(id)).copied();
+            node.executed.extend(next);
+        }
+    }
+
+    fn write(&mut self, number: usize) {
+        let id = (number, self.next);
+        let node = &mut self.nodes[number];
+        if node.alive && node.open {
+            self.next += 1;
+            node.executed.insert(id);
+            node.waiting.insert(id, BTreeSet::new());
+        }
+    }
+
+    fn harm(&mut self) {
+        let number = self.any();
+        match self.dice.random_range(0..8) {
+            0 => {
+                self.nodes[number].alive = false;
+                self.story.push(format!("db-{number} crashes"));
+            }
+            1 | 2 => {
+                if !self.nodes[number].alive {
+                    self.nodes[number].alive = true;
+                    self.nodes[number].restart();
+                    self.story.push(format!("db-{number} is back"));
+                }
+            }
+            3 => {
+                self.nodes[number].cut = !self.nodes[number].cut;
+                self.story.push(format!("db-{number} cut: {}", self.nodes[number].cut));
+            }
+            4 => {
+                let agent = self.dice.random_range(0..2);
+                self.agents[agent].life = format!("agent/{}", self.lives);
+                self.agents[agent].chosen = None;
+                self.lives += 1;
+            }
+            5 => {
+                let to = self.any();
+                let from = self.nodes.iter().position(|node| node.open).map(|number| format!("db-{number}"));
+                let expired = self.chance(3);
+                let request = Request {
+                    id: self.lives.to_string(),
+                    to: Some(format!("db-{to}")),
+                    from,
+                    expired,
+                    ..Request::default()
+                };
+                self.lives += 1;
+                self.request = Some(request);
+            }
+            6 => self.request = None,
+            _ => {
+                // One volume in a life, of a lab that is whole otherwise.
+                let whole = self.nodes.iter().all(|node| node.alive && node.data == Data::Present);
+                if whole && !self.lost_volume && self.initialised && self.chance(4) {
+                    self.lost_volume = true;
+                    self.nodes[number] = Node::new();
+                    self.story.push(format!("db-{number} loses its volume"));
+                }
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        match self.dice.random_range(0..12) {
+            0 | 1 => {
+                let agent = usize::from(self.chance(4));
+                self.agent_turn(agent, false);
+            }
+            2..=4 if !self.wires.is_empty() => {
+                let which = self.dice.random_range(0..self.wires.len());
+                let order = if self.chance(4) { self.wires[which].clone() } else { self.wires.swap_remove(which) };
+                if !self.nodes[World::member(&order.member)].cut {
+                    self.obey(&order);
+                }
+            }
+            5 | 6 => {
+                let number = self.any();
+                self.member_turn(number);
+            }
+            7 | 8 => {
+                let number = self.any();
+                self.replicate(number);
+            }
+            9 => {
+                let number = self.any();
+                self.apply(number);
+            }
+            _ if self.chance(8) => self.harm(),
+            _ => {
+                let number = self.any();
+                self.write(number);
+            }
+        }
+    }
+
+    /// Everybody is back, and one agent leads.
+    fn heal(&mut self) {
+        for node in &mut self.nodes {
+            if !node.alive {
+                node.alive = true;
+                node.restart();
+            }
+            node.cut = false;
+        }
+        self.request = None;
+        for _ in 0..400 {
+            for order in std::mem::take(&mut self.wires) {
+                self.obey(&order);
+            }
+            for number in 0..self.nodes.len() {
+                self.member_turn(number);
+                for _ in 0..8 {
+                    self.replicate(number);
+                    self.apply(number);
+                }
+            }
+            let decision = self.agent_turn(0, true);
+            let follow =
+                self.nodes.iter().filter(|node| node.state == State::Replica && node.fetches && !node.open).count();
+            let equal = self.nodes.iter().all(|node| node.executed == self.nodes[0].executed);
+            if decision.outlook == Outlook::Settled
+                && decision.orders.is_empty()
+                && follow + 1 == self.nodes.len()
+                && equal
+            {
+                let source = &self.nodes[World::member(decision.writer.as_deref().expect("a writer"))];
+                let lost: Vec<_> = self.acknowledged.difference(&source.executed).collect();
+                assert!(lost.is_empty(), "lost {lost:?}\n{}", self.tell());
+                return;
+            }
+        }
+        let decision = self.agent_turn(0, true);
+        panic!("not whole again: {decision:#?}\n{}", self.tell());
+    }
+
+    fn tell(&self) -> String {
+        let nodes = self.nodes.iter().enumerate().map(|(number, node)| format!("db-{number}: {node:?}"));
+        let last = self.story.len().saturating_sub(60);
+        format!("{}\n{}", self.story[last..].join("\n"), nodes.collect::<Vec<_>>().join("\n"))
+    }
+}
+
+/// How many lives each lab has; `WPLAB_LIVES` asks for more.
+fn lives() -> u64 {
+    std::env::var("WPLAB_LIVES").ok().and_then(|number| number.parse().ok()).unwrap_or(60)
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_and_there_is_one_source_whatever_happens_in_between() {
+    for members in [2, 3, 5] {
+        let (mut acknowledged, mut moves) = (0, 0);
+        for seed in 0..lives() {
+            let mut world = World::new(members, seed);
+            for _ in 0..2_500 {
+                world.step();
+            }
+            world.heal();
+            acknowledged += world.acknowledged.len();
+            moves += world.moves;
+        }
+        let lives = usize::try_from(lives()).expect("fits");
+        assert!(acknowledged > 10 * lives && moves > lives, "hardly anything happened: {acknowledged}, {moves}");
+    }
+}

@@ -1,0 +1,232 @@
+//! What the agent may ask of a member of topology `replication`, and what a member remembers of it: its mandate, on its volume.
+//! Whoever asks with a lower term is refused, so that of two agents who both believe they lead only one is obeyed.
+
+use std::{cmp::Ordering, fmt};
+
+use serde::{Deserialize, Serialize};
+
+/// Which decision an order belongs to. A failover begins with a number that no member has heard of; two agents that choose the
+/// same number at the same moment are told apart by their names, and a member obeys the one that it has heard first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Term {
+    /// Grows with every decision about who is the source.
+    pub number: u64,
+    /// The agent that made the decision.
+    #[serde(default)]
+    pub by: String,
+}
+
+impl Term {
+    /// The one after this.
+    pub fn next(&self, by: &str) -> Term {
+        Term { number: self.number + 1, by: by.to_owned() }
+    }
+}
+
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.number)
+    }
+}
+
+/// What a member is, by the last order that it accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// It takes writes.
+    Source,
+    /// It follows this member.
+    Follows(String),
+    /// It fetches nothing from anybody, so that it acknowledges nothing to a source that is to be given up.
+    Revoked,
+    /// It was the source, and takes no writes any more: what it has is all that it ever acknowledged.
+    Closed,
+}
+
+/// Whose history the data of a member is: that of the source of this term, which it was itself or has been seen to have nothing
+/// beyond before it began to follow it. What a member of an older line has and that source had not when it was promoted was
+/// never acknowledged by anybody.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// The number of the term; 0 before any.
+    pub number: u64,
+    /// What the source had when it was promoted, as a GTID set.
+    pub base: String,
+}
+
+/// What a member remembers, whatever becomes of its server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mandate {
+    /// The decision that made it this.
+    pub term: Term,
+    /// What it is.
+    pub part: Part,
+    /// Whose history its data is.
+    #[serde(default)]
+    pub line: Line,
+}
+
+impl Mandate {
+    /// Whether it is this part, by a decision of this number.
+    pub fn is(&self, part: &Part, number: u64) -> bool {
+        self.part == *part && self.term.number == number
+    }
+}
+
+/// What is asked of a member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum What {
+    /// Fetch nothing more; a source ends its server at once, whatever waits there, and starts it shut.
+    Revoke,
+    /// Take no more writes, if everything that waits is done within seconds; otherwise go on as before.
+    Close,
+    /// Take writes, each of which waits until so many replicas have it (none: nothing waits).
+    Promote {
+        /// How many.
+        acks: u32,
+        /// What must have been applied before, as a GTID set.
+        holds: String,
+    },
+    /// Follow this member, once everything that was received is applied and nothing here is unknown there.
+    Follow {
+        /// Its name.
+        source: String,
+    },
+    /// Keep aside what this member alone has, then throw the data away and copy that member's.
+    Copy {
+        /// Its name.
+        source: String,
+    },
+}
+
+/// An order as it travels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// The decision that it belongs to.
+    pub term: Term,
+    /// Whom it is for, and which life of that member's supervisor.
+    pub member: String,
+    /// As [`super::status::MemberStatus::instance`].
+    pub instance: String,
+    /// By that supervisor's own clock ([`super::status::MemberStatus::clock_ms`]): too late after this. Whoever was frozen, or
+    /// reached late, does nothing that nobody waits for any more; no two clocks are compared.
+    pub until_ms: u64,
+    /// What to do.
+    pub what: What,
+}
+
+/// The mandate that a member has once it has done this.
+///
+/// # Errors
+/// Why the order must not be obeyed.
+pub fn accept(own: Option<&Mandate>, has_data: bool, term: &Term, what: &What) -> Result<Mandate, String> {
+    let was_source = own.is_some_and(|own| matches!(own.part, Part::Source | Part::Closed));
+    let part = match what {
+        Promote { .. } if !has_data => return Err("it has no data of the lab".to_owned()),
+        Revoke if was_source => Part::Closed,
+        Revoke => Part::Revoked,
+        Close if own.is_some_and(|own| own.part == Part::Source) => Part::Closed,
+        Close if own.is_some_and(|own| own.part == Part::Closed && own.term == *term) => Part::Closed,
+        Close => return Err("it is not the source".to_owned()),
+        Promote { .. } => Part::Source,
+        Follow { source } | Copy { source } => Part::Follows(source.clone()),
+    };
+    let line = own.map(|own| own.line.clone()).unwrap_or_default();
+    let mandate = Mandate { term: term.clone(), part, line };
+    let Some(own) = own else { return Ok(mandate) };
+    match term.number.cmp(&own.term.number) {
+        Ordering::Less => return Err(format!("term {term} is over; this member has heard of term {}", own.term)),
+        Ordering::Greater => {}
+        Ordering::Equal if *term != own.term => {
+            return Err(format!("in term {term} this member obeys {}, not {}", own.term.by, term.by));
+        }
+        // Within a term the order of things is fixed: first nobody fetches, then somebody is the source and others follow.
+        Ordering::Equal => match (&own.part, &mandate.part) {
+            (Part::Source | Part::Follows(_), Part::Revoked | Part::Closed) => {
+                return Err(format!("in term {term} it is past that"));
+            }
+            (Part::Source, Part::Follows(_)) => return Err(format!("in term {term} it is the source itself")),
+            (Part::Follows(_), Part::Source) => return Err(format!("in term {term} it follows another one")),
+            (Part::Follows(one), Part::Follows(other)) if one != other => {
+                return Err(format!("in term {term} it follows {one}"));
+            }
+            _ => {}
+        },
+    }
+    Ok(mandate)
+}
+
+use What::{Close, Copy, Follow, Promote, Revoke};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn term(number: u64, by: &str) -> Term {
+        Term { number, by: by.into() }
+    }
+
+    fn has(number: u64, part: Part) -> Mandate {
+        Mandate { term: term(number, "a"), part, line: Line::default() }
+    }
+
+    fn promote() -> What {
+        Promote { acks: 1, holds: String::new() }
+    }
+
+    fn follow(source: &str) -> What {
+        Follow { source: source.into() }
+    }
+
+    #[test]
+    fn a_member_obeys_what_is_newer_and_in_its_turn() {
+        let of_0 = || Part::Follows("db-0".into());
+        type Row = (&'static str, Option<Mandate>, Term, What, Option<Part>);
+        let table: [Row; 17] = [
+            ("anything at first", None, term(1, "a"), follow("db-0"), Some(of_0())),
+            ("a first revocation", None, term(1, "a"), Revoke, Some(Part::Revoked)),
+            ("a newer one", Some(has(1, of_0())), term(2, "b"), Revoke, Some(Part::Revoked)),
+            ("an older one", Some(has(2, Part::Revoked)), term(1, "a"), follow("db-0"), None),
+            ("the same again", Some(has(2, Part::Revoked)), term(2, "a"), Revoke, Some(Part::Revoked)),
+            ("another agent's of that number", Some(has(2, Part::Revoked)), term(2, "b"), promote(), None),
+            ("what comes next", Some(has(2, Part::Revoked)), term(2, "a"), promote(), Some(Part::Source)),
+            (
+                "and what comes then",
+                Some(has(2, Part::Revoked)),
+                term(2, "a"),
+                follow("db-1"),
+                Some(Part::Follows("db-1".into())),
+            ),
+            ("late: it is the source already", Some(has(2, Part::Source)), term(2, "a"), Revoke, None),
+            ("late: it follows already", Some(has(2, of_0())), term(2, "a"), Revoke, None),
+            ("two sources in a term", Some(has(2, of_0())), term(2, "a"), promote(), None),
+            ("two to follow in a term", Some(has(2, of_0())), term(2, "a"), follow("db-1"), None),
+            ("the source follows nobody", Some(has(2, Part::Source)), term(2, "a"), follow("db-1"), None),
+            ("a source is closed", Some(has(2, Part::Source)), term(3, "a"), Close, Some(Part::Closed)),
+            ("only a source is closed", Some(has(2, of_0())), term(3, "a"), Close, None),
+            ("a source remembers", Some(has(2, Part::Source)), term(3, "a"), Revoke, Some(Part::Closed)),
+            ("opened again", Some(has(3, Part::Closed)), term(4, "a"), promote(), Some(Part::Source)),
+        ];
+        for (case, own, term, what, wanted) in table {
+            let accepted = accept(own.as_ref(), true, &term, &what);
+            assert_eq!(accepted.as_ref().ok().map(|mandate| mandate.part.clone()), wanted, "{case}: {accepted:?}");
+            assert!(accepted.is_err() || accepted.is_ok_and(|mandate| mandate.term == term), "{case}");
+        }
+    }
+
+    #[test]
+    fn nobody_without_data_takes_writes() {
+        accept(None, false, &term(1, "a"), &promote()).expect_err("refused");
+        accept(None, false, &term(1, "a"), &Revoke).expect("it acknowledges nothing from then on");
+    }
+
+    #[test]
+    fn an_order_survives_its_journey() {
+        for what in [Revoke, Close, promote(), follow("db-1"), Copy { source: "db-1".into() }] {
+            let order = Order { term: term(7, "a"), member: "db-2".into(), instance: "x".into(), until_ms: 9, what };
+            let json = serde_json::to_string(&order).expect("json");
+            assert_eq!(serde_json::from_str::<Order>(&json).expect("parsed"), order, "{json}");
+        }
+    }
+}
