@@ -12,6 +12,7 @@ use support::{golden, golden_path};
 use wplab::spec::{
     Flavour, ImageSource, LabName, LabSpec, Topology,
     load::{DEFAULT, GALERA, Overrides, Source, load, parse},
+    scenario,
 };
 
 fn lab(text: &str) -> LabSpec {
@@ -80,14 +81,44 @@ fn every_field_may_be_left_out() {
     }
 }
 
-#[test]
-fn every_wrong_file_gets_one_text_with_all_its_problems() {
-    let mut files: Vec<PathBuf> = fs::read_dir(golden_path("spec"))
+/// The cases in a folder of golden files.
+fn cases(folder: &str) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(golden_path(folder))
         .expect("the folder")
         .map(|entry| entry.expect("an entry").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
         .collect();
     files.sort();
+    files
+}
+
+#[test]
+fn every_wrong_scenario_gets_one_text_with_all_its_problems() {
+    let files = cases("scenario");
+    assert!(files.len() > 5, "the cases are there");
+    for file in files {
+        let text = fs::read_to_string(&file).expect("a case");
+        let error = scenario::load::parse("mine.yaml", &text).expect_err("a wrong file");
+        let name = file.file_stem().and_then(|name| name.to_str()).expect("a name");
+        golden(&format!("scenario/{name}.txt"), &format!("{error}\n"));
+    }
+}
+
+#[test]
+fn a_scenario_that_is_copied_can_be_read_from_its_path() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("mine.yaml");
+    let text = fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("lab/scenarios/writer-process.yaml"));
+    let text = text.expect("a scenario").replace("name: writer-process", "name: mine");
+    fs::write(&path, text).expect("written");
+    let mine = scenario::load::find(&path.display().to_string()).expect("a scenario");
+    let original = scenario::load::find("writer-process").expect("built in");
+    assert_eq!(scenario::Scenario { name: "writer-process".into(), ..mine }, original);
+}
+
+#[test]
+fn every_wrong_file_gets_one_text_with_all_its_problems() {
+    let files = cases("spec");
     assert!(files.len() > 15, "the cases are there");
     for file in files {
         let text = fs::read_to_string(&file).expect("a case");

@@ -10,7 +10,11 @@ use std::{
 pub use super::defaults::{DEFAULT, GALERA};
 pub use super::overrides::Overrides;
 pub use super::problem::{Place, Problem, SpecError};
-use super::{LabSpec, tree, validate};
+use super::{
+    LabSpec,
+    tree::{self, Kind},
+    validate,
+};
 
 /// No lab file is this long; a wrong file is told before it is read to its end.
 const LONGEST: u64 = 1024 * 1024;
@@ -38,12 +42,13 @@ pub fn load(source: &Source, overrides: &Overrides) -> Result<LabSpec, SpecError
             spec.map_err(|problems| SpecError::new("the lab", problems))
         }
         Source::Stdin => {
-            let text = read(io::stdin().lock()).map_err(|problem| SpecError::new("standard input", vec![problem]))?;
+            let text = read(tree::LAB, io::stdin().lock())
+                .map_err(|problem| SpecError::new("standard input", vec![problem]))?;
             parse("standard input", Path::new(""), &text, overrides)
         }
         Source::File(path) => {
             let file = path.display().to_string();
-            let text = open(path).map_err(|problem| SpecError::new(&file, vec![problem]))?;
+            let text = open(tree::LAB, path).map_err(|problem| SpecError::new(&file, vec![problem]))?;
             let folder = path.parent().unwrap_or(Path::new(""));
             parse(&file, folder, &text, overrides)
         }
@@ -60,35 +65,34 @@ pub fn parse(file: &str, folder: &Path, text: &str, overrides: &Overrides) -> Re
     validate::spec(Some(&root), problems, folder, overrides).map_err(|problems| SpecError::new(file, problems))
 }
 
-fn open(path: &Path) -> Result<String, Problem> {
+/// The text of a file that is short and is one.
+pub(super) fn open(kind: Kind, path: &Path) -> Result<String, Problem> {
     if path.is_dir() {
-        return Err(whole("this is a directory", "name the lab file in it"));
+        return Err(whole("this is a directory", &format!("name the {} in it", kind.name)));
     }
     match File::open(path) {
-        Ok(file) => read(file),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(whole("there is no such file", "check the path, or name no file: the default lab needs none"))
-        }
+        Ok(file) => read(kind, file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(whole("there is no such file", kind.missing)),
         Err(error) => Err(whole(&format!("it cannot be opened: {error}"), "check the path and its permissions")),
     }
 }
 
-fn read(from: impl Read) -> Result<String, Problem> {
+fn read(kind: Kind, from: impl Read) -> Result<String, Problem> {
     let mut bytes = Vec::new();
     from.take(LONGEST + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| whole(&format!("it cannot be read: {error}"), "check the path and its permissions"))?;
-    let cure = "a lab file is a short YAML text, see lab/default.yaml";
+    let cure = format!("a {} is a short YAML text, see {}", kind.name, kind.example);
     if bytes.contains(&0) {
-        return Err(whole("this is a binary file", cure));
+        return Err(whole("this is a binary file", &cure));
     }
     if bytes.len() as u64 > LONGEST {
-        return Err(whole("this is longer than 1 MiB", cure));
+        return Err(whole("this is longer than 1 MiB", &cure));
     }
     String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
         let line = error.as_bytes()[..good].iter().filter(|byte| **byte == b'\n').count() + 1;
-        whole(&format!("this is not text: line {line} is not UTF-8"), cure)
+        whole(&format!("this is not text: line {line} is not UTF-8"), &cure)
     })
 }
 

@@ -6,6 +6,7 @@ mod file;
 pub mod load;
 mod overrides;
 mod problem;
+pub mod scenario;
 mod settings;
 mod tree;
 mod validate;

@@ -1,11 +1,11 @@
-//! A YAML document as a small tree that remembers where everything is written. Text stays as it was typed, so that
+//! A YAML document (a lab file, a scenario) as a small tree that remembers where everything is written. Text stays as it was typed, so that
 //! `ON` in a `my.cnf` setting is not turned into `true` on the way.
 
 use serde_yaml::granit_parser::{Event, Parser, ScalarStyle, Span};
 
 use super::problem::{Place, Problem, quoted};
 
-/// How deep a lab file may nest; real ones need four levels.
+/// How deep a file may nest; real ones need four levels.
 const DEEPEST: usize = 16;
 
 /// A value and where it begins.
@@ -50,12 +50,44 @@ struct Open {
     key: Option<(String, Place)>,
 }
 
-/// Parses the one document of a file, and tells the problems that do not keep the rest from being checked.
+/// What kind of file is read, as far as messages tell of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kind {
+    /// As in "tags have no meaning in lab files".
+    pub(super) name: &'static str,
+    /// What to write into an empty one.
+    pub(super) least: &'static str,
+    /// What to do with a second document.
+    pub(super) second: &'static str,
+    /// What to do when there is no such file.
+    pub(super) missing: &'static str,
+    /// One that can be looked at.
+    pub(super) example: &'static str,
+}
+
+/// A lab file.
+pub(super) const LAB: Kind = Kind {
+    name: "lab file",
+    least: "write at least `name: wplab`, or leave the file out to get the default lab",
+    second: "a lab file holds one lab: put the other one into its own file, with its own name",
+    missing: "check the path, or name no file: the default lab needs none",
+    example: "lab/default.yaml",
+};
+
+/// Parses the one document of a lab file, and tells the problems that do not keep the rest from being checked.
+///
+/// # Errors
+/// As [`parse_as`].
+pub(super) fn parse(text: &str) -> Result<(Node, Vec<Problem>), Vec<Problem>> {
+    parse_as(LAB, text)
+}
+
+/// Parses the one document of a file of this kind, and tells the problems that do not keep the rest from being checked.
 ///
 /// # Errors
 /// Everything up to what makes it no single YAML document.
-pub(super) fn parse(text: &str) -> Result<(Node, Vec<Problem>), Vec<Problem>> {
-    let mut builder = Builder::default();
+pub(super) fn parse_as(kind: Kind, text: &str) -> Result<(Node, Vec<Problem>), Vec<Problem>> {
+    let mut builder = Builder { kind, open: Vec::new(), root: None, documents: 0, problems: Vec::new() };
     for event in Parser::new_from_str(text) {
         match event {
             Ok((event, span)) => builder.event(event, span)?,
@@ -75,7 +107,7 @@ pub(super) fn parse(text: &str) -> Result<(Node, Vec<Problem>), Vec<Problem>> {
             path: String::new(),
             place: None,
             what: "the file is empty".into(),
-            cure: "write at least `name: wplab`, or leave the file out to get the default lab".into(),
+            cure: kind.least.into(),
         }]),
     }
 }
@@ -84,8 +116,8 @@ fn problem(path: &str, place: Place, what: impl Into<String>, cure: impl Into<St
     Problem { path: path.to_owned(), place: Some(place), what: what.into(), cure: cure.into() }
 }
 
-#[derive(Default)]
 struct Builder {
+    kind: Kind,
     open: Vec<Open>,
     root: Option<Node>,
     documents: usize,
@@ -100,8 +132,7 @@ impl Builder {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    let cure = "a lab file holds one lab: put the other one into its own file, with its own name";
-                    return self.stop(place, "a second document begins here", cure);
+                    return self.stop(place, "a second document begins here", self.kind.second);
                 }
             }
             Event::Scalar(text, style, _, tag) => {
@@ -125,7 +156,8 @@ impl Builder {
                 }
             }
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
-                return self.stop(place, "anchors and aliases are not used in lab files", "write the value out");
+                let what = format!("anchors and aliases are not used in {}s", self.kind.name);
+                return self.stop(place, &what, "write the value out");
             }
             _ => {}
         }
@@ -141,13 +173,15 @@ impl Builder {
     fn no_tag(&mut self, place: Place, tagged: bool) {
         if tagged {
             let path = self.path();
-            self.problems.push(problem(&path, place, "YAML tags have no meaning in lab files", "leave the `!…` out"));
+            let what = format!("YAML tags have no meaning in {}s", self.kind.name);
+            self.problems.push(problem(&path, place, what, "leave the `!…` out"));
         }
     }
 
     fn begin(&mut self, place: Place, value: Value) -> Result<(), Vec<Problem>> {
         if self.open.len() == DEEPEST {
-            return self.stop(place, "this is nested too deeply", "a lab file needs four levels at most");
+            let cure = format!("a {} needs four levels at most", self.kind.name);
+            return self.stop(place, "this is nested too deeply", &cure);
         }
         self.open.push(Open { node: Node { place, value }, key: None });
         Ok(())

@@ -391,12 +391,12 @@ impl Reader {
 }
 
 /// A key in a path: as written, unless that would tear the line.
-fn quoted_key(key: &str) -> String {
+pub(super) fn quoted_key(key: &str) -> String {
     let plain = key.chars().count() <= 60 && key.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_'));
     if plain { key.to_owned() } else { quoted(key) }
 }
 
-fn shown(value: &Value) -> String {
+pub(super) fn shown(value: &Value) -> String {
     match value {
         Value::Empty => "nothing".to_owned(),
         Value::Text { text, .. } => quoted(text),
