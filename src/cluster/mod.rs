@@ -2,6 +2,7 @@
 //! a cluster is always reached by an explicit kubeconfig, never by whatever context happens to be current.
 
 pub mod apply;
+pub mod changes;
 pub mod diagnose;
 mod dns;
 pub mod exec;

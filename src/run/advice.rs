@@ -110,6 +110,11 @@ pub enum Hint {
         /// Which.
         lab: LabName,
     },
+    /// Look which drills there are.
+    Scenarios {
+        /// In which lab.
+        lab: LabName,
+    },
     /// Look which labs there are.
     List,
     /// Look which snapshots there are.
@@ -176,6 +181,7 @@ impl Hint {
             | Hint::Failover { lab }
             | Hint::Status { lab }
             | Hint::Logs { lab, .. }
+            | Hint::Scenarios { lab }
             | Hint::Smoke { lab } => Some(lab),
             Hint::Images { lab, .. } => lab.as_ref(),
             Hint::Cure { by, .. } => by.lab(),

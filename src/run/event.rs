@@ -46,6 +46,14 @@ pub enum StepId {
     Restore,
     /// Removal of a lab (`down`), or of a snapshot.
     Remove,
+    /// A lab is to be well before it is broken (`chaos`).
+    Steady,
+    /// Something of a lab is broken (`chaos`).
+    Fault,
+    /// What was broken is put right, until all is well (`chaos`).
+    Heal,
+    /// What was acknowledged is looked for (`chaos`).
+    Verify,
     /// Something missing on the machine is being installed (`--fix`).
     Fix,
 }
@@ -83,6 +91,10 @@ impl StepId {
             StepId::Snapshot => "snapshot",
             StepId::Restore => "restore",
             StepId::Remove => "remove",
+            StepId::Steady => "steady",
+            StepId::Fault => "fault",
+            StepId::Heal => "heal",
+            StepId::Verify => "verify",
             StepId::Fix => "fix",
         }
     }

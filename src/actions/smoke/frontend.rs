@@ -143,14 +143,22 @@ async fn doors(cluster: &Cluster, url: &str, open: Open) -> Result<Vec<Door>> {
     Ok(doors)
 }
 
-async fn front_door(url: &str) -> Result<Door> {
+/// The site's own address as a way in.
+///
+/// # Errors
+/// The URL is none.
+pub(in crate::actions) async fn front_door(url: &str) -> Result<Door> {
     let parsed = Url::parse(url).with_context(|| format!("{url:?} is no URL"))?;
     let (host, port) = (parsed.host_str().unwrap_or_default(), parsed.port_or_known_default().unwrap_or(80));
     let found = tokio::net::lookup_host((host, port)).await.with_context(|| format!("cannot find {host}"))?.next();
     Ok(Door::new("the front door", found.with_context(|| format!("{host} has no address"))?))
 }
 
-async fn login(cluster: &Cluster) -> Result<Login> {
+/// Who may write.
+///
+/// # Errors
+/// The API server does not answer, or there is no such Secret.
+pub(in crate::actions) async fn login(cluster: &Cluster) -> Result<Login> {
     let absent = || Hopeless("there is no Secret wordpress-credentials with admin-user and admin-password".to_owned());
     let mut values = cluster.secret("wordpress-credentials").await?.ok_or_else(absent)?;
     let (user, password) =

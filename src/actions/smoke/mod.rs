@@ -24,7 +24,7 @@ use anyhow::{Result, ensure};
 use futures_util::FutureExt;
 use serde::Serialize;
 
-pub(in crate::actions) use self::frontend::first_page;
+pub(in crate::actions) use self::frontend::{first_page, front_door, login};
 pub use crate::run::verdict::{CheckResult, Verdict};
 use crate::{
     actions::smoke::{check::Check, database::Rows, marker::Marker, site::Visit, storage::Volume},

@@ -43,6 +43,14 @@ pub struct Visit<'a> {
     marker: Marker,
     post: Mutex<Option<u64>>,
     upload: Mutex<Option<Upload>>,
+    draft: Mutex<Option<Draft>>,
+}
+
+/// A post that nobody else sees, and what its editor's browser keeps to save it again.
+#[derive(Clone)]
+struct Draft {
+    id: u64,
+    nonce: String,
 }
 
 #[derive(Clone)]
@@ -51,8 +59,8 @@ struct Upload {
     bytes: Bytes,
 }
 
-/// What WordPress calls the two kinds of things that the checks make.
-const KINDS: [&str; 2] = ["posts", "media"];
+/// What WordPress calls the kinds of things that the checks make, and how those of them are found that nobody else sees.
+const KINDS: [(&str, &str); 3] = [("posts", ""), ("posts", "&status=draft"), ("media", "")];
 
 impl<'a> Visit<'a> {
     /// A visit to the site at this URL.
@@ -68,6 +76,7 @@ impl<'a> Visit<'a> {
             marker: marker.clone(),
             post: Mutex::default(),
             upload: Mutex::default(),
+            draft: Mutex::default(),
         })
     }
 
@@ -178,6 +187,29 @@ impl<'a> Visit<'a> {
         Ok(format!("{size} bytes, {}", seen.await?))
     }
 
+    /// Saves a text as the draft of this visit and reads it back.
+    ///
+    /// # Errors
+    /// It cannot be saved or read, or something else is read.
+    pub async fn draft(&self, text: &str) -> Result<()> {
+        let door = self.front_door().await?;
+        // After a failure there is a new one: what was given up may still be saved, over what comes later.
+        let kept = self.draft.lock().await.take();
+        let (nonce, route) = match &kept {
+            Some(draft) => (draft.nonce.clone(), format!("posts/{}", draft.id)),
+            None => (self.nonce(&door).await?, "posts".to_owned()),
+        };
+        let name = self.marker.as_str();
+        let content = format!("{name}: {text}");
+        let post = json!({ "title": name, "slug": name, "content": content, "status": "draft" });
+        let saved = self.rest(&door, &nonce, Method::POST, &route, Some(post)).await?;
+        let id = saved["id"].as_u64().context("WordPress tells no number for the draft")?;
+        let read = self.rest(&door, &nonce, Method::GET, &format!("posts/{id}?context=edit"), None).await?;
+        ensure!(read["content"]["raw"] == content.as_str(), "the draft is not what was saved");
+        *self.draft.lock().await = Some(Draft { id, nonce });
+        Ok(())
+    }
+
     /// Removes what this run made and what long dead runs left, and logs out. Nothing to do where nobody has logged in.
     ///
     /// # Errors
@@ -190,9 +222,9 @@ impl<'a> Visit<'a> {
         let door = self.front_door().await?;
         let nonce = self.nonce(&door).await?;
         let mut removed = 0;
-        for kind in KINDS {
+        for (kind, of) in KINDS {
             for id in self
-                .left_behind(&door, &nonce, kind)
+                .left_behind(&door, &nonce, kind, of)
                 .await
                 .with_context(|| format!("cannot look for {kind} left behind"))?
             {
@@ -237,8 +269,8 @@ impl<'a> Visit<'a> {
     }
 
     /// Things of ours that may be removed.
-    async fn left_behind(&self, door: &Door, nonce: &str, kind: &str) -> Result<Vec<u64>> {
-        let search = format!("{kind}&search={}&per_page=100&_fields=id,slug", Marker::common());
+    async fn left_behind(&self, door: &Door, nonce: &str, kind: &str, of: &str) -> Result<Vec<u64>> {
+        let search = format!("{kind}&search={}&per_page=100&_fields=id,slug{of}", Marker::common());
         let found = self.rest(door, nonce, Method::GET, &search, None).await?;
         let items = found.as_array().context("WordPress answers with no list")?;
         let ours = items.iter().filter(|item| item["slug"].as_str().is_some_and(|slug| self.marker.may_remove(slug)));
@@ -322,7 +354,7 @@ fn title_of(html: &str) -> String {
 }
 
 /// Whether a page carries a title. WordPress escapes it and makes its quotes and dashes pretty, so only letters and digits count.
-pub(super) fn shows_title(html: &str, title: &str) -> bool {
+pub(in crate::actions) fn shows_title(html: &str, title: &str) -> bool {
     let bare = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>();
     bare(&without_entities(&title_of(html))).contains(&bare(title))
 }

@@ -98,6 +98,57 @@ pub(crate) async fn start(cx: &StepCx, systemd: bool) -> Result<()> {
     })
 }
 
+/// Where an engine writes down which process it is.
+const PID: &str = "/var/run/docker.pid";
+/// There where systemd runs the machine.
+const SYSTEMD: &str = "/run/systemd/system";
+
+/// Why this engine cannot be restarted from here; `None` when it can.
+pub fn stays(docker: &Docker) -> Option<String> {
+    if docker.host() != "unix:///var/run/docker.sock" {
+        return Some(format!("the engine at {} is not this machine's own", docker.host()));
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Some("only root restarts this machine's engine".to_owned());
+    }
+    let known = Path::new(SYSTEMD).exists() || pid().is_some();
+    (!known).then(|| format!("nobody knows which process the engine is: {PID} does not say so"))
+}
+
+/// Whether this engine was started by us, by hand: then nobody else relies on it.
+pub fn ours() -> bool {
+    !Path::new(SYSTEMD).exists() && Path::new(LOG).exists()
+}
+
+/// Ends the engine, with all that runs in it, and starts it again.
+///
+/// # Errors
+/// It does not end, or does not come back.
+pub async fn restart(cx: &StepCx) -> Result<()> {
+    let systemd = Path::new(SYSTEMD).exists();
+    if systemd {
+        Cmd::new("systemctl").args(["restart", "docker"]).run_within(START_LIMIT).await?;
+    } else {
+        let pid = pid().with_context(|| format!("{PID} names no engine"))?;
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).context("cannot end the engine")?;
+        cx.until("the engine's end", START_LIMIT, EVERY, || async {
+            Ok(match programs::running("dockerd") {
+                true => Look::NotYet("it is ending what runs in it".to_owned()),
+                false => Look::Ready(()),
+            })
+        })
+        .await?;
+    }
+    start(cx, systemd).await
+}
+
+/// The engine's process, if its file tells the truth.
+fn pid() -> Option<rustix::process::Pid> {
+    let number: i32 = std::fs::read_to_string(PID).ok()?.trim().parse().ok()?;
+    let name = std::fs::read_to_string(format!("/proc/{number}/comm")).ok()?;
+    rustix::process::Pid::from_raw(number).filter(|_| name.trim() == "dockerd")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -164,11 +164,19 @@ pub struct Connection {
 /// # Errors
 /// There is no such pod or Secret, or the server does not let us in.
 pub async fn connect(cluster: &Cluster, pod: &str) -> Result<Connection> {
+    connect_within(cluster, pod, PATIENCE).await
+}
+
+/// The same with another limit for the connection and each statement.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_within(cluster: &Cluster, pod: &str, patience: std::time::Duration) -> Result<Connection> {
     let [password] = cluster.secret_values(CREDENTIALS, ["wordpress-password"]).await?;
     let [ca] = cluster.secret_values(TLS, ["ca.crt"]).await?;
     let forward = cluster.forward(pod, MYSQL_PORT).await?;
     let way = Way::Forward { addr: forward.addr, ca };
-    let sql = Session::connect(&way, WORDPRESS, &password, Some(WORDPRESS), PATIENCE).await;
+    let sql = Session::connect(&way, WORDPRESS, &password, Some(WORDPRESS), patience).await;
     Ok(Connection { sql: sql.with_context(|| format!("cannot log in to {pod}"))?, _forward: forward })
 }
 

@@ -1,0 +1,87 @@
+//! Whether a scenario can be run in this lab on this machine: asked before anything is broken, and told with the reason.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+
+use super::{disk, ground::Ground};
+use crate::{
+    host::{docker::Docker, machine::engine},
+    labels,
+    spec::scenario::{Fault, Scenario},
+};
+
+/// Why a scenario cannot be run here; `None` when it can. `yes`: somebody has agreed to what hurts others.
+///
+/// # Errors
+/// The engine does not answer.
+pub(super) async fn unable(ground: &Ground, scenario: &Scenario, yes: bool) -> Result<Option<String>> {
+    let topology = ground.spec.database.topology;
+    if !scenario.applies(topology) {
+        return Ok(Some(format!("it is not for topology {}", topology.name())));
+    }
+    match &scenario.fault {
+        Fault::DisturbNode { loss, delay, .. } => {
+            let lossy = "iptables -w -A INPUT -m statistic --mode random --probability 0.5 -j DROP";
+            let late = "tc qdisc add dev lo root netem delay 1ms";
+            if *loss > 0 && !works(ground, &format!("unshare -n {lossy}")).await? {
+                return Ok(Some("the nodes cannot drop packets by chance (iptables, xt_statistic)".to_owned()));
+            }
+            if *delay > 0 && !works(ground, &format!("unshare -n {late}")).await? {
+                return Ok(Some("this machine's kernel cannot delay packets: it has no module sch_netem".to_owned()));
+            }
+        }
+        Fault::CutNode { .. } => {
+            if !works(ground, "unshare -n iptables -w -A INPUT -i eth0 -j DROP").await? {
+                return Ok(Some("the nodes cannot drop packets (iptables)".to_owned()));
+            }
+        }
+        Fault::FillVolume { .. } => {
+            if !works(ground, disk::NEEDS).await? {
+                let why = "the nodes have no loop devices or no mkfs.ext4, and without a file system of its own a volume's \
+                           end is that of the machine's disk";
+                return Ok(Some(why.to_owned()));
+            }
+        }
+        Fault::ShiftClock { .. } => {
+            let why = "all containers of a machine share its one clock: Linux gives a container another uptime, but no \
+                       other time of day, and shifting the machine's own clock would hurt everything on it";
+            return Ok(Some(why.to_owned()));
+        }
+        Fault::RestartEngine => return restart(&ground.docker, ground, yes).await,
+        _ => {}
+    }
+    Ok(None)
+}
+
+/// Whether words of the shell do what they should on a worker, where they change nothing.
+async fn works(ground: &Ground, words: &str) -> Result<bool> {
+    let nodes = ground.nodes().await?;
+    let Some(node) = nodes.iter().find(|node| node.running && node.name != ground.control_plane()) else {
+        return Ok(false);
+    };
+    Ok(ground.docker.exec(&node.name, &["sh", "-c", words]).await?.code == 0)
+}
+
+/// An engine is restarted with all that runs in it.
+async fn restart(docker: &Docker, ground: &Ground, yes: bool) -> Result<Option<String>> {
+    if let Some(why) = engine::stays(docker) {
+        return Ok(Some(why));
+    }
+    let all = docker.containers(&BTreeMap::new()).await?;
+    let ours = labels::of_lab(ground.lab());
+    let foreign = |labels: &BTreeMap<String, String>| ours.iter().any(|(k, v)| labels.get(k) != Some(v));
+    let others: Vec<&str> =
+        all.iter().filter(|c| (c.running || c.paused) && foreign(&c.labels)).map(|c| c.name.as_str()).collect();
+    Ok(match others.as_slice() {
+        _ if yes => None,
+        [] if engine::ours() => None,
+        [] => {
+            Some("the engine is not one that was started for labs; it is restarted when you agree to that".to_owned())
+        }
+        [first, ..] => Some(format!(
+            "{} other containers run in this engine ({first}, …), and would be restarted, too",
+            others.len()
+        )),
+    })
+}

@@ -1,0 +1,333 @@
+//! What can be broken for a while: how it is broken, how it is put right, and how it is found by whoever knows nothing of the
+//! one that broke it. Putting right what is not broken changes nothing.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Node, Pod},
+};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{disk, ground::SYSTEM};
+use crate::{
+    cluster::{Cluster, Refused},
+    host::{
+        docker::{Container, Docker},
+        nodes::{self, halt},
+    },
+    run::{StepCx, wait::Look},
+    spec::LabName,
+};
+
+/// The annotation of a Deployment that was taken down: how many replicas it had.
+const REPLICAS: &str = "wplab.dev/chaos-replicas";
+/// Who takes them down, so that nobody else's fields become ours.
+const MANAGER: &str = "wplab-chaos";
+/// How long an API server may take that has just been put back, until it takes a patch.
+const API: Duration = Duration::from_mins(2);
+const EVERY: Duration = Duration::from_millis(500);
+/// How long a pod may take to end, and its node to let go of its volume.
+const AWAY_LIMIT: Duration = Duration::from_mins(3);
+
+/// Where the API server's manifest is, and where it is put away.
+const MANIFEST: &str = "/etc/kubernetes/manifests/kube-apiserver.yaml";
+const AWAY: &str = "/etc/kubernetes/wplab-chaos-kube-apiserver.yaml";
+
+/// Servers that can be frozen, as the kernel calls them.
+pub(super) const SERVERS: &str = "mysqld|mariadbd|ganesha.nfsd|etcd";
+
+/// Something that is broken, until somebody puts it right.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "what")]
+pub(super) enum Broken {
+    /// A node's container is frozen.
+    NodeFrozen { node: String },
+    /// A node's container does not run.
+    NodeStopped { node: String },
+    /// A node's packets are dropped, all or some, or come late.
+    Network { node: String, loss: u8, delay: u32 },
+    /// A server's process on a node is frozen.
+    ServerFrozen { node: String, process: String },
+    /// The API server's manifest is put away.
+    ApiServerAway { node: String },
+    /// A Deployment has no replicas.
+    TakenDown { deployment: String },
+    /// A pod's volume has a small file system of its own.
+    VolumeSmall { node: String, pod: String, path: String },
+    /// A volume is full.
+    VolumeFull { node: String, path: String },
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Broken::NodeFrozen { node } => write!(f, "{node} is frozen"),
+            Broken::NodeStopped { node } => write!(f, "{node} is stopped"),
+            Broken::Network { node, .. } => write!(f, "the network of {node} is disturbed"),
+            Broken::ServerFrozen { node, process } => write!(f, "{process} on {node} is frozen"),
+            Broken::ApiServerAway { .. } => write!(f, "the API server is taken away"),
+            Broken::TakenDown { deployment } => write!(f, "{deployment} is taken down"),
+            Broken::VolumeSmall { pod, .. } => write!(f, "the volume of {pod} is a small one"),
+            Broken::VolumeFull { node, .. } => write!(f, "a volume on {node} is full"),
+        }
+    }
+}
+
+/// Whoever can reach what is broken. The cluster may not answer.
+pub(super) struct Hands<'a> {
+    pub(super) cx: &'a StepCx,
+    pub(super) docker: &'a Docker,
+    pub(super) cluster: &'a Cluster,
+    pub(super) lab: &'a LabName,
+}
+
+impl Hands<'_> {
+    /// Breaks it.
+    pub(super) async fn make(&self, broken: &Broken) -> Result<()> {
+        match broken {
+            Broken::NodeFrozen { node } => self.docker.pause(node).await,
+            Broken::NodeStopped { node } => self.docker.kill(node).await,
+            Broken::Network { node, loss, delay } => self.shell(node, &disturb(*loss, *delay)).await.map(drop),
+            Broken::ServerFrozen { node, process } => self.signal(node, "STOP", process).await,
+            Broken::ApiServerAway { node } => self.shell(node, &format!("mv {MANIFEST} {AWAY}")).await.map(drop),
+            Broken::TakenDown { deployment } => self.take_down(deployment).await,
+            Broken::VolumeSmall { node, pod, path } => {
+                let words = format!("{}\n{}", disk::shrink(pod, path), disk::WHOLE);
+                self.without(node, pod, &words).await
+            }
+            Broken::VolumeFull { node, path } => self.shell(node, &disk::fill(path)).await.map(drop),
+        }
+    }
+
+    /// Puts it right. It need not be broken any more.
+    pub(super) async fn undo(&self, broken: &Broken) -> Result<()> {
+        match broken {
+            Broken::NodeFrozen { node } => self.docker.unpause(node).await,
+            Broken::NodeStopped { node } => self.start(node).await,
+            Broken::Network { node, .. } => self.shell(node, UNDISTURB).await.map(drop),
+            Broken::ServerFrozen { node, process } => {
+                // One that was ended meanwhile need not go on.
+                self.docker.exec(node, &["pkill", "-CONT", "-x", process]).await.map(drop)
+            }
+            Broken::ApiServerAway { node } => {
+                self.shell(node, &format!("[ ! -e {AWAY} ] || mv {AWAY} {MANIFEST}")).await.map(drop)
+            }
+            Broken::TakenDown { deployment } => self.put_up(deployment).await,
+            Broken::VolumeSmall { node, pod, path } => {
+                let there = self.shell(node, &disk::look()).await?;
+                if !there.contains("small ") {
+                    return Ok(());
+                }
+                self.without(node, pod, &disk::widen(path)).await
+            }
+            Broken::VolumeFull { node, path } => self.shell(node, &disk::free(path)).await.map(drop),
+        }
+    }
+
+    /// Kills a server's process on a node, or stops it there.
+    pub(super) async fn signal(&self, node: &str, signal: &str, process: &str) -> Result<()> {
+        let sent = self.docker.exec(node, &["pkill", &format!("-{signal}"), "-x", process]).await?;
+        ensure!(sent.code == 0, "no process {process} runs on {node}");
+        Ok(())
+    }
+
+    /// Does something to a pod's volume while the pod is away: its node takes no pods meanwhile.
+    async fn without(&self, node: &str, pod: &str, words: &str) -> Result<()> {
+        let inside = nodes::inside_name(node, self.lab, &self.cluster.inside);
+        self.cordon(&inside, true).await?;
+        let done = async {
+            let pods: Api<Pod> = self.cluster.api();
+            let pods = &pods;
+            let had = pods.get_opt(pod).await.map_err(Refused).with_context(|| format!("cannot read pod {pod}"))?;
+            // One that waits for a node has nothing mounted.
+            let had = had.filter(|pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()));
+            if let Some(uid) = had.and_then(|pod| pod.metadata.uid) {
+                let gone = pods.delete(pod, &DeleteParams::default()).await.map_err(Refused);
+                gone.with_context(|| format!("cannot end pod {pod}"))?;
+                // The kubelet lets a pod go when it has let go of its volumes.
+                let uid = &uid;
+                self.cx
+                    .until(&format!("the end of {pod}"), AWAY_LIMIT, EVERY, || async move {
+                        let there = pods.get_opt(pod).await.map_err(Refused)?;
+                        let same = there.is_some_and(|there| there.metadata.uid.as_ref() == Some(uid));
+                        Ok(if same { Look::NotYet("it is ending".to_owned()) } else { Look::Ready(()) })
+                    })
+                    .await?;
+            }
+            self.shell(node, words).await.map(drop)
+        };
+        let done = done.await;
+        self.cordon(&inside, false).await?;
+        done
+    }
+
+    async fn cordon(&self, node: &str, closed: bool) -> Result<()> {
+        let api: Api<Node> = self.cluster.all();
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let patch = json!({"spec": {"unschedulable": if closed { json!(true) } else { json!(null) }}});
+        let patched = api.patch(node, &params, &Patch::Merge(&patch)).await.map_err(Refused);
+        patched.map(drop).with_context(|| format!("cannot change Node {node}"))
+    }
+
+    async fn shell(&self, node: &str, words: &str) -> Result<String> {
+        let ended = self.docker.exec(node, &["sh", "-ec", words]).await?;
+        ensure!(ended.code == 0, "`{words}` on {node} ended with {}: {}", ended.code, ended.stderr.trim());
+        Ok(ended.stdout)
+    }
+
+    /// Starts a node under the address that it had.
+    pub(super) async fn start(&self, node: &str) -> Result<()> {
+        let all = nodes::ours(self.docker, self.lab).await?;
+        let stopped: Vec<&Container> = all.iter().filter(|c| c.name == node && !c.running && !c.paused).collect();
+        if !stopped.is_empty() {
+            halt::start(self.cx, self.docker, self.lab, &stopped).await;
+        }
+        ensure!(self.docker.running(node).await? == Some(true), "{node} does not start");
+        Ok(())
+    }
+
+    async fn take_down(&self, deployment: &str) -> Result<()> {
+        let api: Api<Deployment> = self.cluster.api_in(SYSTEM);
+        let there = api.get(deployment).await.map_err(Refused).with_context(|| format!("cannot read {deployment}"))?;
+        let had = there.spec.and_then(|spec| spec.replicas).unwrap_or(1);
+        let patch = json!({"metadata": {"annotations": {REPLICAS: had.to_string()}}, "spec": {"replicas": 0}});
+        self.patch(&api, deployment, &patch).await
+    }
+
+    /// Waits for the API server, which may have been away itself.
+    async fn put_up(&self, deployment: &str) -> Result<()> {
+        let api: Api<Deployment> = self.cluster.api_in(SYSTEM);
+        let api = &api;
+        self.cx
+            .until("the API server", API, EVERY, || async move {
+                let had = match api.get(deployment).await {
+                    Ok(there) => there.annotations().get(REPLICAS).and_then(|had| had.parse::<i32>().ok()),
+                    Err(error) => return Ok(Look::NotYet(Refused(error).to_string())),
+                };
+                let Some(had) = had else { return Ok(Look::Ready(())) };
+                let patch = json!({"metadata": {"annotations": {REPLICAS: null}}, "spec": {"replicas": had}});
+                Ok(match self.patch(api, deployment, &patch).await {
+                    Ok(()) => Look::Ready(()),
+                    Err(error) => Look::NotYet(format!("{error:#}")),
+                })
+            })
+            .await
+    }
+
+    async fn patch(&self, api: &Api<Deployment>, name: &str, patch: &serde_json::Value) -> Result<()> {
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let patched = api.patch(name, &params, &Patch::Merge(patch)).await.map_err(Refused);
+        patched.map(drop).with_context(|| format!("cannot change Deployment {name}"))
+    }
+
+    /// What is broken, by looking at everything that can be.
+    pub(super) async fn find(&self, nodes: &[Container]) -> Result<Vec<Broken>> {
+        let mut found = Vec::new();
+        for node in nodes {
+            let name = node.name.clone();
+            if node.paused {
+                found.push(Broken::NodeFrozen { node: name });
+            } else if !node.running {
+                found.push(Broken::NodeStopped { node: name });
+            } else {
+                let seen = self.docker.exec(&name, &["sh", "-c", &look()]).await?;
+                found.extend(seen.stdout.lines().filter_map(|line| read(&name, line)));
+            }
+        }
+        // An API server that is away, or whose node is frozen, cannot be asked; what was taken down is looked for later.
+        let api: Api<Deployment> = self.cluster.api_in(SYSTEM);
+        let all = tokio::time::timeout(Duration::from_secs(5), api.list(&kube::api::ListParams::default())).await;
+        if let Ok(Ok(all)) = all {
+            let down = all.items.iter().filter(|deployment| deployment.annotations().contains_key(REPLICAS));
+            found.extend(down.map(|deployment| Broken::TakenDown { deployment: deployment.name_any() }));
+        }
+        Ok(found)
+    }
+}
+
+/// The chain that drops what comes from and goes to other machines; what a node says to itself is left alone.
+const CHAIN: &str = "WPLAB-CHAOS";
+
+fn disturb(loss: u8, delay: u32) -> String {
+    let mut words = String::new();
+    if loss > 0 {
+        let some = if loss == 100 {
+            String::new()
+        } else {
+            format!("-m statistic --mode random --probability {:.2} ", f32::from(loss) / 100.0)
+        };
+        words += &format!(
+            "iptables -w -N {CHAIN}; iptables -w -A {CHAIN} -i eth0 {some}-j DROP; iptables -w -A {CHAIN} -o eth0 {some}-j DROP; \
+             for chain in INPUT OUTPUT FORWARD; do iptables -w -I $chain 1 -j {CHAIN}; done; "
+        );
+    }
+    if delay > 0 {
+        words += &format!("tc qdisc add dev eth0 root netem delay {delay}ms");
+    }
+    words
+}
+
+const UNDISTURB: &str = "\
+for chain in INPUT OUTPUT FORWARD; do while iptables -w -D $chain -j WPLAB-CHAOS 2>/dev/null; do :; done; done
+if iptables -w -F WPLAB-CHAOS 2>/dev/null; then iptables -w -X WPLAB-CHAOS; fi
+if tc qdisc show dev eth0 | grep -q netem; then tc qdisc del dev eth0 root; fi";
+
+/// Words of the shell that print a line for everything on a node that is broken.
+fn look() -> String {
+    format!(
+        "iptables -w -S {CHAIN} >/dev/null 2>&1 && echo network\n\
+         tc qdisc show dev eth0 2>/dev/null | grep -q netem && echo network\n\
+         [ -e {AWAY} ] && echo api-server\n\
+         ps -eo stat=,comm= | sed -n -E 's/^T[^ ]* +({SERVERS})$/frozen \\1/p'\n\
+         {}",
+        disk::look()
+    )
+}
+
+fn read(node: &str, line: &str) -> Option<Broken> {
+    let node = node.to_owned();
+    match line.split_once(' ').unwrap_or((line, "")) {
+        ("network", _) => Some(Broken::Network { node, loss: 0, delay: 0 }),
+        ("api-server", _) => Some(Broken::ApiServerAway { node }),
+        ("frozen", process) => Some(Broken::ServerFrozen { node, process: process.to_owned() }),
+        ("full", path) => Some(Broken::VolumeFull { node, path: path.to_owned() }),
+        ("small", about) => {
+            let (pod, path) = about.split_once(' ')?;
+            Some(Broken::VolumeSmall { node, pod: pod.to_owned(), path: path.to_owned() })
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_node_tells_of_itself_is_read() {
+        let read = |line| read("lab-worker", line);
+        let node = || "lab-worker".to_owned();
+        assert_eq!(read("network"), Some(Broken::Network { node: node(), loss: 0, delay: 0 }));
+        assert_eq!(read("frozen mysqld"), Some(Broken::ServerFrozen { node: node(), process: "mysqld".into() }));
+        assert_eq!(read("full /v"), Some(Broken::VolumeFull { node: node(), path: "/v".into() }));
+        let small = Broken::VolumeSmall { node: node(), pod: "db-0".into(), path: "/v".into() };
+        assert_eq!(read("small db-0 /v"), Some(small));
+        assert_eq!(read("something else"), None);
+    }
+
+    #[test]
+    fn a_node_is_cut_off_both_ways_and_hears_itself() {
+        let cut = disturb(100, 0);
+        assert!(cut.contains("-i eth0 -j DROP") && cut.contains("-o eth0 -j DROP") && !cut.contains("tc "), "{cut}");
+        let bad = disturb(30, 200);
+        assert!(bad.contains("--probability 0.30 -j DROP") && bad.ends_with("netem delay 200ms"), "{bad}");
+        assert!(UNDISTURB.contains(CHAIN));
+    }
+}

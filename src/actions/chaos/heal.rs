@@ -1,0 +1,159 @@
+//! Puts right whatever a drill has broken: at its end, when it is interrupted, or when the tool itself was killed. It looks at
+//! what was written down and at the lab itself, and needs neither a state nor a cluster that answers.
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use super::{
+    broken::{Broken, Hands},
+    intent::Intent,
+};
+use crate::{
+    actions::standing::{self, Paused, Stopped},
+    host::{
+        docker::{Container, Docker},
+        lock::LabLock,
+        nodes,
+    },
+    run::{Run, Stepped, advice::Trouble, event::StepId},
+    spec::LabName,
+};
+
+/// What was put right.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct HealReport {
+    /// The lab.
+    pub lab: LabName,
+    /// What was broken, as sentences; empty when nothing was.
+    pub undone: Vec<String>,
+}
+
+/// Whoever is thawed, or started, may show what else is broken on it.
+const TURNS: u32 = 3;
+
+/// Puts right what a drill has left behind.
+///
+/// # Errors
+/// [`standing::NoSuchLab`]; [`Paused`] or [`Stopped`] where that was no drill's doing; something cannot be put right.
+pub async fn heal(run: &Run, lab: &LabName) -> Result<HealReport> {
+    run.step(StepId::Heal, async |cx| {
+        let docker = Docker::connect().await?;
+        standing::find(&docker, lab).await?;
+        let _lock = LabLock::take(&cx, lab).await?;
+        let intent = Intent::of(lab);
+        let meant = intent.read();
+        let there = nodes::ours(&docker, lab).await?;
+        rests(lab, &there, &meant)?;
+        let cluster = standing::connect(lab).await?;
+        let hands = Hands { cx: &cx, docker: &docker, cluster: &cluster, lab };
+        let undone = put_right(&hands, &meant).await?;
+        intent.forget()?;
+        let detail = match undone.as_slice() {
+            [] => "nothing was broken".to_owned(),
+            all => all.join(", "),
+        };
+        Ok(Stepped::changed(!undone.is_empty(), HealReport { lab: lab.clone(), undone }, detail))
+    })
+    .await
+}
+
+/// A lab that was put to rest as a whole is not broken.
+fn rests(lab: &LabName, nodes: &[Container], meant: &[Broken]) -> Result<()> {
+    let by_us = |node: &Container| {
+        meant.iter().any(|broken| {
+            matches!(broken, Broken::NodeFrozen { node: name } | Broken::NodeStopped { node: name } if *name == node.name)
+        })
+    };
+    if nodes.iter().any(by_us) {
+        return Ok(());
+    }
+    if nodes.iter().all(|node| node.paused) {
+        return Err(Trouble::from(Paused { lab: lab.clone() }).into());
+    }
+    if nodes.iter().all(|node| !node.running && !node.paused) {
+        return Err(Trouble::from(Stopped { lab: lab.clone() }).into());
+    }
+    Ok(())
+}
+
+/// Puts right what is meant to be broken and what is; says what was.
+pub(super) async fn put_right(hands: &Hands<'_>, meant: &[Broken]) -> Result<Vec<String>> {
+    let mut undone = Vec::new();
+    let mut meant = meant.to_vec();
+    for _ in 0..TURNS {
+        let there = nodes::ours(hands.docker, hands.lab).await?;
+        let found = hands.find(&there).await.context("cannot look what is broken")?;
+        undone.extend(found.iter().map(ToString::to_string));
+        // A node that stands still cannot be told to change anything, so nodes come first.
+        let (nodes, others): (Vec<Broken>, Vec<Broken>) = found
+            .iter()
+            .cloned()
+            .partition(|broken| matches!(broken, Broken::NodeFrozen { .. } | Broken::NodeStopped { .. }));
+        for broken in in_order(nodes) {
+            hands.undo(&broken).await.with_context(|| format!("cannot put right that {broken}"))?;
+        }
+        let mut rest = others;
+        if rest.is_empty() && found.is_empty() && meant.is_empty() {
+            break;
+        }
+        rest.extend(meant.drain(..).filter(|broken| !found.contains(broken)));
+        for broken in in_order(rest) {
+            hands.undo(&broken).await.with_context(|| format!("cannot put right that {broken}"))?;
+        }
+    }
+    undone.sort();
+    undone.dedup();
+    Ok(undone)
+}
+
+/// What others need comes first: nodes, then the network, then the API server.
+fn in_order(mut all: Vec<Broken>) -> Vec<Broken> {
+    all.sort_by_key(|broken| match broken {
+        Broken::NodeStopped { node } if node.ends_with("-control-plane") => 0,
+        Broken::NodeFrozen { .. } | Broken::NodeStopped { .. } => 1,
+        Broken::Network { .. } => 2,
+        Broken::ApiServerAway { .. } => 3,
+        Broken::ServerFrozen { .. } | Broken::VolumeFull { .. } => 4,
+        Broken::TakenDown { .. } => 5,
+        Broken::VolumeSmall { .. } => 6,
+    });
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn node(name: &str, running: bool, paused: bool) -> Container {
+        let name = name.to_owned();
+        Container { name, running, paused, image: String::new(), labels: BTreeMap::new(), ports: Vec::new() }
+    }
+
+    #[test]
+    fn a_lab_that_was_put_to_rest_is_left_alone_and_one_that_a_drill_stopped_is_not() {
+        let lab = LabName::new("zoo").expect("a name");
+        let frozen = [node("zoo-worker", false, true), node("zoo-worker2", false, true)];
+        assert_eq!(rests(&lab, &frozen, &[]).expect_err("paused").to_string(), "lab zoo is paused");
+        let stopped = [node("zoo-worker", false, false)];
+        assert!(rests(&lab, &stopped, &[]).is_err());
+        assert!(rests(&lab, &stopped, &[Broken::NodeStopped { node: "zoo-worker".into() }]).is_ok());
+        assert!(rests(&lab, &[node("zoo-worker", true, false), frozen[1].clone()], &[]).is_ok(), "one of two");
+    }
+
+    #[test]
+    fn nobody_is_told_before_those_that_are_needed_for_it() {
+        let node = || "zoo-worker".to_owned();
+        let all = vec![
+            Broken::TakenDown { deployment: "coredns".into() },
+            Broken::ApiServerAway { node: "zoo-control-plane".into() },
+            Broken::Network { node: node(), loss: 100, delay: 0 },
+            Broken::NodeFrozen { node: node() },
+        ];
+        let mut wanted = all.clone();
+        wanted.reverse();
+        assert_eq!(in_order(all), wanted);
+    }
+}
