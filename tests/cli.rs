@@ -49,6 +49,8 @@ fn help_is_data_and_has_examples() {
         ("help", &["--help"][..]),
         ("help-up", &["up", "--help"]),
         ("help-images", &["images", "--help"]),
+        ("help-chaos", &["chaos", "--help"]),
+        ("help-chaos-run", &["chaos", "run", "--help"]),
         ("help-snapshot", &["snapshot", "--help"]),
         ("help-snapshot-restore", &["snapshot", "restore", "--help"]),
     ];
@@ -111,6 +113,9 @@ fn wrong_usage_is_exit_code_2_and_one_message() {
         ("quiet-and-verbose", &["list", "-q", "-v"]),
         ("bundle", &["images", "save", "bundle.zip"]),
         ("shell", &["completions", "csh"]),
+        ("scenario", &["chaos", "run", "writer-proces", "./missing.yaml"]),
+        ("report-kind", &["chaos", "run", "--all", "--report", "pdf=drills.pdf"]),
+        ("no-scenario", &["chaos", "run"]),
     ];
     let mut all = String::new();
     for (name, args) in cases {

@@ -163,6 +163,9 @@ fn afterwards(asked: &Asked) -> Option<String> {
         Asked::Save(lab) => {
             Some(format!("should lab {lab} still stand still, `{}` lets it go on", command("resume", lab)))
         }
+        Asked::Break(lab) => {
+            Some(format!("should anything still be broken, `{}` puts it right", spell::chaos("heal", lab)))
+        }
         Asked::Down(lab) => Some(format!("`{}` again removes the rest", command("down", lab))),
         Asked::Other => None,
     }

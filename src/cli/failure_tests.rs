@@ -4,6 +4,7 @@ use anyhow::{Context, Result, anyhow};
 use wplab::{
     actions::{
         failover::NoFailover,
+        chaos::CannotRun,
         logs::NoSuchPart,
         recover::{NoRecovery, Unasked},
         repair::NoRepair,
@@ -38,7 +39,7 @@ use wplab::{
 };
 
 use super::*;
-use crate::cli::args::Wanted;
+use crate::cli::{args::Wanted, chaos::WrongScenarios};
 
 fn demo() -> LabName {
     LabName::new("demo").expect("a name")
@@ -92,6 +93,8 @@ fn every_error() -> Vec<(&'static str, Trouble)> {
         of(NoReplacement { lab: lab(), why: text("db-0 takes writes; another one has to first"), writes: true }),
         of(NoSuchSnapshot { name: kept(), others: vec![text("lesson")] }),
         of(SnapshotExists { name: kept(), of: lab() }),
+        of(CannotRun { lab: lab(), why: vec![(text("clock-jump"), text("there is one clock"))] }),
+        of(WrongScenarios(vec![spec()])),
         of(InTheWay { lab: lab(), snapshot: kept() }),
         of(OtherData { lab: lab(), what: "topology", has: "replication", wanted: "galera" }),
         of(NotOurs { lab: lab(), containers: vec![text("demo-control-plane")] }),
@@ -195,7 +198,7 @@ fn every_error_is_told_with_its_code_and_what_can_be_done() {
         };
         assert_eq!(told.ending, code, "{name}");
         // What is to be done stands in the sentence, or nothing can be done, or what led to it says what.
-        let silent = matches!(name, "SpecError" | "Misused")
+        let silent = matches!(name, "SpecError" | "WrongScenarios" | "Misused")
             || sentence.contains("what nobody knows")
             || sentence.contains("only as percona:8");
         assert!(!hints.is_empty() || silent, "{name} says nothing of what can be done");
@@ -245,6 +248,7 @@ fn every_hint_is_spelled_for_its_lab_and_as_it_was_asked_for() {
         (Hint::Status { lab: lab() }, "`wplab status demo` shows"),
         (Hint::Logs { lab: lab(), of: Some("storage") }, "`wplab logs demo --of storage` shows"),
         (Hint::Smoke { lab: lab() }, "`wplab smoke demo` looks"),
+        (Hint::Scenarios { lab: lab() }, "`wplab chaos list --lab demo` shows"),
         (Hint::List, "`wplab list` shows"),
         (Hint::Snapshots, "`wplab snapshot list` shows"),
         (Hint::DeleteSnapshot { name: kept() }, "`wplab snapshot delete kept` removes it"),

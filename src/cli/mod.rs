@@ -2,6 +2,7 @@
 //! its ending into an exit code. One file per command: flags to options, one library call, its report to the terminal.
 
 mod args;
+mod chaos;
 mod completions;
 mod credentials;
 mod diagnose;
@@ -115,6 +116,7 @@ enum Command {
     Stop(stop::Stop),
     Start(start::Start),
     Snapshot(snapshot::Snapshot),
+    Chaos(chaos::Chaos),
     Credentials(credentials::Credentials),
     Kubeconfig(kubeconfig::Kubeconfig),
     Logs(logs::Logs),
@@ -167,6 +169,7 @@ impl Command {
             Command::Images(it) => it.run(session).await,
             Command::Failover(it) => it.run(session).await,
             Command::Replace(it) => it.run(session).await,
+            Command::Chaos(it) => it.run(session).await,
             Command::Recover(it) => it.run(session).await,
             Command::Repair(it) => it.run(session).await,
             Command::Diagnose(it) => it.run(session).await,
@@ -187,6 +190,7 @@ impl Command {
             Command::Up(it) => it.asked(),
             Command::Down(it) => Asked::Down(it.lab.name()),
             Command::Snapshot(it) => it.asked(),
+            Command::Chaos(it) => it.asked(),
             _ => Asked::Other,
         }
     }

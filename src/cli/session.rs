@@ -56,11 +56,29 @@ impl Session {
     where
         F: Future<Output = Result<T>>,
     {
-        let (run, events) = Run::new(self.timeout);
+        self.within(self.timeout, work).await
+    }
+
+    /// Does work that the user's timeout is not about: what has to be put right after it has passed.
+    ///
+    /// # Errors
+    /// The work's own, or [`Interrupted`].
+    pub(super) async fn anew<T, F>(&self, work: impl FnOnce(Run) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        self.within(None, work).await
+    }
+
+    async fn within<T, F>(&self, limit: Option<Duration>, work: impl FnOnce(Run) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let (run, events) = Run::new(limit);
         let show = render::show(&self.terminal, events);
         tokio::pin!(show);
         // The run moves into the work, so that the end of the work is also the end of the events.
-        let work = self.bounded(work(run));
+        let work = Self::bounded(limit, work(run));
         tokio::pin!(work);
         let result = tokio::select! {
             result = &mut work => result,
@@ -71,15 +89,15 @@ impl Session {
         result
     }
 
-    async fn bounded<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+    async fn bounded<T>(limit: Option<Duration>, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
-            result = self.in_time(work) => result,
+            result = Self::in_time(limit, work) => result,
             interrupted = interrupted() => Err(interrupted?.into()),
         }
     }
 
-    async fn in_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let Some(limit) = self.timeout else { return work.await };
+    async fn in_time<T>(limit: Option<Duration>, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let Some(limit) = limit else { return work.await };
         match tokio::time::timeout(limit + AFTER_TIMEOUT, work).await {
             Ok(result) => result,
             Err(_) => {

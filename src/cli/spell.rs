@@ -21,6 +21,8 @@ pub(super) enum Asked {
     Down(LabName),
     /// A snapshot of a lab, which stands still meanwhile.
     Save(LabName),
+    /// Drills in a lab, which leave nothing broken unless they are killed.
+    Break(LabName),
     /// Everything else leaves a lab as it is.
     Other,
 }
@@ -28,6 +30,12 @@ pub(super) enum Asked {
 /// A command as one types it for a lab.
 pub(super) fn command(verb: &str, lab: &LabName) -> String {
     if *lab == LabName::default() { format!("wplab {verb}") } else { format!("wplab {verb} {lab}") }
+}
+
+/// A command of `chaos` as one types it for a lab.
+pub(super) fn chaos(verb: &str, lab: &LabName) -> String {
+    let of = if *lab == LabName::default() { String::new() } else { format!(" --lab {lab}") };
+    format!("wplab chaos {verb}{of}")
 }
 
 /// What can be done, in one line.
@@ -67,6 +75,7 @@ pub(super) fn hint(hint: &Hint, asked: &Asked) -> String {
         Hint::Logs { lab, of: Some(part) } => format!("`{} --of {part}` shows what was written", command("logs", lab)),
         Hint::Logs { lab, of: None } => format!("`{}` shows what all of them have written", command("logs", lab)),
         Hint::Smoke { lab } => format!("`{}` looks again", command("smoke", lab)),
+        Hint::Scenarios { lab } => format!("`{}` shows which can be run, and why others cannot", chaos("list", lab)),
         Hint::List => "`wplab list` shows the labs on this machine".to_owned(),
         Hint::Snapshots => "`wplab snapshot list` shows the snapshots on this machine".to_owned(),
         Hint::DeleteSnapshot { name } => format!("`wplab snapshot delete {name}` removes it"),
@@ -104,7 +113,7 @@ fn up(lab: &LabName, asked: &Asked, instead: &[(&str, String)]) -> String {
 fn up_as(name: &str, asked: &Asked) -> String {
     match asked {
         Asked::Up { wanted, .. } => wanted.again_with(&[("", name.to_owned())]),
-        Asked::Down(_) | Asked::Save(_) | Asked::Other => format!("wplab up {name}"),
+        Asked::Down(_) | Asked::Save(_) | Asked::Break(_) | Asked::Other => format!("wplab up {name}"),
     }
 }
 
@@ -129,6 +138,6 @@ fn takes(source: &ImageSource) -> &'static str {
 fn fixing(asked: &Asked) -> String {
     match asked {
         Asked::Up { wanted, .. } => wanted.again(),
-        Asked::Down(_) | Asked::Save(_) | Asked::Other => "wplab doctor".to_owned(),
+        Asked::Down(_) | Asked::Save(_) | Asked::Break(_) | Asked::Other => "wplab doctor".to_owned(),
     }
 }

@@ -13,6 +13,7 @@ pub(crate) const COMMANDS: [&str; 24] = [
     "stop",
     "start",
     "snapshot",
+    "chaos",
     "credentials",
     "kubeconfig",
     "logs",

@@ -2,6 +2,7 @@
 //! error gets the talk: events as [`lines`] or as [`bars`], errors, and what to type next.
 
 mod bars;
+pub(super) mod chaos;
 pub(super) mod contracts;
 #[cfg(test)]
 mod demo;
