@@ -18,8 +18,12 @@ test-lab:
     .ci/run test-lab
 
 # the same with everything repeated that CI does less often
-drills:
+test-lab-thoroughly:
     DRILLS=1 .ci/run test-lab
+
+# every built-in scenario on both topologies, five rounds of those that hit a writer; writes the table of docs/drills.md
+drills OUT="":
+    OUT={{OUT}} cargo test --test lab -- --ignored --nocapture --exact chaos::every_drill
 
 # formatting, lints, documentation
 lint:

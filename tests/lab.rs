@@ -4,6 +4,8 @@
 
 #[path = "lab/front_door.rs"]
 mod front_door;
+#[path = "lab/chaos.rs"]
+mod chaos;
 #[path = "lab/galera.rs"]
 mod galera;
 #[path = "lab/golden_roots.rs"]

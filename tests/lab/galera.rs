@@ -60,7 +60,7 @@ fn a_galera_lab_survives_every_loss_but_one_which_a_person_decides() {
     assert_eq!(Engine::snapshot(), before, "down leaves the engine as it was");
 }
 
-/// Two show that one leaves nothing behind that the next one trips over; `just drills` makes five.
+/// Two show that one leaves nothing behind that the next one trips over; `just test-lab-thoroughly` makes five.
 fn cold_starts() -> u32 {
     if std::env::var_os("DRILLS").is_some() { 5 } else { 2 }
 }

@@ -149,7 +149,12 @@ impl Lab {
 
     /// `up`, during which `harm` is done as soon as it says `moment`.
     pub(crate) fn up_while(&self, moment: &str, harm: impl FnOnce()) -> Ran {
-        let running = Running::start(&self.up_args(&[]), &[]);
+        self.run_while(&self.up_args(&[]), moment, harm)
+    }
+
+    /// The tool with these arguments, during which `harm` is done as soon as it says `moment`.
+    pub(crate) fn run_while(&self, args: &[&str], moment: &str, harm: impl FnOnce()) -> Ran {
+        let running = Running::start(args, &[]);
         running.wait_for(moment);
         harm();
         running.end()

@@ -169,6 +169,12 @@ pub(crate) async fn in_the_open(client: Client, pod: &str) -> Result<(), String>
     opened.map(drop).map_err(|error| error.to_string())
 }
 
+/// A statement at one member that answers nothing.
+pub(crate) async fn tell(client: Client, pod: &str, statement: &str) {
+    let mut conn = Login::of(client).await.to(pod).await.expect("the member lets us in");
+    conn.query_drop(statement).await.expect("the member takes it");
+}
+
 impl Login {
     /// As the site's account.
     async fn of(client: Client) -> Login {

@@ -20,38 +20,43 @@ pub(super) async fn unable(ground: &Ground, scenario: &Scenario, yes: bool) -> R
     if !scenario.applies(topology) {
         return Ok(Some(format!("it is not for topology {}", topology.name())));
     }
+    for (words, why) in needs(&scenario.fault) {
+        if !works(ground, &words).await? {
+            return Ok(Some(why.to_owned()));
+        }
+    }
     match &scenario.fault {
-        Fault::DisturbNode { loss, delay, .. } => {
-            let lossy = "iptables -w -A INPUT -m statistic --mode random --probability 0.5 -j DROP";
-            let late = "tc qdisc add dev lo root netem delay 1ms";
-            if *loss > 0 && !works(ground, &format!("unshare -n {lossy}")).await? {
-                return Ok(Some("the nodes cannot drop packets by chance (iptables, xt_statistic)".to_owned()));
-            }
-            if *delay > 0 && !works(ground, &format!("unshare -n {late}")).await? {
-                return Ok(Some("this machine's kernel cannot delay packets: it has no module sch_netem".to_owned()));
-            }
-        }
-        Fault::CutNode { .. } => {
-            if !works(ground, "unshare -n iptables -w -A INPUT -i eth0 -j DROP").await? {
-                return Ok(Some("the nodes cannot drop packets (iptables)".to_owned()));
-            }
-        }
-        Fault::FillVolume { .. } => {
-            if !works(ground, disk::NEEDS).await? {
-                let why = "the nodes have no loop devices or no mkfs.ext4, and without a file system of its own a volume's \
-                           end is that of the machine's disk";
-                return Ok(Some(why.to_owned()));
-            }
-        }
         Fault::ShiftClock { .. } => {
             let why = "all containers of a machine share its one clock: Linux gives a container another uptime, but no \
                        other time of day, and shifting the machine's own clock would hurt everything on it";
-            return Ok(Some(why.to_owned()));
+            Ok(Some(why.to_owned()))
         }
-        Fault::RestartEngine => return restart(&ground.docker, ground, yes).await,
-        _ => {}
+        Fault::RestartEngine => restart(&ground.docker, ground, yes).await,
+        _ => Ok(None),
     }
-    Ok(None)
+}
+
+/// What has to work on a node, as words of the shell that change nothing there, and what it means when it does not.
+fn needs(fault: &Fault) -> Vec<(String, &'static str)> {
+    let filter = |rule: &str| format!("unshare -n iptables -w -A INPUT {rule} -j DROP");
+    let by_chance = "-m statistic --mode random --probability 0.5";
+    match fault {
+        Fault::DisturbNode { loss, delay, .. } => {
+            let loss = (*loss > 0)
+                .then(|| (filter(by_chance), "the nodes cannot drop packets by chance (iptables, xt_statistic)"));
+            let late = "unshare -n tc qdisc add dev lo root netem delay 1ms".to_owned();
+            let late = (*delay > 0)
+                .then_some((late, "this machine's kernel cannot delay packets: it has no module sch_netem"));
+            loss.into_iter().chain(late).collect()
+        }
+        Fault::CutNode { .. } => vec![(filter("-i eth0"), "the nodes cannot drop packets (iptables)")],
+        Fault::FillVolume { .. } => vec![(
+            disk::NEEDS.to_owned(),
+            "the nodes have no loop devices or no mkfs.ext4, and without a file system of its own a volume's end is that \
+             of the machine's disk",
+        )],
+        _ => Vec::new(),
+    }
 }
 
 /// Whether words of the shell do what they should on a worker, where they change nothing.

@@ -10,14 +10,14 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{disk, ground::SYSTEM};
 use crate::{
-    cluster::{Cluster, Refused},
+    cluster::{Cluster, Refused, ready},
     host::{
         docker::{Container, Docker},
         nodes::{self, halt},
@@ -39,6 +39,9 @@ const AWAY_LIMIT: Duration = Duration::from_mins(3);
 /// Where the API server's manifest is, and where it is put away.
 const MANIFEST: &str = "/etc/kubernetes/manifests/kube-apiserver.yaml";
 const AWAY: &str = "/etc/kubernetes/wplab-chaos-kube-apiserver.yaml";
+
+/// The file server's pod.
+const NFS: &str = "nfs-0";
 
 /// Servers that can be frozen, as the kernel calls them.
 pub(super) const SERVERS: &str = "mysqld|mariadbd|ganesha.nfsd|etcd";
@@ -165,7 +168,17 @@ impl Hands<'_> {
         };
         let done = done.await;
         self.cordon(&inside, false).await?;
-        done
+        done?;
+        if pod == NFS {
+            // Files have other numbers in another file system, so what clients hold of them is worth nothing any more.
+            let site = ListParams::default().labels("app.kubernetes.io/name=wordpress");
+            let gone =
+                self.cluster.api::<Pod>().delete_collection(&DeleteParams::default().grace_period(0), &site).await;
+            gone.map_err(Refused).context("cannot make the site's replicas anew")?;
+        }
+        // The next member's turn comes when this one is back.
+        let api: Api<Pod> = self.cluster.api();
+        self.cluster.until_ready(self.cx, &api, pod, AWAY_LIMIT, ready::pod).await
     }
 
     async fn cordon(&self, node: &str, closed: bool) -> Result<()> {
@@ -243,7 +256,7 @@ impl Hands<'_> {
         }
         // An API server that is away, or whose node is frozen, cannot be asked; what was taken down is looked for later.
         let api: Api<Deployment> = self.cluster.api_in(SYSTEM);
-        let all = tokio::time::timeout(Duration::from_secs(5), api.list(&kube::api::ListParams::default())).await;
+        let all = tokio::time::timeout(Duration::from_secs(5), api.list(&ListParams::default())).await;
         if let Ok(Ok(all)) = all {
             let down = all.items.iter().filter(|deployment| deployment.annotations().contains_key(REPLICAS));
             found.extend(down.map(|deployment| Broken::TakenDown { deployment: deployment.name_any() }));

@@ -15,7 +15,7 @@ use crate::{
         lock::LabLock,
         nodes,
     },
-    run::{Run, Stepped, advice::Trouble, event::StepId},
+    run::{Run, StepCx, Stepped, advice::Trouble, event::StepId},
     spec::LabName,
 };
 
@@ -41,14 +41,7 @@ pub async fn heal(run: &Run, lab: &LabName) -> Result<HealReport> {
         let docker = Docker::connect().await?;
         standing::find(&docker, lab).await?;
         let _lock = LabLock::take(&cx, lab).await?;
-        let intent = Intent::of(lab);
-        let meant = intent.read();
-        let there = nodes::ours(&docker, lab).await?;
-        rests(lab, &there, &meant)?;
-        let cluster = standing::connect(lab).await?;
-        let hands = Hands { cx: &cx, docker: &docker, cluster: &cluster, lab };
-        let undone = put_right(&hands, &meant).await?;
-        intent.forget()?;
+        let undone = left_behind(&cx, &docker, lab).await?;
         let detail = match undone.as_slice() {
             [] => "nothing was broken".to_owned(),
             all => all.join(", "),
@@ -56,6 +49,20 @@ pub async fn heal(run: &Run, lab: &LabName) -> Result<HealReport> {
         Ok(Stepped::changed(!undone.is_empty(), HealReport { lab: lab.clone(), undone }, detail))
     })
     .await
+}
+
+/// Puts right what a drill has left behind in a lab that is locked; says what was broken.
+///
+/// # Errors
+/// As [`heal`].
+pub(super) async fn left_behind(cx: &StepCx, docker: &Docker, lab: &LabName) -> Result<Vec<String>> {
+    let intent = Intent::of(lab);
+    let meant = intent.read();
+    rests(lab, &nodes::ours(docker, lab).await?, &meant)?;
+    let cluster = standing::connect(lab).await?;
+    let undone = put_right(&Hands { cx, docker, cluster: &cluster, lab }, &meant).await?;
+    intent.forget()?;
+    Ok(undone)
 }
 
 /// A lab that was put to rest as a whole is not broken.
@@ -81,24 +88,20 @@ fn rests(lab: &LabName, nodes: &[Container], meant: &[Broken]) -> Result<()> {
 pub(super) async fn put_right(hands: &Hands<'_>, meant: &[Broken]) -> Result<Vec<String>> {
     let mut undone = Vec::new();
     let mut meant = meant.to_vec();
-    for _ in 0..TURNS {
+    for turn in 0.. {
         let there = nodes::ours(hands.docker, hands.lab).await?;
         let found = hands.find(&there).await.context("cannot look what is broken")?;
-        undone.extend(found.iter().map(ToString::to_string));
-        // A node that stands still cannot be told to change anything, so nodes come first.
-        let (nodes, others): (Vec<Broken>, Vec<Broken>) = found
-            .iter()
-            .cloned()
-            .partition(|broken| matches!(broken, Broken::NodeFrozen { .. } | Broken::NodeStopped { .. }));
-        for broken in in_order(nodes) {
-            hands.undo(&broken).await.with_context(|| format!("cannot put right that {broken}"))?;
-        }
-        let mut rest = others;
-        if rest.is_empty() && found.is_empty() && meant.is_empty() {
+        if found.is_empty() && meant.is_empty() {
             break;
         }
-        rest.extend(meant.drain(..).filter(|broken| !found.contains(broken)));
-        for broken in in_order(rest) {
+        if let Some(stays) = found.first().filter(|_| turn == TURNS) {
+            anyhow::bail!("it was put right {TURNS} times, and still {stays}");
+        }
+        undone.extend(found.iter().map(ToString::to_string));
+        let mut all = found;
+        all.extend(meant.drain(..).filter(|broken| !undone.contains(&broken.to_string())));
+        // A node that stands still cannot be told to change anything, so nodes come first.
+        for broken in in_order(all) {
             hands.undo(&broken).await.with_context(|| format!("cannot put right that {broken}"))?;
         }
     }

@@ -28,7 +28,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use self::{ground::Ground, heal::put_right, intent::Intent};
+use self::ground::Ground;
 pub use self::{
     heal::{HealReport, heal},
     report::ChaosReport,
@@ -141,15 +141,12 @@ pub async fn run(run: &Run, options: &ChaosOptions) -> Result<Ran> {
     standing::find(&docker, &options.lab).await?;
     let cx = StepCx::new(run, StepId::Steady);
     let _lock = LabLock::take(&cx, &options.lab).await?;
-    let ground = Ground::find(&options.lab).await?;
-    let scenarios = chosen(run, &ground, options).await?;
-    // What an earlier run has left would be taken for this one's.
-    let intent = Intent::of(&options.lab);
-    let hands = broken::Hands { cx: &cx, docker: &ground.docker, cluster: &ground.cluster, lab: &options.lab };
-    for left in put_right(&hands, &intent.read()).await? {
+    // What an earlier run has left would be taken for this one's, and keep the lab from being found.
+    for left in heal::left_behind(&cx, &docker, &options.lab).await? {
         run.warn(format!("left by an earlier drill and put right: {left}"));
     }
-    intent.forget()?;
+    let ground = Ground::find(&options.lab).await?;
+    let scenarios = chosen(run, &ground, options).await?;
     let mut report = ChaosReport {
         lab: options.lab.clone(),
         topology: ground.spec.database.topology,

@@ -30,7 +30,11 @@ use crate::{
     actions::smoke,
     host::lock,
     parts::database::names,
-    run::{Run, StepCx, Stepped, event::StepId, wait::TimedOut},
+    run::{
+        Run, StepCx, Stepped,
+        event::StepId,
+        wait::{Look, TimedOut},
+    },
     spec::scenario::{Scenario, Target},
 };
 
@@ -38,6 +42,9 @@ use crate::{
 const STEADY: Duration = Duration::from_mins(5);
 /// How long the probes look at a lab that is well, before and after.
 const WELL: Duration = Duration::from_secs(6);
+/// How long an editor may try to log in.
+const LOGIN: Duration = Duration::from_mins(2);
+const EVERY: Duration = Duration::from_secs(1);
 
 /// Runs one round.
 ///
@@ -59,8 +66,13 @@ pub(super) async fn round(run: &Run, ground: &Ground, scenario: &Scenario, numbe
 }
 
 async fn rounded(run: &Run, ground: &Ground, intent: &Intent, scenario: &Scenario, number: u32) -> Result<Round> {
-    let strike = run.step(StepId::Steady, |cx| make_ready(cx, ground, intent, scenario)).await?;
-    let eyes = Eyes::open(ground).await.context("cannot look on")?;
+    let (strike, eyes) = run
+        .step(StepId::Steady, async |cx| {
+            let ready = make_ready(&cx, ground, intent, scenario).await?;
+            let eyes = Eyes::open(&cx, ground).await.context("cannot look on")?;
+            Ok(ready.map(|strike| (strike, eyes)))
+        })
+        .await?;
     pass(WELL).await;
     let struck = eyes.clock.now();
     run.step(StepId::Fault, async |cx| {
@@ -80,9 +92,10 @@ async fn rounded(run: &Run, ground: &Ground, intent: &Intent, scenario: &Scenari
     pass(WELL).await;
     let seen = eyes.close().await?;
     let rows = run.step(StepId::Verify, |cx| verify(cx, ground, &seen.entries)).await?;
-    if let Some(stage) = &strike.stage {
-        let cx = StepCx::new(run, StepId::Heal);
-        let hands = Hands { cx: &cx, docker: &ground.docker, cluster: &ground.cluster, lab: ground.lab() };
+    let cx = StepCx::new(run, StepId::Heal);
+    let hands = Hands { cx: &cx, docker: &ground.docker, cluster: &ground.cluster, lab: ground.lab() };
+    for stage in &strike.stage {
+        cx.say(format!("no more: {stage}"));
         hands.undo(stage).await?;
     }
     intent.forget()?;
@@ -135,17 +148,19 @@ fn judged(
 }
 
 /// Waits for the steady state and decides whom to hit.
-async fn make_ready(cx: StepCx, ground: &Ground, intent: &Intent, scenario: &Scenario) -> Result<Stepped<Strike>> {
-    let mut took = steady::reach(&cx, ground, scenario.steady, STEADY).await?;
+async fn make_ready(cx: &StepCx, ground: &Ground, intent: &Intent, scenario: &Scenario) -> Result<Stepped<Strike>> {
+    let mut took = steady::reach(cx, ground, scenario.steady, STEADY).await?;
     let mut strike = Strike::plan(ground, &scenario.fault).await?;
-    if let Some(stage) = strike.stage.clone() {
-        intent.write(std::slice::from_ref(&stage))?;
-        cx.say(format!("making ready: {stage}"));
-        let hands = Hands { cx: &cx, docker: &ground.docker, cluster: &ground.cluster, lab: ground.lab() };
-        hands.make(&stage).await?;
-        took += steady::reach(&cx, ground, scenario.steady, STEADY).await?;
-        // Whoever was the writer had to go for a moment, and somebody else may be it now: the one that is ready is hit.
-        strike.whom += " (the volume was made small for it)";
+    if !strike.stage.is_empty() {
+        intent.write(&strike.stage)?;
+        let hands = Hands { cx, docker: &ground.docker, cluster: &ground.cluster, lab: ground.lab() };
+        for stage in &strike.stage {
+            cx.say(format!("making ready: {stage}"));
+            hands.make(stage).await?;
+            took += steady::reach(cx, ground, scenario.steady, STEADY).await?;
+        }
+        // Whoever was the writer may be it no more.
+        strike = Strike { stage: strike.stage, ..Strike::plan(ground, &scenario.fault).await? };
     }
     Ok(Stepped::done(strike, format!("all is well after {:.1} s", took.as_secs_f64())))
 }
@@ -227,14 +242,22 @@ struct Looked {
 }
 
 impl Eyes {
-    async fn open(ground: &Ground) -> Result<Eyes> {
+    async fn open(cx: &StepCx, ground: &Ground) -> Result<Eyes> {
         let cluster = ground.cluster.clone();
         let (url, title) = (ground.site.url.clone(), ground.site.title.clone());
         let (writer, _) = ground.resident(Target::Writer).await?;
         ledger::prepare(&cluster, &writer.pod).await?;
         let book = Arc::new(Book::open(&lock::folder(ground.lab()).join("chaos-ledger"))?);
         let door = smoke::front_door(&url).await?;
-        let editor = Editor::enter(&url, &title, door.clone(), &smoke::login(&cluster).await?).await?;
+        let login = smoke::login(&cluster).await?;
+        // Replicas that were just made may still be warming up.
+        let editor = cx.until("the editor's login", LOGIN, EVERY, || async {
+            Ok(match Editor::enter(&url, &title, door.clone(), &login).await {
+                Ok(editor) => Look::Ready(editor),
+                Err(error) => Look::NotYet(format!("{error:#}")),
+            })
+        });
+        let editor = editor.await?;
         let (stop, stopped) = watch::channel(false);
         let clock = Clock::start();
         let track = Track::new(clock, Some(writer.pod));

@@ -20,7 +20,7 @@ pub(super) struct Strike {
     /// Whom it hits, for people.
     pub(super) whom: String,
     /// What is made ready before anybody looks, and taken back at the very end.
-    pub(super) stage: Option<Broken>,
+    pub(super) stage: Vec<Broken>,
     /// What stays broken until it is undone.
     pub(super) leaves: Vec<Broken>,
     deed: Deed,
@@ -57,7 +57,7 @@ impl Strike {
     /// # Errors
     /// There is nobody to hit, or the API server does not answer.
     pub(super) async fn plan(ground: &Ground, fault: &Fault) -> Result<Strike> {
-        let strike = |whom: String, leaves: Vec<Broken>, deed| Strike { whom, stage: None, leaves, deed };
+        let strike = |whom: String, leaves: Vec<Broken>, deed| Strike { whom, stage: Vec::new(), leaves, deed };
         Ok(match fault {
             Fault::DeletePods { of, how_many } => {
                 let mut pods = ground.residents(*of).await?;
@@ -102,13 +102,19 @@ impl Strike {
                 strike(format!("{} and {claim}", pod.pod), Vec::new(), Deed::Lose { pod, claim })
             }
             Fault::FillVolume { of } => {
+                // Whose volume is made small has to go for a moment, and roles move then: so it is done to all of them.
+                let (all, claims) =
+                    if *of == Target::Nfs { (Target::Nfs, "export") } else { (Target::Members, "data") };
+                let mut stage = Vec::new();
+                for Resident { pod, node, .. } in ground.residents(all).await? {
+                    let node = node.with_context(|| format!("pod {pod} is on no node of this lab"))?;
+                    let path = folder(ground, &format!("{claims}-{pod}")).await?;
+                    stage.push(Broken::VolumeSmall { node, pod, path });
+                }
                 let (pod, node) = ground.resident(*of).await?;
-                let claim =
-                    if *of == Target::Nfs { format!("export-{}", pod.pod) } else { format!("data-{}", pod.pod) };
-                let path = folder(ground, &claim).await?;
-                let stage = Broken::VolumeSmall { node: node.clone(), pod: pod.pod, path: path.clone() };
-                let full = Broken::VolumeFull { node, path };
-                Strike { stage: Some(stage), ..strike(claim, vec![full], Deed::Break) }
+                let claim = format!("{claims}-{}", pod.pod);
+                let full = Broken::VolumeFull { node, path: folder(ground, &claim).await? };
+                Strike { stage, ..strike(claim, vec![full], Deed::Break) }
             }
             Fault::TakeDown { of: Target::ApiServer } => {
                 let node = ground.control_plane();

@@ -26,7 +26,7 @@ fn timeline() -> Timeline {
     let second = |n: u32| {
         let broken = (6..9).contains(&n);
         let (read, unread) = if broken { (1, 1) } else { (2, 0) };
-        let edited = u32::from(n % 3 == 0 && !broken);
+        let edited = u32::from(n.is_multiple_of(3) && !broken);
         let written = if (6..14).contains(&n) { 0 } else { 20 };
         let slowest = if broken { 2.25 } else { 0.2 };
         Second { read, unread, slowest, edited, unedited: u32::from(n == 6), written, unwritten: u32::from(n == 7) * 3 }

@@ -1,0 +1,213 @@
+//! Drills on a real lab. What the tool says of a drill is held against what can be seen without it: the engine, the node's
+//! packet filter, and the database asked directly. A set within CI's time is run always, about six minutes after `up`;
+//! `every_drill` runs all of them and writes the table for people.
+
+use std::{fmt::Write, fs, path::PathBuf};
+
+use serde_json::Value;
+
+use crate::{
+    lab::{Engine, Lab, Ran, say},
+    ledger::tell,
+};
+
+/// The drills of CI: one of each kind that takes less than a minute.
+const SOME: [&str; 4] = ["wordpress-pod", "reader-process", "writer-process", "nfs-server"];
+/// What hits a writer is worth more than one look.
+const ROUNDS: u32 = 5;
+
+#[test]
+#[ignore = "needs Docker"]
+fn drills_measure_and_are_undone_whatever_ends_them() {
+    let lab = Lab::new("wplab-drills");
+    let before = Engine::snapshot();
+    lab.up(&[]).assert_code(0);
+
+    some_drills_pass(&lab);
+    a_lost_row_is_told(&lab);
+    a_killed_run_is_healed_from_what_is_found(&lab);
+    an_interrupted_run_heals_itself(&lab);
+    what_cannot_be_done_is_refused_before_anything_is_broken(&lab);
+
+    lab.run(&["smoke", lab.name()]).assert_code(0);
+    lab.run(&["down", lab.name()]).assert_code(0);
+    assert_eq!(Engine::snapshot(), before, "down leaves the engine as it was");
+}
+
+fn run(lab: &Lab, scenarios: &[&str], more: &[&str]) -> Ran {
+    lab.run(&[&["chaos", "run", "--lab", lab.name(), "-o", "json"], scenarios, more].concat())
+}
+
+fn some_drills_pass(lab: &Lab) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let reports = format!("html={},junit={}", path("drills.html"), path("drills.xml"));
+    let ran = run(lab, &SOME, &["--report", &reports]);
+    let report = ran.json();
+    for round in report["rounds"].as_array().expect("rounds") {
+        let (rows, name) = (&round["rows"], &round["scenario"]);
+        say(&format!(
+            "{name}: no reads for {} s, no writes for {} s",
+            outage(round, "readers"),
+            outage(round, "writers")
+        ));
+        assert!(rows["acknowledged"].as_u64() > Some(100), "somebody wrote in {name}: {rows}");
+        assert_eq!(
+            (&rows["lost-rows"], rows["members"].as_array().map(Vec::len)),
+            (&Value::from(0), Some(3)),
+            "{name}"
+        );
+    }
+    ran.assert_code(0);
+    assert_eq!(report["rounds"].as_array().map(Vec::len), Some(SOME.len()));
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).expect("a report");
+    assert_eq!(read("drills.html").matches("<svg ").count(), SOME.len());
+    assert_eq!(read("drills.xml").matches("<testcase ").count(), SOME.len());
+}
+
+fn outage(round: &Value, who: &str) -> f64 {
+    round[who]["outage"]["length"].as_f64().unwrap_or_default()
+}
+
+/// Somebody takes a row away that was acknowledged, changes one and adds one: the ledger can fail.
+fn a_lost_row_is_told(lab: &Lab) {
+    let args = ["chaos", "run", "wordpress-pod", "--lab", lab.name(), "-o", "json"];
+    let ran = lab.run_while(&args, "for 20 s", || {
+        let writer = lab.try_pods("app.kubernetes.io/component=database,wplab.dev/role=writer").expect("the writer");
+        let writer = writer[0].metadata.name.clone().expect("a name");
+        for statement in [
+            "DELETE FROM wplab_chaos WHERE session = 0 AND seq = 5",
+            "UPDATE wplab_chaos SET payload = 'other' WHERE session = 0 AND seq = 6",
+            "INSERT INTO wplab_chaos VALUES (7, 1, 0, 'nobody')",
+        ] {
+            lab.block_on(tell(lab.client(), &writer, statement));
+        }
+    });
+    ran.assert_code(1);
+    let rows = &ran.json()["rounds"][0]["rows"];
+    assert_eq!((&rows["lost-rows"], rows["lost"].as_array().map(Vec::len)), (&Value::from(1), Some(3)), "{rows}");
+    let unwritten = rows["unwritten"].as_array().expect("a list");
+    assert_eq!(unwritten.len(), 6, "two rows at three members: {rows}");
+}
+
+/// The run is killed in the middle, and what it has written down is lost, too.
+fn a_killed_run_is_healed_from_what_is_found(lab: &Lab) {
+    let killed = lab.run_until(&["chaos", "run", "cut-node", "--lab", lab.name()], "for 90 s", "KILL");
+    assert_eq!(killed.code, None, "{}", killed.stderr);
+    assert_eq!(cut_off(lab), 1, "a node is cut off");
+    fs::remove_file(lab.folder().join("chaos.json")).expect("what was written down");
+    let healed = lab.run(&["chaos", "heal", "--lab", lab.name(), "-o", "json"]).assert_code(0).json();
+    assert_eq!(healed["undone"].as_array().map(Vec::len), Some(1), "{healed}");
+    assert_eq!(cut_off(lab), 0, "no node is");
+    let again = lab.run(&["chaos", "heal", "--lab", lab.name(), "-o", "json"]).assert_code(0).json();
+    assert_eq!(again["undone"], Value::Array(Vec::new()), "there is nothing left to put right");
+}
+
+fn an_interrupted_run_heals_itself(lab: &Lab) {
+    let ran = lab.run_until(&["chaos", "run", "writer-frozen", "--lab", lab.name()], "for 45 s", "INT");
+    assert_eq!(ran.code, Some(130), "{}", ran.stderr);
+    let frozen = in_nodes(lab, "ps -eo stat=,comm= | grep -E '^T.* mysqld'");
+    assert_eq!(frozen, 0, "no server stands still");
+    assert!(!lab.folder().join("chaos.json").exists(), "nothing is written down any more");
+}
+
+fn what_cannot_be_done_is_refused_before_anything_is_broken(lab: &Lab) {
+    let refused = lab.run(&["chaos", "run", "clock-jump", "wordpress-pod", "--lab", lab.name()]);
+    refused.assert_code(2);
+    assert!(refused.stderr.contains("nothing was broken"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("share its one clock"), "{}", refused.stderr);
+}
+
+/// In how many nodes words of the shell succeed.
+fn in_nodes(lab: &Lab, words: &str) -> usize {
+    let nodes = ["worker", "worker2", "worker3"].map(|node| format!("{}-{node}", lab.name()));
+    let words = format!("if {words}; then echo yes; fi");
+    nodes.iter().filter(|node| lab.block_on(Engine::sh(node, &words)).contains("yes")).count()
+}
+
+fn cut_off(lab: &Lab) -> usize {
+    in_nodes(lab, "iptables -S INPUT | grep -q WPLAB-CHAOS")
+}
+
+/// Every scenario that can be run here, on both topologies; those that hit a writer several times. Writes `OUT`, or the table in
+/// `docs/drills.md`.
+#[test]
+#[ignore = "takes hours"]
+fn every_drill() {
+    if std::env::var_os("OUT").is_none() {
+        say("this is only run by `just drills`");
+        return;
+    }
+    let mut table = "| topology | scenario | rounds | longest read outage | longest write outage | errors | rows acknowledged | rows lost | met |\n\
+                     |---|---|---|---|---|---|---|---|---|\n"
+        .to_owned();
+    for topology in ["replication", "galera"] {
+        let lab = Lab::new(&format!("wplab-drills-{topology}"));
+        lab.up(&["--topology", topology]).assert_code(0);
+        let listed = lab.run(&["chaos", "list", "--lab", lab.name(), "-o", "json"]).assert_code(0).json();
+        for scenario in listed.as_array().expect("scenarios").iter().filter(|one| one["can-run"] == true) {
+            let name = scenario["name"].as_str().expect("a name");
+            let rounds = if scenario["fault"]["of"] == "writer" { ROUNDS } else { 1 }.to_string();
+            let ran = run(&lab, &[name], &["--rounds", &rounds]);
+            let line = line(topology, name, &ran);
+            say(&line);
+            table += &line;
+            if ran.code == Some(4) {
+                // Whatever it was, the next ones begin with a lab that is well.
+                lab.run(&["down", lab.name()]).assert_code(0);
+                lab.up(&["--topology", topology]).assert_code(0);
+            }
+        }
+        lab.run(&["down", lab.name()]).assert_code(0);
+    }
+    keep(&table);
+}
+
+fn line(topology: &str, name: &str, ran: &Ran) -> String {
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap_or_default();
+    let rounds = report["rounds"].as_array().cloned().unwrap_or_default();
+    let longest = |who: &str| rounds.iter().map(|round| outage(round, who)).fold(0.0, f64::max);
+    let sum = |at: fn(&Value) -> Option<u64>| rounds.iter().filter_map(at).sum::<u64>();
+    let errors = sum(|round| Some(round["readers"]["failed"].as_u64()? + round["editor"]["failed"].as_u64()?));
+    let (acknowledged, lost) =
+        (sum(|round| round["rows"]["acknowledged"].as_u64()), sum(|round| round["rows"]["lost-rows"].as_u64()));
+    let met = match ran.code {
+        Some(0) => "yes".to_owned(),
+        Some(1) => missed(&rounds),
+        other => format!("ended with {other:?}"),
+    };
+    let mut line = String::new();
+    let _ = writeln!(
+        line,
+        "| {topology} | `{name}` | {} | {:.1} s | {:.1} s | {errors} | {acknowledged} | {lost} | {met} |",
+        rounds.len(),
+        longest("readers"),
+        longest("writers")
+    );
+    line
+}
+
+/// What was not as expected, each once.
+fn missed(rounds: &[Value]) -> String {
+    let lines = rounds.iter().flat_map(|round| round["verdict"].as_array().cloned().unwrap_or_default());
+    let mut what: Vec<String> =
+        lines.filter(|line| line["met"] == false).filter_map(|line| Some(line["what"].as_str()?.to_owned())).collect();
+    what.sort();
+    what.dedup();
+    format!("no: {}", what.join(", "))
+}
+
+const BEGIN: &str = "<!-- the table of `just drills` -->\n";
+const END: &str = "<!-- its end -->\n";
+
+fn keep(table: &str) {
+    let out = std::env::var_os("OUT").filter(|out| !out.is_empty()).map(PathBuf::from);
+    if let Some(out) = out {
+        return fs::write(out, table).expect("written");
+    }
+    let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/drills.md");
+    let text = fs::read_to_string(&page).expect("the page");
+    let (before, rest) = text.split_once(BEGIN).expect("a place for the table");
+    let (_, after) = rest.split_once(END).expect("its end");
+    fs::write(&page, format!("{before}{BEGIN}{table}{END}{after}")).expect("written");
+}
