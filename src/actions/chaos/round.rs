@@ -160,7 +160,9 @@ async fn make_ready(cx: &StepCx, ground: &Ground, intent: &Intent, scenario: &Sc
             took += steady::reach(cx, ground, scenario.steady, STEADY).await?;
         }
         // Whoever was the writer may be it no more.
-        strike = Strike { stage: strike.stage, ..Strike::plan(ground, &scenario.fault).await? };
+        let stage = strike.stage;
+        strike = Strike::plan(ground, &scenario.fault).await?;
+        strike.stage = stage;
     }
     Ok(Stepped::done(strike, format!("all is well after {:.1} s", took.as_secs_f64())))
 }
