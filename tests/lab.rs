@@ -2,10 +2,10 @@
 //! independently of the tool's own smoke code: through the Kubernetes API, HTTP and the engine. Run with `cargo test-lab`;
 //! the tests set up what they need through `up --fix` and leave nothing behind.
 
-#[path = "lab/front_door.rs"]
-mod front_door;
 #[path = "lab/chaos.rs"]
 mod chaos;
+#[path = "lab/front_door.rs"]
+mod front_door;
 #[path = "lab/galera.rs"]
 mod galera;
 #[path = "lab/golden_roots.rs"]

@@ -3,8 +3,8 @@ use std::{any::type_name, collections::BTreeSet, fmt::Write, fs, path::Path, tim
 use anyhow::{Context, Result, anyhow};
 use wplab::{
     actions::{
-        failover::NoFailover,
         chaos::CannotRun,
+        failover::NoFailover,
         logs::NoSuchPart,
         recover::{NoRecovery, Unasked},
         repair::NoRepair,
