@@ -42,7 +42,8 @@ fn a_lab_from_up_to_down() {
     let before = Engine::snapshot();
 
     let up = lab.up_in_order("replication");
-    assert!(up.peak < 64 * 1024, "images are streamed, not held: {} KiB", up.peak);
+    // Most of it is the executable itself; the images together have ten times as much.
+    assert!(up.peak < 80 * 1024, "images are streamed, not held: {} KiB", up.peak);
     let report = up.json();
     let url = report["url"].as_str().expect("a URL").to_owned();
     assert!(url.starts_with("http://127.0.0.1:"), "{url}");
@@ -180,9 +181,12 @@ fn the_source_is_lost_and_moved(lab: &Lab) {
     let client = lab.client();
     let ledger = lab.block_on(Ledger::open(lab.client(), "ledger"));
     let witness = lab.block_on(async { Witness::watch(client) });
-    let writer = |witness: &Witness| witness.seen().writers.last().cloned().expect("a writer");
+    let writer = || -> String {
+        let found: Vec<Pod> = lab.list_in("wplab", &ListParams::default().labels("wplab.dev/role=writer"));
+        found.first().and_then(|pod| pod.metadata.name.clone()).expect("a writer")
+    };
     for what in ["killed", "deleted with its pod"] {
-        let (begin, source) = (Instant::now(), writer(&witness));
+        let (begin, source) = (Instant::now(), writer());
         if what == "killed" {
             lab.kill("mysqld ", &[&source]);
         } else {
@@ -190,11 +194,11 @@ fn the_source_is_lost_and_moved(lab: &Lab) {
         }
         lab.block_on(ledger.until_written(20));
         let gap = ledger.longest_gap_since(begin).as_secs_f64();
-        lab::say(&format!("the source is {what}: {gap:.1} s without writes, {source} -> {}", writer(&witness)));
+        lab::say(&format!("the source is {what}: {gap:.1} s without writes, {source} -> {}", writer()));
         all_follow(lab);
     }
     for asked in [Some("db-2"), Some("db-0"), None] {
-        let (begin, source) = (Instant::now(), writer(&witness));
+        let (begin, source) = (Instant::now(), writer());
         let to = asked.map(|to| ["--to", to]);
         let args: Vec<&str> =
             ["failover", lab.name(), "-o", "json"].into_iter().chain(to.into_iter().flatten()).collect();
