@@ -121,6 +121,11 @@ fn losses(lab: &Lab) {
     assert!(addresses.is_disjoint(&self::addresses(lab)), "every address has changed");
     drop(imp);
 
+    quiet(lab, &ledger, "another writer is asked for", || {
+        let before = writer(lab);
+        lab.run(&["failover", lab.name()]).assert_code(0);
+        assert_ne!(writer(lab), before, "another one");
+    });
     // etcd: the database does not notice that one member is gone, nor that all are.
     quiet(lab, &ledger, "one etcd member killed", || lab.kill("/usr/local/bin/etcd --name=etcd-1", &["etcd-1"]));
     quiet(lab, &ledger, "all of etcd gone", || {

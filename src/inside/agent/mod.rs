@@ -88,11 +88,9 @@ pub async fn main() -> Result<()> {
     http::serve(HTTP_PORT, move |request| ready(answer(&of_pulse, of_answers.snapshot().is_some(), &request))).await?;
     tokio::spawn(observe::watch(cluster.api(), observed.clone()));
     let requests = Requests::default();
+    tokio::spawn(requests.clone().watch(cluster.api(), observed.clone()));
     let errands = match topology {
-        Topology::Replication => {
-            tokio::spawn(requests.clone().watch(cluster.api(), observed.clone()));
-            Some(Errands::new(Courier::new(&Papers::read(orders::FOLDER.as_ref())?)?))
-        }
+        Topology::Replication => Some(Errands::new(Courier::new(&Papers::read(orders::FOLDER.as_ref())?)?)),
         // Galera's members open themselves when they are synced.
         Topology::Galera => None,
     };

@@ -51,10 +51,12 @@ pub(super) fn decide(view: &View<'_>) -> Decision {
             }
         },
     };
+    let (chosen, why, answer) = asked(view, chosen, why);
     Decision {
         writer: Some(chosen.name.clone()),
         exists: true,
         why,
+        answer,
         ..Decision::keep(
             reads,
             if view.members.len() < view.wanted {
@@ -63,6 +65,29 @@ pub(super) fn decide(view: &View<'_>) -> Decision {
                 Outlook::Settled
             },
         )
+    }
+}
+
+/// What has become of a request, with its id.
+type Reply = Option<(String, Result<String, String>)>;
+
+/// Whom a person asks for, if that one could take over at once: every synced member has everything.
+fn asked<'a>(view: &View<'a>, chosen: &'a Seen, why: String) -> (&'a Seen, String, Reply) {
+    let Some(request) = view.request else { return (chosen, why, None) };
+    let answer = |result| Some((request.id.clone(), result));
+    let done = |name: &str| answer(Ok(format!("{name} takes writes")));
+    if request.is_met_by(&chosen.name) {
+        return (chosen, why, done(&chosen.name));
+    }
+    let wanted = |member: &&Seen| request.to.as_ref().is_none_or(|to| *to == member.name);
+    let others = || view.members.iter().filter(|member| member.name != chosen.name).filter(wanted);
+    match others().find(|member| member.serves() && primary_synced(member)) {
+        Some(next) => (next, format!("{} was asked for", next.name), done(&next.name)),
+        None => {
+            let why_not = others().map(Seen::trouble).collect::<Vec<_>>().join(", ");
+            let why_not = if why_not.is_empty() { "there is no other member".to_owned() } else { why_not };
+            (chosen, why, answer(Err(why_not)))
+        }
     }
 }
 
@@ -330,6 +355,28 @@ mod tests {
             let members = [vec![writer(lost)], others(&all).to_vec()].concat();
             assert_eq!(made(&members).writer.as_deref(), Some("db-1"));
         }
+    }
+
+    #[test]
+    fn another_member_takes_writes_when_a_person_asks_for_it_and_it_is_synced() {
+        let ask = |members: &[Seen], to: Option<&str>| {
+            let request = super::super::Request {
+                id: "1".into(),
+                to: to.map(str::to_owned),
+                from: Some("db-0".into()),
+                ..super::super::Request::default()
+            };
+            let decision = decide(&View { request: Some(&request), ..view(members, true) });
+            (decision.writer.expect("a writer"), decision.answer.expect("an answer").1)
+        };
+        let whole = [writer(synced(0)), reader(synced(1)), reader(synced(2))];
+        assert_eq!(ask(&whole, Some("db-2")), ("db-2".into(), Ok("db-2 takes writes".into())));
+        assert_eq!(ask(&whole, None).0, "db-1");
+        assert!(ask(&whole, Some("db-0")).1.is_ok());
+        let moved = [reader(synced(0)), writer(synced(1)), reader(synced(2))];
+        assert_eq!(ask(&moved, None), ("db-1".into(), Ok("db-1 takes writes".into())), "once is enough");
+        let (stays, refused) = ask(&[writer(synced(0)), reader(joining(1)), reader(silent(2))], Some("db-1"));
+        assert!(stays == "db-0" && refused.is_err(), "{refused:?}");
     }
 
     #[test]
