@@ -1,7 +1,7 @@
 //! Drills: something of a lab is broken on purpose, under the eyes of readers, an editor and writers; then it is put right, and
 //! everything is looked for that was acknowledged meanwhile (docs/decisions/0023-drills.md).
 //!
-//! `round` is the way through one drill. [`broken`] knows how things are broken and put right, `strike` whom a fault hits, `able`
+//! `round` is the way through one drill. `broken` knows how things are broken and put right, `strike` whom a fault hits, `able`
 //! what cannot be done here; `probes`, `ledger` and `track` look on; `sums`, `ledger::audit` and `verdict` make sense of it.
 
 mod able;
