@@ -5,13 +5,13 @@ use std::{cmp::Ordering, fmt};
 
 use serde::{Deserialize, Serialize};
 
-/// Which decision an order belongs to. A failover begins with a number that no member has heard of; two agents that choose the
-/// same number at the same moment are told apart by their names, and a member obeys the one that it has heard first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Which decision an order belongs to. A failover begins with a number that no member has heard of. Where two agents choose the
+/// same number at the same moment, the one whose name comes later is newer, so that any two decisions have an order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Term {
     /// Grows with every decision about who is the source.
     pub number: u64,
-    /// The agent that made the decision.
+    /// The agent that made the decision, and which life of it.
     #[serde(default)]
     pub by: String,
 }
@@ -48,8 +48,8 @@ pub enum Part {
 /// never acknowledged by anybody.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
-    /// The number of the term; 0 before any.
-    pub number: u64,
+    /// Its term.
+    pub term: Term,
     /// What the source had when it was promoted, as a GTID set.
     pub base: String,
 }
@@ -67,9 +67,9 @@ pub struct Mandate {
 }
 
 impl Mandate {
-    /// Whether it is this part, by a decision of this number.
-    pub fn is(&self, part: &Part, number: u64) -> bool {
-        self.part == *part && self.term.number == number
+    /// Whether it is this part, by this decision.
+    pub fn is(&self, part: &Part, term: &Term) -> bool {
+        self.part == *part && self.term == *term
     }
 }
 
@@ -135,12 +135,9 @@ pub fn accept(own: Option<&Mandate>, has_data: bool, term: &Term, what: &What) -
     let line = own.map(|own| own.line.clone()).unwrap_or_default();
     let mandate = Mandate { term: term.clone(), part, line };
     let Some(own) = own else { return Ok(mandate) };
-    match term.number.cmp(&own.term.number) {
+    match term.cmp(&own.term) {
         Ordering::Less => return Err(format!("term {term} is over; this member has heard of term {}", own.term)),
         Ordering::Greater => {}
-        Ordering::Equal if *term != own.term => {
-            return Err(format!("in term {term} this member obeys {}, not {}", own.term.by, term.by));
-        }
         // Within a term the order of things is fixed: first nobody fetches, then somebody is the source and others follow.
         Ordering::Equal => match (&own.part, &mandate.part) {
             (Part::Source | Part::Follows(_), Part::Revoked | Part::Closed) => {
@@ -183,13 +180,15 @@ mod tests {
     fn a_member_obeys_what_is_newer_and_in_its_turn() {
         let of_0 = || Part::Follows("db-0".into());
         type Row = (&'static str, Option<Mandate>, Term, What, Option<Part>);
-        let table: [Row; 17] = [
+        let in_b = |part| Mandate { term: term(2, "b"), part, line: Line::default() };
+        let table: [Row; 18] = [
             ("anything at first", None, term(1, "a"), follow("db-0"), Some(of_0())),
             ("a first revocation", None, term(1, "a"), Revoke, Some(Part::Revoked)),
             ("a newer one", Some(has(1, of_0())), term(2, "b"), Revoke, Some(Part::Revoked)),
             ("an older one", Some(has(2, Part::Revoked)), term(1, "a"), follow("db-0"), None),
             ("the same again", Some(has(2, Part::Revoked)), term(2, "a"), Revoke, Some(Part::Revoked)),
-            ("another agent's of that number", Some(has(2, Part::Revoked)), term(2, "b"), promote(), None),
+            ("another agent's of that number", Some(has(2, Part::Revoked)), term(2, "b"), Revoke, Some(Part::Revoked)),
+            ("and what the first one sends then", Some(in_b(Part::Revoked)), term(2, "a"), promote(), None),
             ("what comes next", Some(has(2, Part::Revoked)), term(2, "a"), promote(), Some(Part::Source)),
             (
                 "and what comes then",

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, time::Instant};
 
-use super::mandate::{Mandate, Part};
+use super::mandate::{Mandate, Part, Term};
 
 /// What a member is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -269,9 +269,9 @@ impl MemberStatus {
         self.mandate.as_ref().map(|mandate| &mandate.part)
     }
 
-    /// The number of the last decision that it has heard of; 0 before any.
-    pub fn term(&self) -> u64 {
-        self.mandate.as_ref().map_or(0, |mandate| mandate.term.number)
+    /// The last decision that it has heard of; none before any.
+    pub fn term(&self) -> Option<&Term> {
+        self.mandate.as_ref().map(|mandate| &mandate.term)
     }
 
     /// Why this member does not serve its role; `None` when it does.

@@ -1,12 +1,10 @@
 //! What members of topology `replication` say, as far as decisions rest on it: how many must have a commit, how many must have
 //! taken part in a decision, what one has, and which of that counts.
 
-use std::collections::BTreeSet;
-
 use super::{Decision, Outlook, Seen, View, names};
 use crate::{
     inside::member::{
-        mandate::Mandate,
+        mandate::{Mandate, Term},
         status::{MemberStatus, ServerFacts},
     },
     wire::gtid::GtidSet,
@@ -49,15 +47,9 @@ pub(super) fn has(facts: &ServerFacts) -> anyhow::Result<(GtidSet, GtidSet)> {
     Ok((executed, all))
 }
 
-pub(super) fn part_of<'a>(view: &'a View<'_>, number: u64) -> impl Iterator<Item = (&'a Seen, &'a Mandate)> {
+pub(super) fn part_of<'a>(view: &'a View<'_>, term: &'a Term) -> impl Iterator<Item = (&'a Seen, &'a Mandate)> {
     let members = view.members.iter().filter_map(|member| Some((member, mandate(member)?)));
-    members.filter(move |(_, mandate)| mandate.term.number == number)
-}
-
-/// Whether two agents have chosen the same number, each of which was obeyed by somebody.
-pub(super) fn disputed(view: &View<'_>, number: u64) -> bool {
-    let by: BTreeSet<&str> = part_of(view, number).map(|(_, mandate)| mandate.term.by.as_str()).collect();
-    by.len() > 1
+    members.filter(move |(_, mandate)| mandate.term == *term)
 }
 
 /// There is no source that takes writes: everybody who applies what it was sent may be read from.

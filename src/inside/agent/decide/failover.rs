@@ -9,7 +9,7 @@
 
 use super::{
     Decision, Outlook, Request, Seen, View, Wanted,
-    evidence::{acks, away, disputed, has, mandate, quorum, server, told},
+    evidence::{acks, away, has, mandate, quorum, server, told},
 };
 use crate::{
     inside::member::{
@@ -24,9 +24,9 @@ use crate::{
 const MOST_LAG: u64 = 1;
 
 /// The source does not answer, or has nothing to answer with, and is taken for lost, for this reason.
-pub(super) fn lost(view: &View<'_>, number: u64, source: &str, why: &str) -> Decision {
+pub(super) fn lost(view: &View<'_>, term: &Term, source: &str, why: &str) -> Decision {
     let hears = view.members.iter().find(|member| {
-        let follows = mandate(member).is_some_and(|own| own.is(&Part::Follows(source.to_owned()), number));
+        let follows = mandate(member).is_some_and(|own| own.is(&Part::Follows(source.to_owned()), term));
         follows && server(member).is_some_and(|facts| facts.io_running)
     });
     // Where its own supervisor says so nobody else need.
@@ -44,12 +44,12 @@ pub(super) fn lost(view: &View<'_>, number: u64, source: &str, why: &str) -> Dec
             Outlook::Waits(format!("{why}; only {whole} of {all} replicas can be asked, {need} must be")),
         );
     }
-    begin(view, number, why)
+    begin(view, term, why)
 }
 
 /// Everybody who answers is told to fetch nothing more.
-pub(super) fn begin(view: &View<'_>, number: u64, why: &str) -> Decision {
-    let term = Term { number, by: String::new() }.next(view.me);
+pub(super) fn begin(view: &View<'_>, before: &Term, why: &str) -> Decision {
+    let term = before.next(view.me);
     let orders = revoke(view, &term, |_| true);
     let outlook = Outlook::Waits(format!("{why}; another member is being made the source"));
     Decision { vacant: true, orders, why: why.to_owned(), ..away(view, outlook) }
@@ -73,17 +73,16 @@ struct Voter<'a> {
 }
 
 /// In the newest term nobody is the source yet.
-pub(super) fn choose(view: &View<'_>, number: u64) -> Decision {
+pub(super) fn choose(view: &View<'_>, term: &Term) -> Decision {
     let vacant = |orders, reason| Decision { vacant: true, orders, ..away(view, Outlook::Waits(reason)) };
-    let term = view.members.iter().filter_map(mandate).map(|own| &own.term).find(|term| term.number == number);
-    let Some(term) = term.filter(|term| term.by == view.me && !disputed(view, number)) else {
-        return begin(view, number, &format!("term {number} was begun by another agent"));
-    };
-    if let Some(waits) = catching_up(view, number) {
+    if term.by != view.me {
+        return begin(view, term, &format!("term {term} was begun by another agent"));
+    }
+    if let Some(waits) = catching_up(view, term) {
         return vacant(Vec::new(), waits);
     }
-    let unasked = |member: &Seen| mandate(member).is_none_or(|own| own.term.number < number);
-    let voters: Vec<Voter<'_>> = view.members.iter().filter_map(|member| voter(member, number)).collect();
+    let unasked = |member: &Seen| mandate(member).is_none_or(|own| own.term < *term);
+    let voters: Vec<Voter<'_>> = view.members.iter().filter_map(|member| voter(member, term)).collect();
     let need = need(view);
     if voters.len() < need {
         let reason = format!("{} of {need} members have given up the source of before", voters.len());
@@ -98,7 +97,7 @@ pub(super) fn choose(view: &View<'_>, number: u64) -> Decision {
     };
     if view.chosen.is_some_and(|(of, before)| of == term && *before != name) {
         // What was sent to that one may still arrive there: it must have heard of a newer term first.
-        return begin(view, number, &format!("{name} is to be the source instead"));
+        return begin(view, term, &format!("{name} is to be the source instead"));
     }
     if !applied {
         return vacant(Vec::new(), format!("{name}, which is to be the source, applies what it was sent"));
@@ -109,22 +108,22 @@ pub(super) fn choose(view: &View<'_>, number: u64) -> Decision {
 }
 
 /// One that obeys the decision, says what it has, and fetches nothing.
-fn voter(member: &Seen, number: u64) -> Option<Voter<'_>> {
+fn voter<'a>(member: &'a Seen, term: &Term) -> Option<Voter<'a>> {
     let ((_, facts), mandate) = (told(member)?, mandate(member)?);
-    let stands = mandate.term.number == number && matches!(mandate.part, Part::Revoked | Part::Closed);
+    let stands = mandate.term == *term && matches!(mandate.part, Part::Revoked | Part::Closed);
     let rests = !facts.fetches() && !facts.is_open() && !facts.relay_log_damaged();
     (stands && rests).then_some(Voter { member, mandate, facts })
 }
 
 /// A planned switch-over: the source is shut, and has all that it ever acknowledged. Whoever is to be the next one may fetch the
 /// rest from it before it is told to fetch nothing more. Why that is waited for; `None` once it need not be.
-fn catching_up(view: &View<'_>, number: u64) -> Option<String> {
+fn catching_up(view: &View<'_>, term: &Term) -> Option<String> {
     let request = view.request.filter(|request| !request.expired)?;
     let closed =
-        view.members.iter().filter_map(|member| voter(member, number)).find(|v| v.mandate.part == Part::Closed)?;
+        view.members.iter().filter_map(|member| voter(member, term)).find(|v| v.mandate.part == Part::Closed)?;
     let follows = Part::Follows(closed.member.name.clone());
     let behind = |member: &Seen| {
-        let follows = mandate(member).is_some_and(|own| own.term.number < number && own.part == follows);
+        let follows = mandate(member).is_some_and(|own| own.term < *term && own.part == follows);
         let lacks = |facts: &ServerFacts| Some(!has(facts).ok()?.0.contains(&has(closed.facts).ok()?.0));
         follows && server(member).is_some_and(|facts| facts.io_running && lacks(facts) != Some(false))
     };
@@ -158,8 +157,8 @@ struct Chosen {
 /// The one that has everything that any of them has: whom a person asked for, whom we have chosen before, a replica rather than the
 /// source of before, the one with the least still to be applied.
 fn candidate(view: &View<'_>, term: &Term, voters: &[Voter<'_>]) -> Result<Chosen, Outlook> {
-    let line = voters.iter().map(|voter| &voter.mandate.line).max_by_key(|line| line.number);
-    let number = line.map_or(0, |line| line.number);
+    let line = voters.iter().map(|voter| &voter.mandate.line).max_by_key(|line| &line.term);
+    let newest = line.map(|line| &line.term);
     let unread = |name: &str, error| Outlook::Waits(format!("cannot read what {name} has: {error:#}"));
     let base = GtidSet::parse(line.map_or("", |line| &line.base)).map_err(|error| unread("the source", error))?;
     let mut known = Vec::new();
@@ -167,7 +166,8 @@ fn candidate(view: &View<'_>, term: &Term, voters: &[Voter<'_>]) -> Result<Chose
     for voter in voters {
         let (executed, all) = has(voter.facts).map_err(|error| unread(&voter.member.name, error))?;
         // Of an older line only what the newer one began with can have been acknowledged.
-        let counts = if voter.mandate.line.number == number { all.clone() } else { all.without(&all.without(&base)) };
+        let counts =
+            if Some(&voter.mandate.line.term) == newest { all.clone() } else { all.without(&all.without(&base)) };
         union = union.with(&counts);
         known.push((voter, executed, all));
     }
@@ -175,7 +175,7 @@ fn candidate(view: &View<'_>, term: &Term, voters: &[Voter<'_>]) -> Result<Chose
     let asked = view.request.filter(|_| !expired).and_then(|request| request.to.as_deref());
     let before = view.chosen.filter(|(of, _)| of == term).map(|(_, name)| name.as_str());
     let fit = known.iter().filter(|(voter, _, all)| {
-        let clean = voter.mandate.line.number == number || base.contains(all);
+        let clean = Some(&voter.mandate.line.term) == newest || base.contains(all);
         clean && all.contains(&union) && voter.facts.sql_errno == 0
     });
     let best = fit.min_by_key(|(voter, executed, _)| {
@@ -197,7 +197,7 @@ fn candidate(view: &View<'_>, term: &Term, voters: &[Voter<'_>]) -> Result<Chose
 }
 
 /// A person asks for another source while there is one.
-pub(super) fn asked(view: &View<'_>, number: u64, source: &Seen, request: &Request, decision: Decision) -> Decision {
+pub(super) fn asked(view: &View<'_>, before: &Term, source: &Seen, request: &Request, decision: Decision) -> Decision {
     let answer = |result| Decision { answer: Some((request.id.clone(), result)), ..decision.clone() };
     let enough = decision.outlook == Outlook::Settled;
     if request.is_met_by(&source.name) {
@@ -208,7 +208,7 @@ pub(super) fn asked(view: &View<'_>, number: u64, source: &Seen, request: &Reque
         Err(reason) => answer(Err(reason)),
         Ok(_) if !enough => decision,
         Ok(to) => {
-            let term = Term { number, by: String::new() }.next(view.me);
+            let term = before.next(view.me);
             let orders = vec![Wanted { member: source.name.clone(), term, what: What::Close }];
             let outlook = Outlook::Waits(format!("{} is being closed, so that {to} can be the source", source.name));
             Decision { orders, outlook, ..decision }

@@ -242,9 +242,9 @@ impl World {
                 }
                 let base = has.to_string();
                 let again = node.mandate.as_ref().is_some_and(|own| own.part == Part::Source && own.term == order.term);
-                let line = match mandate.line.number == order.term.number {
+                let line = match mandate.line.term == order.term {
                     true => mandate.line.clone(),
-                    false => Line { number: order.term.number, base },
+                    false => Line { term: order.term.clone(), base },
                 };
                 node.mandate = Some(Mandate { line, ..mandate });
                 (node.open, node.follows, node.fetches, node.applies) = (true, None, false, false);
@@ -253,8 +253,7 @@ impl World {
             }
             What::Follow { .. } => node.mandate = Some(mandate),
             What::Copy { .. } => {
-                if !theirs.alive || !theirs.open || theirs.mandate.is_none_or(|own| own.term.number < order.term.number)
-                {
+                if !theirs.alive || !theirs.open || theirs.mandate.is_none_or(|own| own.term < order.term) {
                     return;
                 }
                 node.mandate = Some(mandate);
@@ -268,15 +267,15 @@ impl World {
 
     /// Nobody becomes the source without a quorum, nor without everything that was ever acknowledged.
     fn promoted(&mut self, number: usize, order: &Wanted, again: bool) {
-        let term = order.term.number;
-        let taken_part = |node: &&Node| node.mandate.as_ref().is_some_and(|own| own.term.number >= term);
+        let (term, first) = (&order.term, order.term.number == 1);
+        let taken_part = |node: &&Node| node.mandate.as_ref().is_some_and(|own| own.term >= *term);
         let quorum = self.nodes.len() - self.acks();
-        if term > 1 && !again {
+        if !first && !again {
             let count = self.nodes.iter().filter(taken_part).count();
             assert!(count >= quorum, "{count} of {quorum} took part: {order:?}\n{}", self.tell());
         }
-        let newest = self.nodes.iter().filter_map(|node| node.mandate.as_ref()).map(|own| own.term.number).max();
-        self.moves += usize::from(term > 1 && !again);
+        let newest = self.nodes.iter().filter_map(|node| node.mandate.as_ref()).map(|own| &own.term).max();
+        self.moves += usize::from(!first && !again);
         if newest == Some(term) {
             let lost: Vec<_> = self.acknowledged.difference(&self.nodes[number].executed).collect();
             assert!(lost.is_empty(), "lost {lost:?} by {order:?}\n{}", self.tell());
@@ -363,12 +362,11 @@ impl World {
             have.insert(number);
             if have.len() >= acks {
                 source.waiting.remove(&next);
-                let term = source.mandate.as_ref().map_or(0, |own| own.term.number);
+                let term = source.mandate.as_ref().map(|own| own.term.clone()).expect("an order");
                 self.acknowledged.insert(next);
                 self.story.push(format!("acknowledged {next:?} in term {term}"));
                 for node in &self.nodes {
-                    let later =
-                        node.mandate.as_ref().is_some_and(|own| own.part == Part::Source && own.term.number > term);
+                    let later = node.mandate.as_ref().is_some_and(|own| own.part == Part::Source && own.term > term);
                     assert!(!later || node.executed.contains(&next), "acknowledged too late\n{}", self.tell());
                 }
             }

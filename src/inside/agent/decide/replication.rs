@@ -4,7 +4,7 @@
 
 use super::{
     Decision, Outlook, Seen, View, Wanted,
-    evidence::{acks, away, disputed, has, mandate, part_of, server, told},
+    evidence::{acks, away, has, mandate, part_of, server, told},
     failover, names,
 };
 use crate::inside::member::{
@@ -16,74 +16,70 @@ use crate::inside::member::{
 const FIRST: &str = "db-0";
 
 pub(super) fn decide(view: &View<'_>) -> Decision {
-    let Some(number) = view.members.iter().filter_map(mandate).map(|mandate| mandate.term.number).max() else {
+    let Some(term) = view.members.iter().filter_map(mandate).map(|mandate| &mandate.term).max() else {
         return new_lab(view);
     };
-    match source_of(view, number) {
-        None => failover::choose(view, number),
-        Some(_) if disputed(view, number) => {
-            failover::begin(view, number, &format!("two agents have decided term {number}"))
-        }
-        Some(source) => with_source(view, number, &source),
+    match source_of(view, term) {
+        None => failover::choose(view, term),
+        Some(source) => with_source(view, term, &source),
     }
 }
 
 /// Who is the source by the decision of this number, as it says itself or one who follows it.
-fn source_of(view: &View<'_>, number: u64) -> Option<String> {
-    part_of(view, number).find_map(|(member, mandate)| match &mandate.part {
+fn source_of(view: &View<'_>, term: &Term) -> Option<String> {
+    part_of(view, term).find_map(|(member, mandate)| match &mandate.part {
         Part::Source => Some(member.name.clone()),
         Part::Follows(source) => Some(source.clone()),
         Part::Revoked | Part::Closed => None,
     })
 }
 
-fn with_source(view: &View<'_>, number: u64, source: &str) -> Decision {
+fn with_source(view: &View<'_>, term: &Term, source: &str) -> Decision {
     let Some(member) = view.members.iter().find(|member| member.name == source) else {
-        return failover::lost(view, number, source, &format!("{source} has no pod"));
+        return failover::lost(view, term, source, &format!("{source} has no pod"));
     };
     let Some(status) = member.status() else {
         return if member.gone {
-            failover::lost(view, number, source, &member.trouble())
+            failover::lost(view, term, source, &member.trouble())
         } else {
             away(view, Outlook::Waits(member.trouble()))
         };
     };
     if !status.has_data {
-        return failover::lost(view, number, source, &format!("{source}, the source, has lost its data"));
+        return failover::lost(view, term, source, &format!("{source}, the source, has lost its data"));
     }
     match (&status.mandate, &status.server) {
-        (Some(own), _) if own.is(&Part::Source, number) => {}
+        (Some(own), _) if own.is(&Part::Source, term) => {}
         _ => {
-            let why = format!("{source} is the source of term {number} by what others say, but does not know it");
+            let why = format!("{source} is the source of term {term} by what others say, but does not know it");
             return away(view, Outlook::Refused(why));
         }
     }
     match &status.server {
-        Some(facts) if facts.is_open() && status.state != State::Stopping => settled(view, number, member, facts),
-        Some(_) if status.state != State::Stopping => reopened(view, number, member),
-        _ if member.down => failover::lost(view, number, source, &member.trouble()),
+        Some(facts) if facts.is_open() && status.state != State::Stopping => settled(view, term, member, facts),
+        Some(_) if status.state != State::Stopping => reopened(view, term, member),
+        _ if member.down => failover::lost(view, term, source, &member.trouble()),
         _ => away(view, Outlook::Waits(member.trouble())),
     }
 }
 
 /// The source is open. The others follow it, and it has the role as soon as enough of them acknowledge.
-fn settled(view: &View<'_>, number: u64, source: &Seen, facts: &ServerFacts) -> Decision {
+fn settled(view: &View<'_>, term: &Term, source: &Seen, facts: &ServerFacts) -> Decision {
     let name = &source.name;
     let follows = Part::Follows(name.clone());
     let others = || view.members.iter().filter(|member| member.name != *name);
     let enough = facts.clients as usize >= acks(view);
-    let settles = |member: &Seen| !enough || !mandate(member).is_some_and(|own| own.is(&follows, number));
+    let settles = |member: &Seen| !enough || !mandate(member).is_some_and(|own| own.is(&follows, term));
     let reads = names(view.members, |member| {
         let status = member.status();
         let follows =
             status.is_some_and(|status| status.serves() && server(member).is_some_and(ServerFacts::serves_as_replica));
         follows || (settles(member) && status.is_some_and(MemberStatus::readable))
     });
-    let term = mandate(source).map(|own| own.term.clone()).unwrap_or_default();
     let order = |member: &Seen, what| Wanted { member: member.name.clone(), term: term.clone(), what };
     let mut orders: Vec<Wanted> = others()
         .filter(|member| member.status().is_some_and(|status| status.state != State::Stopping))
-        .filter(|member| !mandate(member).is_some_and(|own| own.is(&follows, number)))
+        .filter(|member| !mandate(member).is_some_and(|own| own.is(&follows, term)))
         .map(|member| order(member, What::Follow { source: name.clone() }))
         .collect();
     // One copy at a time: a donor serves one, and whoever is being copied acknowledges nothing.
@@ -107,22 +103,22 @@ fn settled(view: &View<'_>, number: u64, source: &Seen, facts: &ServerFacts) -> 
         writer: (enough || keeps).then(|| name.clone()),
         orders,
         exists: true,
-        why: format!("{name} is the source of term {number}"),
+        why: format!("{name} is the source of term {term}"),
         ..Decision::keep(reads, outlook)
     };
     match view.request {
-        Some(request) => failover::asked(view, number, source, request, decision),
+        Some(request) => failover::asked(view, term, source, request, decision),
         None => decision,
     }
 }
 
 /// The source of this term is back and shut. A commit was acknowledged only when replicas had it too, and nobody can have been
 /// promoted meanwhile without most of the others knowing: when enough of them do not, it goes on.
-fn reopened(view: &View<'_>, number: u64, member: &Seen) -> Decision {
+fn reopened(view: &View<'_>, term: &Term, member: &Seen) -> Decision {
     let name = &member.name;
-    let why = format!("{name} was the source of term {number}");
+    let why = format!("{name} was the source of term {term}");
     let keep = |outlook| Decision { writer: Some(name.clone()), why: why.clone(), ..away(view, outlook) };
-    match may_reopen(view, number, member) {
+    match may_reopen(view, term, member) {
         Open::Yes(term) => {
             let acks = u32::try_from(acks(view)).unwrap_or(u32::MAX);
             let what = What::Promote { acks, holds: String::new() };
@@ -147,7 +143,7 @@ enum Open {
     No(String),
 }
 
-fn may_reopen(view: &View<'_>, number: u64, member: &Seen) -> Open {
+fn may_reopen(view: &View<'_>, term: &Term, member: &Seen) -> Open {
     let (Some(own), Some((_, facts))) = (mandate(member), told(member)) else {
         return Open::NotYet(member.trouble());
     };
@@ -161,7 +157,7 @@ fn may_reopen(view: &View<'_>, number: u64, member: &Seen) -> Open {
         ));
     }
     // What somebody has of an older line, and this one had not when it was promoted, was never acknowledged.
-    let counts = |status: &MemberStatus| status.mandate.as_ref().is_none_or(|theirs| theirs.line.number == number);
+    let counts = |status: &MemberStatus| status.mandate.as_ref().is_none_or(|theirs| theirs.line.term == *term);
     for (other, (status, theirs)) in known.iter().filter_map(|other| Some((other, told(other)?))) {
         if !counts(status) {
             continue;

@@ -22,8 +22,12 @@ fn facts(gtids: &str) -> ServerFacts {
     }
 }
 
+fn in_line(number: u64) -> Line {
+    Line { term: Term { number, by: "agent".into() }, base: String::new() }
+}
+
 fn says(number: usize, state: State, mandate: Option<(u64, Part)>, server: Option<ServerFacts>) -> Seen {
-    let line = |number| Line { number: if number > 5 { 5 } else { number }, base: String::new() };
+    let line = |number: u64| in_line(number.min(5));
     let mandate =
         mandate.map(|(number, part)| Mandate { term: Term { number, by: "agent".into() }, part, line: line(number) });
     seen(number, Some(MemberStatus { state, has_data: true, mandate, server, ..MemberStatus::default() }))
@@ -154,7 +158,7 @@ fn a_source_that_was_started_again_is_opened_when_a_majority_knows_of_nobody_els
     let lacks = of(&[shut(0), changed(calls(1), |s| s.server = Some(follows_server("ME:1-10", ""))), calls(2)]);
     assert!(lacks.orders.is_empty() && matches!(lacks.outlook, Outlook::Refused(_)), "{lacks:?}");
     let other_way = changed(calls(1), |status| {
-        status.mandate.as_mut().expect("one").line.number = 4;
+        status.mandate.as_mut().expect("one").line = in_line(4);
         status.diverged = format!("{OTHER}:1");
         status.server = Some(follows_server("ME:1-9,OTHER:1", ""));
     });
@@ -242,8 +246,7 @@ fn the_next_source_has_everything_that_anybody_has_and_applies_it_first() {
 fn what_an_older_line_has_beyond_the_newer_one_was_never_acknowledged() {
     let of_before = |number, gtids: &str| {
         changed(revoked(number, gtids, ""), |status| {
-            let line = Line { number: 4, base: String::new() };
-            status.mandate.as_mut().expect("one").line = line;
+            status.mandate.as_mut().expect("one").line = in_line(4);
         })
     };
     let newer = |number, gtids: &str| {
@@ -279,15 +282,17 @@ fn what_another_agent_has_begun_is_begun_anew() {
 
 #[test]
 fn two_agents_with_one_number_are_told_apart() {
-    let by_another = changed(revoked(2, "ME:1-9", ""), |status| {
-        status.mandate = Some(Mandate {
-            term: Term { number: 5, by: "another".into() },
-            part: Part::Revoked,
-            line: Line::default(),
-        });
-    });
-    let decision = of(&[open(0), follows(1), by_another]);
-    assert!(decision.orders.iter().all(|order| order.what == What::Revoke && order.term.number == 6), "{decision:?}");
+    let by = |member, name: &str| {
+        let term = Term { number: 6, by: name.into() };
+        changed(member, |status| status.mandate.as_mut().expect("one").term = term)
+    };
+    // Both have made somebody the source; the later name is the newer term, and the other one follows.
+    let one = by(open(0), "agent");
+    let other = by(changed(open(1), |status| status.mandate.as_mut().expect("one").line = in_line(6)), "another");
+    let decision = of(&[one, other, calls(2)]);
+    let follow = What::Follow { source: "db-1".into() };
+    assert_eq!(told(&decision), [("db-0".to_owned(), 6, &follow), ("db-2".to_owned(), 6, &follow)]);
+    assert_eq!(decision.writer.as_deref(), Some("db-1"));
 }
 
 #[test]

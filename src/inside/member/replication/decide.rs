@@ -136,17 +136,16 @@ pub fn decide(seen: &Observed<'_>) -> Action {
 /// A server that takes writes: only while this member is the source, and nobody has heard that another one is. A commit that
 /// waits would keep the server from being shut, so it is ended.
 fn open(seen: &Observed<'_>) -> Action {
-    let own = seen.mandate.map_or(0, |mandate| mandate.term.number);
-    if !seen.mandate.is_some_and(|mandate| mandate.part == Part::Source) {
+    let Some(own) = seen.mandate.filter(|mandate| mandate.part == Part::Source) else {
         return Action::Fence("it is open and not the source".to_owned());
-    }
-    let newer = seen.peers.iter().filter_map(|peer| peer.status.as_ref()).find(|status| status.term() > own);
+    };
+    let newer =
+        seen.peers.iter().filter_map(|peer| peer.status.as_ref()).find(|status| status.term() > Some(&own.term));
     match newer {
-        Some(status) => Action::Fence(format!(
-            "{} has heard of term {}, this is the source of term {own}",
-            status.name,
-            status.term()
-        )),
+        Some(status) => {
+            let heard = status.term().map(ToString::to_string).unwrap_or_default();
+            Action::Fence(format!("{} has heard of term {heard}, this is the source of term {}", status.name, own.term))
+        }
         None => Action::Be(State::Source),
     }
 }
@@ -186,7 +185,7 @@ fn begins_with_the_source(facts: &ServerFacts, source: &str, seen: &Observed<'_>
 fn line_of(source: &Peer, seen: &Observed<'_>) -> Option<Line> {
     let theirs = source.status.as_ref()?.mandate.as_ref()?;
     let own = seen.mandate?;
-    (theirs.is(&Part::Source, own.term.number)).then(|| theirs.line.clone())
+    (theirs.is(&Part::Source, &own.term)).then(|| theirs.line.clone())
 }
 
 fn replica(facts: &ServerFacts, source: &str, seen: &Observed<'_>) -> Action {
@@ -194,7 +193,7 @@ fn replica(facts: &ServerFacts, source: &str, seen: &Observed<'_>) -> Action {
         return Action::Stay(format!("it is to follow {source}, which is no other member"));
     };
     // Who follows it has perhaps done so in another term, and others in between.
-    let in_line = seen.mandate.is_some_and(|own| own.line.number == own.term.number);
+    let in_line = seen.mandate.is_some_and(|own| own.line.term == own.term);
     if in_line && facts.source_host.as_deref() == Some(&peer.host) {
         return following(facts, peer, seen);
     }
@@ -269,7 +268,7 @@ fn has_applied(facts: &ServerFacts) -> anyhow::Result<bool> {
 /// Whom to copy from: the source if it is open, else a replica that is up to date with nobody missing. Never one that has not
 /// heard of the decision that this member obeys: its data may have been given up.
 fn donor(source: &str, seen: &Observed<'_>) -> Option<String> {
-    let own = seen.mandate.map_or(0, |mandate| mandate.term.number);
+    let own = seen.mandate.map(|mandate| &mandate.term);
     let current = |peer: &&Peer| peer.status.as_ref().is_some_and(|status| status.term() >= own);
     let replica = |peer: &&Peer| peer.status.as_ref().is_some_and(|status| status.state == State::Replica);
     let mut peers = seen.peers.iter().filter(current);
@@ -320,8 +319,12 @@ mod tests {
         peer(number, State::Source, Some(ServerFacts { super_read_only: false, semi_sync: true, ..facts() }))
     }
 
+    fn in_line(number: u64) -> Line {
+        Line { term: Term { number, by: "a".into() }, base: String::new() }
+    }
+
     fn in_term(number: u64, part: Part) -> Mandate {
-        Mandate { term: Term { number, by: "a".into() }, part, line: Line { number, base: String::new() } }
+        Mandate { term: Term { number, by: "a".into() }, part, line: in_line(number) }
     }
 
     fn follows(source: usize) -> &'static Mandate {
@@ -393,7 +396,7 @@ mod tests {
             decide(&Observed { first, ..seen(Data::Fresh, Some(server), peers) })
         };
         let copies = Action::Clone { donor: "db-0.db-members".into() };
-        let line = Line { number: 5, base: String::new() };
+        let line = in_line(5);
         let adopts = Action::Adopt { source: "db-0.db-members".into(), line };
         assert_eq!(with(Some("r"), &own, &open("r", Some(""))), adopts);
         let gtids = ServerFacts { gtid_executed: "me:1".into(), ..own.clone() };
@@ -433,7 +436,7 @@ mod tests {
     #[test]
     fn a_replica_follows_whom_it_is_told_to_and_then_is_left_alone() {
         let connecting = ServerFacts { io_running: false, io_connecting: true, ..following() };
-        let line = Line { number: 5, base: String::new() };
+        let line = in_line(5);
         let follow = Action::Follow { source: "db-0.db-members".into(), line };
         let table = [
             (facts(), vec![silent(0)], Action::Wait("db-0 does not say that it is the source".into())),
@@ -467,7 +470,7 @@ mod tests {
         assert_eq!(with(&at("1-8", stopped.clone())), Action::Drain, "it is to apply");
         let failed = ServerFacts { sql_errno: 1062, ..stopped };
         assert!(matches!(with(&at("1-8", failed)), Action::Stay(_)));
-        let line = Line { number: 5, base: String::new() };
+        let line = in_line(5);
         assert_eq!(with(&at("1-9", rests.clone())), Action::Follow { source: "db-1.db-members".into(), line });
         let more = with(&at("1-10", rests));
         assert!(matches!(&more, Action::Differ { diverged, .. } if *diverged == format!("{A}:10")), "{more:?}");
@@ -476,7 +479,7 @@ mod tests {
     #[test]
     fn whoever_follows_the_same_one_in_a_newer_term_is_compared_again() {
         let newer = in_term(6, Part::Follows("db-0".into()));
-        let before = Mandate { line: Line { number: 5, base: String::new() }, ..newer };
+        let before = Mandate { line: in_line(5), ..newer };
         let source = {
             let mut source = source_at(0, "1-9");
             source.status.as_mut().expect("a status").mandate = Some(in_term(6, Part::Source));
@@ -487,7 +490,7 @@ mod tests {
         };
         assert_eq!(with(&at("1-9", following())), Action::Drain);
         let rests = ServerFacts { io_running: false, ..following() };
-        assert!(matches!(with(&at("1-9", rests.clone())), Action::Follow { line, .. } if line.number == 6));
+        assert!(matches!(with(&at("1-9", rests.clone())), Action::Follow { line, .. } if line.term.number == 6));
         assert!(matches!(with(&at("1-10", rests)), Action::Differ { .. }));
     }
 

@@ -88,9 +88,9 @@ impl Member {
         ensure!(lacks.is_empty(), "it has not applied {lacks} yet");
         // First it is remembered, then it is open: a member that is open unremembered would be fenced by nobody.
         // Opened again in the same term it goes on with the line that it began then.
-        let line = match mandate.line.number == mandate.term.number {
+        let line = match mandate.line.term == mandate.term {
             true => mandate.line.clone(),
-            false => Line { number: mandate.term.number, base: has.to_string() },
+            false => Line { term: mandate.term.clone(), base: has.to_string() },
         };
         self.volume.set_mandate(&Mandate { line, ..mandate.clone() })?;
         local::open(session, acks).await?;
@@ -107,7 +107,7 @@ impl Member {
         let theirs = peers.iter().filter(|peer| peer.name == source).find_map(|peer| peer.status.as_ref());
         let theirs = theirs.with_context(|| format!("{source} does not answer"))?;
         ensure!(theirs.state == State::Source, "{source} is not open for writes");
-        ensure!(theirs.term() >= mandate.term.number, "{source} has not heard of term {}", mandate.term);
+        ensure!(theirs.term() >= Some(&mandate.term), "{source} has not heard of term {}", mandate.term);
         let facts = theirs.server.as_ref().with_context(|| format!("{source} does not say what it has"))?;
         let session = self.session.as_mut().context("its server does not answer")?;
         let own = local::look(session).await?;
