@@ -33,13 +33,20 @@ pub(super) struct Errands {
     under_way: BTreeMap<String, (Wanted, JoinHandle<Result<()>>)>,
     /// Why the last order to a member failed, and when.
     failed: BTreeMap<String, (String, Instant)>,
+    /// The newest term in which we have ordered anything of our own.
+    used: Option<Term>,
     /// Whom we have ordered to be the source, and in which term.
     chosen: Option<(Term, String)>,
 }
 
 impl Errands {
     pub(super) fn new(courier: Courier) -> Errands {
-        Errands { courier, under_way: BTreeMap::new(), failed: BTreeMap::new(), chosen: None }
+        Errands { courier, under_way: BTreeMap::new(), failed: BTreeMap::new(), used: None, chosen: None }
+    }
+
+    /// The newest term in which this agent has ordered anything but to follow.
+    pub(super) fn used(&self) -> Option<&Term> {
+        self.used.as_ref()
     }
 
     /// Whom this agent has ordered to be the source last.
@@ -76,6 +83,10 @@ impl Errands {
                     ("term", order.term.number.into()),
                 ],
             );
+            if !matches!(order.what, What::Follow { .. } | What::Copy { .. }) && self.used.as_ref() < Some(&order.term)
+            {
+                self.used = Some(order.term.clone());
+            }
             if matches!(order.what, What::Promote { .. }) {
                 self.chosen = Some((order.term.clone(), order.member.clone()));
             }

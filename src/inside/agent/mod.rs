@@ -45,11 +45,12 @@ use self::{
     lasting::Lasting,
     lease::{Keeper, Leadership},
     metrics::Figures,
-    record::{INITIALISED, ROLES, Roles, STATE},
+    record::{DECIDED, INITIALISED, ROLES, Roles, STATE},
     requests::Requests,
 };
 use super::{
     http::{self, Body},
+    member::mandate::Term,
     orders::{self, Courier, Papers},
     stop_signal,
 };
@@ -160,6 +161,7 @@ struct Agent {
     /// The term whose fence stands, and what was written down before and since.
     fenced: Option<i32>,
     initialised: bool,
+    written_term: Option<Term>,
     roles: Roles,
     written: Roles,
     decided: Option<Decision>,
@@ -189,6 +191,7 @@ impl Agent {
             pulse,
             fenced: None,
             initialised: false,
+            written_term: None,
             roles: Roles::default(),
             written: Roles::default(),
             decided: None,
@@ -261,6 +264,8 @@ impl Agent {
             apart,
             me: &self.life,
             request: request.as_ref(),
+            decided: self.written_term.as_ref(),
+            used: self.errands.as_ref().and_then(Errands::used),
             chosen: self.errands.as_ref().and_then(Errands::chosen),
         };
         let decision = decide(self.topology, &view);
@@ -286,6 +291,11 @@ impl Agent {
                 self.roles.give(step.member, decision.why.clone());
             }
         }
+        if let Some(term) = decision.decides.as_ref().filter(|term| self.written_term.as_ref() < Some(term)) {
+            let patch = json!({ "data": { DECIDED: json!(term).to_string() } });
+            self.actor.write(leadership, STATE, &patch).await?;
+            self.written_term = Some(term.clone());
+        }
         // Labels first: whoever is to lose the role has lost it before anything is done to members.
         if let Some(errands) = &mut self.errands {
             errands.send(leadership, &self.actor.observed, &pods, &decision.orders);
@@ -303,6 +313,10 @@ impl Agent {
         self.actor.fence(leadership).await?;
         let state = self.actor.read(STATE).await?.data.unwrap_or_default();
         self.initialised = state.get(INITIALISED).is_some_and(|value| value == "true");
+        self.written_term = match state.get(DECIDED) {
+            Some(text) => Some(serde_json::from_str(text).context("what was decided last cannot be read")?),
+            None => None,
+        };
         self.written = Roles::read(self.actor.read(ROLES).await?.data.as_ref());
         self.roles = Roles {
             leader: self.me.clone(),

@@ -59,6 +59,7 @@ mod tests {
             vacant: false,
             reads: names.collect::<BTreeSet<_>>(),
             orders: Vec::new(),
+            decides: None,
             answer: None,
             exists: false,
             why: String::new(),

@@ -15,6 +15,8 @@ pub const STATE: &str = "db-state";
 pub const ROLES: &str = "db-roles";
 /// The key of [`STATE`]: `true` once the lab's data exists.
 pub const INITIALISED: &str = "initialized";
+/// The key of [`STATE`]: the newest term in which a member may have been made the source, as JSON.
+pub(super) const DECIDED: &str = "decided";
 
 /// A moment as the record tells it to people, to the second.
 pub(super) fn moment(at: Timestamp) -> String {

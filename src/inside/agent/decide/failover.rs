@@ -49,10 +49,15 @@ pub(super) fn lost(view: &View<'_>, term: &Term, source: &str, why: &str) -> Dec
 
 /// Everybody who answers is told to fetch nothing more.
 pub(super) fn begin(view: &View<'_>, before: &Term, why: &str) -> Decision {
-    let term = before.next(view.me);
+    let term = next(view, before);
     let orders = revoke(view, &term, |_| true);
     let outlook = Outlook::Waits(format!("{why}; another member is being made the source"));
     Decision { vacant: true, orders, why: why.to_owned(), ..away(view, outlook) }
+}
+
+/// A term that nobody has heard of, and that this agent has not used itself.
+fn next(view: &View<'_>, before: &Term) -> Term {
+    [view.used, view.decided].into_iter().flatten().fold(before, Ord::max).next(view.me)
 }
 
 fn revoke(view: &View<'_>, term: &Term, pick: impl Fn(&Seen) -> bool) -> Vec<Wanted> {
@@ -77,6 +82,9 @@ pub(super) fn choose(view: &View<'_>, term: &Term) -> Decision {
     let vacant = |orders, reason| Decision { vacant: true, orders, ..away(view, Outlook::Waits(reason)) };
     if term.by != view.me {
         return begin(view, term, &format!("term {term} was begun by another agent"));
+    }
+    if let Some(used) = view.used.filter(|used| *used > term) {
+        return begin(view, term, &format!("nobody has heard of term {used} any more"));
     }
     if let Some(waits) = catching_up(view, term) {
         return vacant(Vec::new(), waits);
@@ -104,7 +112,8 @@ pub(super) fn choose(view: &View<'_>, term: &Term) -> Decision {
     }
     let acks = u32::try_from(acks(view)).unwrap_or(u32::MAX);
     let what = What::Promote { acks, holds: holds.to_string() };
-    vacant(vec![Wanted { member: name.clone(), term: term.clone(), what }], format!("{name} is being made the source"))
+    let orders = vec![Wanted { member: name.clone(), term: term.clone(), what }];
+    Decision { decides: Some(term.clone()), ..vacant(orders, format!("{name} is being made the source")) }
 }
 
 /// One that obeys the decision, says what it has, and fetches nothing.
@@ -174,15 +183,14 @@ fn candidate(view: &View<'_>, term: &Term, voters: &[Voter<'_>]) -> Result<Chose
     let expired = view.request.is_some_and(|request| request.expired);
     let asked = view.request.filter(|_| !expired).and_then(|request| request.to.as_deref());
     let before = view.chosen.filter(|(of, _)| of == term).map(|(_, name)| name.as_str());
-    let fit = known.iter().filter(|(voter, _, all)| {
-        let clean = Some(&voter.mandate.line.term) == newest || base.contains(all);
-        clean && all.contains(&union) && voter.facts.sql_errno == 0
-    });
-    let best = fit.min_by_key(|(voter, executed, _)| {
+    // What only an older line has was never acknowledged, but does no harm where nothing of a newer one is there.
+    let clean = |voter: &Voter<'_>, all: &GtidSet| Some(&voter.mandate.line.term) == newest || base.contains(all);
+    let fit = known.iter().filter(|(voter, _, all)| all.contains(&union) && voter.facts.sql_errno == 0);
+    let best = fit.min_by_key(|(voter, executed, all)| {
         let name = Some(voter.member.name.as_str());
         let closed = voter.mandate.part == Part::Closed;
         // After a switch-over that came to nothing the source of before goes on.
-        (before != name, asked != name, closed != expired, !executed.contains(&union))
+        (before != name, !clean(voter, all), asked != name, closed != expired, !executed.contains(&union))
     });
     match best {
         Some((voter, executed, _)) => {
@@ -208,7 +216,7 @@ pub(super) fn asked(view: &View<'_>, before: &Term, source: &Seen, request: &Req
         Err(reason) => answer(Err(reason)),
         Ok(_) if !enough => decision,
         Ok(to) => {
-            let term = before.next(view.me);
+            let term = next(view, before);
             let orders = vec![Wanted { member: source.name.clone(), term, what: What::Close }];
             let outlook = Outlook::Waits(format!("{} is being closed, so that {to} can be the source", source.name));
             Decision { orders, outlook, ..decision }

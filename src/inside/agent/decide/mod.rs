@@ -86,12 +86,17 @@ pub struct View<'a> {
     pub wanted: usize,
     /// Whether the lab has had a writer before (ConfigMap `db-state`).
     pub initialised: bool,
+    /// The newest term in which anybody may have been made the source, as was written down before (ConfigMap `db-state`): members
+    /// that have lost their volume have forgotten what they promised.
+    pub decided: Option<&'a Term>,
     /// How long [`apart`] has been so.
     pub apart: Duration,
     /// The agent that decides, and which life of it: what another one has begun is begun anew.
     pub me: &'a str,
     /// What a person asks for.
     pub request: Option<&'a Request>,
+    /// The newest term in which this life of the agent has ordered anything of its own.
+    pub used: Option<&'a Term>,
     /// Whom this life of the agent has ordered to be the source, and in which term: in that term it is nobody else.
     pub chosen: Option<&'a (Term, String)>,
 }
@@ -154,6 +159,8 @@ pub struct Decision {
     pub reads: BTreeSet<String>,
     /// What members are to be told, all at once.
     pub orders: Vec<Wanted>,
+    /// In which term one of them is made the source: to be written down before anybody is told.
+    pub decides: Option<Term>,
     /// What has become of the request, with its id: what was done, or why not.
     pub answer: Option<(String, Result<String, String>)>,
     /// Whether the lab's data is known to exist now.
@@ -172,6 +179,7 @@ impl Decision {
             vacant: false,
             reads,
             orders: Vec::new(),
+            decides: None,
             answer: None,
             exists: false,
             why: String::new(),
@@ -236,7 +244,17 @@ mod testing {
     }
 
     pub(super) fn view(members: &[Seen], initialised: bool) -> View<'_> {
-        View { members, wanted: 3, initialised, apart: Duration::ZERO, me: "agent", request: None, chosen: None }
+        View {
+            members,
+            wanted: 3,
+            initialised,
+            apart: Duration::ZERO,
+            me: "agent",
+            request: None,
+            decided: None,
+            used: None,
+            chosen: None,
+        }
     }
 
     pub(super) fn set(names: &[&str]) -> BTreeSet<String> {

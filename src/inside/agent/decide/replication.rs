@@ -19,6 +19,17 @@ pub(super) fn decide(view: &View<'_>) -> Decision {
     let Some(term) = view.members.iter().filter_map(mandate).map(|mandate| &mandate.term).max() else {
         return new_lab(view);
     };
+    // Whoever is said to be the source may have been given up by members that are away, or have lost their volumes.
+    let forgotten = view.decided.filter(|decided| *decided > term);
+    if let Some(decided) = forgotten.filter(|_| !view.request.is_some_and(|request| request.accept_loss)) {
+        let why = format!("nobody who answers has heard of term {decided}");
+        let silent: Vec<String> =
+            view.members.iter().filter(|member| member.status().is_none()).map(Seen::trouble).collect();
+        if silent.is_empty() && view.members.len() >= view.wanted {
+            return failover::begin(view, term, &why);
+        }
+        return away(view, Outlook::Waits(format!("{why}; {}", silent.join(", "))));
+    }
     match source_of(view, term) {
         None => failover::choose(view, term),
         Some(source) => with_source(view, term, &source),
@@ -123,6 +134,7 @@ fn reopened(view: &View<'_>, term: &Term, member: &Seen) -> Decision {
             let acks = u32::try_from(acks(view)).unwrap_or(u32::MAX);
             let what = What::Promote { acks, holds: String::new() };
             Decision {
+                decides: Some(term.clone()),
                 orders: vec![Wanted { member: name.clone(), term, what }],
                 ..keep(Outlook::Waits(format!("{name} is being opened for writes")))
             }

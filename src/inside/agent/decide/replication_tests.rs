@@ -281,6 +281,20 @@ fn what_another_agent_has_begun_is_begun_anew() {
 }
 
 #[test]
+fn what_was_decided_once_is_not_forgotten_with_a_volume() {
+    let decided = Term { number: 6, by: "agent".into() };
+    // The source of term 6 has lost its volume, the one who follows it is away, and the source of before is back.
+    let members = [open(0), empty(1), seen(2, None)];
+    let decision = decide(&View { decided: Some(&decided), ..view(&members, true) });
+    assert!(decision.orders.is_empty() && decision.writer.is_none(), "{decision:?}");
+    assert!(matches!(&decision.outlook, Outlook::Waits(why) if why.contains("db-2")), "{decision:?}");
+    let begun = decide(&View { decided: Some(&decided), ..view(&[gone(0), calls(1), revoked(2, "ME:1-9", "")], true) });
+    assert!(begun.orders.iter().all(|order| order.term.number == 6 && order.what == What::Revoke), "{begun:?}");
+    let promoted = of(&[gone(0), revoked(1, "ME:1-9", ""), revoked(2, "ME:1-9", "")]);
+    assert_eq!(promoted.decides, Some(decided), "it is written down before anybody is told");
+}
+
+#[test]
 fn two_agents_with_one_number_are_told_apart() {
     let by = |member, name: &str| {
         let term = Term { number: 6, by: name.into() };
