@@ -346,9 +346,10 @@ impl World {
                 (node.executed, node.received, node.follows) = (Set::new(), Set::new(), None);
             }
             Action::Start => {}
-            Action::Clone { donor } => {
+            Action::Clone { donor, line } => {
                 let donor = self.nodes[host(&donor)].executed.clone();
                 let node = &mut self.nodes[number];
+                node.mandate.as_mut().expect("an order").line = line;
                 (node.executed, node.received, node.follows, node.data) = (donor, Set::new(), None, Data::Present);
             }
             Action::Adopt { source, line } | Action::Follow { source, line } => {

@@ -62,10 +62,12 @@ pub enum Action {
     Prepare,
     /// Start mysqld.
     Start,
-    /// Copy the data of this member.
+    /// Copy the data of the source.
     Clone {
         /// Its host name.
         donor: String,
+        /// Whose history the copy is.
+        line: Line,
     },
     /// Take the fresh data directory for the lab's data: it is what the source's was before its first transaction, and the
     /// source still has all of them. Then follow.
@@ -163,9 +165,11 @@ fn fresh(facts: &ServerFacts, source: &str, seen: &Observed<'_>) -> Action {
     if let Some((source, line)) = begins_with_the_source(facts, source, seen) {
         return Action::Adopt { source, line };
     }
-    match donor(source, seen) {
-        Some(donor) => Action::Clone { donor },
-        None => Action::Wait("no healthy member to copy the data from".to_owned()),
+    // Only from the source: a copy of a replica may lack what this member itself has acknowledged before it lost its volume.
+    let peer = seen.peers.iter().find(|peer| peer.name == source && is_source(peer));
+    match peer.and_then(|peer| Some((peer.host.clone(), line_of(peer, seen)?))) {
+        Some((donor, line)) => Action::Clone { donor, line },
+        None => Action::Wait(format!("{source} to be open, to copy its data")),
     }
 }
 
@@ -265,17 +269,6 @@ fn has_applied(facts: &ServerFacts) -> anyhow::Result<bool> {
     Ok(GtidSet::parse(&facts.gtid_executed)?.contains(&GtidSet::parse(&facts.gtid_retrieved)?))
 }
 
-/// Whom to copy from: the source if it is open, else a replica that is up to date with nobody missing. Never one that has not
-/// heard of the decision that this member obeys: its data may have been given up.
-fn donor(source: &str, seen: &Observed<'_>) -> Option<String> {
-    let own = seen.mandate.map(|mandate| &mandate.term);
-    let current = |peer: &&Peer| peer.status.as_ref().is_some_and(|status| status.term() >= own);
-    let replica = |peer: &&Peer| peer.status.as_ref().is_some_and(|status| status.state == State::Replica);
-    let mut peers = seen.peers.iter().filter(current);
-    let found = peers.clone().find(|peer| peer.name == source && is_source(peer)).or_else(|| peers.find(replica));
-    found.map(|peer| peer.host.clone())
-}
-
 fn is_source(peer: &Peer) -> bool {
     peer.status.as_ref().is_some_and(|status| status.state == State::Source)
 }
@@ -358,22 +351,23 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_member_prepares_starts_and_copies_from_the_source_or_a_healthy_replica() {
+    fn an_empty_member_prepares_starts_and_copies_from_the_source_only() {
         let server = facts();
         let current = |peer| newer(peer, 5);
         assert_eq!(decide(&seen(Data::Interrupted, None, &[source(0)])), Action::Prepare);
         assert_eq!(decide(&seen(Data::Fresh, None, &[source(0)])), Action::Start);
         let copies = |peers: &[Peer]| decide(&seen(Data::Fresh, Some(&server), peers));
-        let from = |host: &str| Action::Clone { donor: host.to_owned() };
-        assert_eq!(copies(&[current(source(0)), current(peer(2, State::Replica, None))]), from("db-0.db-members"));
+        let from = Action::Clone { donor: "db-0.db-members".into(), line: in_line(5) };
+        assert_eq!(copies(&[current(source(0)), current(peer(2, State::Replica, None))]), from);
         let replicas = [peer(0, State::Connecting, None), peer(2, State::Replica, None)].map(current);
-        assert_eq!(copies(&replicas), from("db-2.db-members"));
+        assert!(matches!(copies(&replicas), Action::Wait(_)), "a replica may lack something");
         assert!(matches!(copies(&[current(peer(0, State::Waiting, None)), silent(2)]), Action::Wait(_)));
         assert!(
             matches!(copies(&[source_of_before(0)]), Action::Wait(_)),
-            "it has not heard of the term that this member obeys"
+            "it does not know the term that this member obeys"
         );
-        let unasked = Observed { mandate: None, ..seen(Data::Fresh, Some(&server), &replicas) };
+        let source = [source(0)];
+        let unasked = Observed { mandate: None, ..seen(Data::Fresh, Some(&server), &source) };
         assert!(matches!(decide(&unasked), Action::Wait(_)), "the agent says whom to copy");
     }
 
@@ -395,7 +389,7 @@ mod tests {
         let with = |first: Option<&str>, server: &ServerFacts, peers: &[Peer]| {
             decide(&Observed { first, ..seen(Data::Fresh, Some(server), peers) })
         };
-        let copies = Action::Clone { donor: "db-0.db-members".into() };
+        let copies = Action::Clone { donor: "db-0.db-members".into(), line: in_line(5) };
         let line = in_line(5);
         let adopts = Action::Adopt { source: "db-0.db-members".into(), line };
         assert_eq!(with(Some("r"), &own, &open("r", Some(""))), adopts);

@@ -188,7 +188,7 @@ impl Member {
                 self.initialise(true).await
             }
             Action::Start => self.start(),
-            Action::Clone { donor } => self.copy(&donor).await,
+            Action::Clone { donor, line } => self.copy(&donor, line).await,
             Action::Adopt { source, line } => {
                 // First it counts, then it follows: what it has acknowledged to the source is never thrown away.
                 self.in_line(line)?;
@@ -342,7 +342,7 @@ impl Member {
         Ok(())
     }
 
-    async fn copy(&mut self, donor: &str) -> Result<()> {
+    async fn copy(&mut self, donor: &str, line: Line) -> Result<()> {
         self.board.enter(State::Cloning, &format!("from {donor}"));
         self.volume.forget_recipe()?;
         self.board.change(|status| status.recipe = String::new());
@@ -356,6 +356,7 @@ impl Member {
         match timeout(patience, mysqld.wait()).await {
             // The server ends with this status only after a whole copy.
             Ok(Ok(Ended::Restart)) => {
+                self.in_line(line)?;
                 self.volume.copied()?;
                 self.data = Data::Present;
                 self.mysqld = None;
