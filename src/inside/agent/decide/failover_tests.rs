@@ -17,12 +17,37 @@ use crate::inside::member::{
 /// Transactions by who made them and a number.
 type Set = BTreeSet<(usize, u64)>;
 
+/// The same in the order in which they are in a binary log, which is the order in which a replica is sent them.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Log(Vec<(usize, u64)>);
+
+impl Log {
+    fn contains(&self, id: &(usize, u64)) -> bool {
+        self.0.contains(id)
+    }
+
+    fn add(&mut self, id: (usize, u64)) {
+        if !self.contains(&id) {
+            self.0.push(id);
+        }
+    }
+
+    fn set(&self) -> Set {
+        self.0.iter().copied().collect()
+    }
+
+    /// The first one here that is in none of these.
+    fn next(&self, others: &[&Log]) -> Option<(usize, u64)> {
+        self.0.iter().find(|id| !others.iter().any(|other| other.contains(id))).copied()
+    }
+}
+
 fn uuid(node: usize) -> String {
     format!("{node:08}-71ca-11e1-9e33-c80aa9429562")
 }
 
-fn text(set: &Set) -> String {
-    set.iter().map(|(node, number)| format!("{}:{number}", uuid(*node))).collect::<Vec<_>>().join(",")
+fn text(log: &Log) -> String {
+    log.0.iter().map(|(node, number)| format!("{}:{number}", uuid(*node))).collect::<Vec<_>>().join(",")
 }
 
 #[derive(Clone, Debug)]
@@ -31,8 +56,8 @@ struct Node {
     mandate: Option<Mandate>,
     alive: bool,
     cut: bool,
-    executed: Set,
-    received: Set,
+    executed: Log,
+    received: Log,
     open: bool,
     follows: Option<usize>,
     fetches: bool,
@@ -51,8 +76,8 @@ impl Node {
             mandate: None,
             alive: true,
             cut: false,
-            executed: Set::new(),
-            received: Set::new(),
+            executed: Log::default(),
+            received: Log::default(),
             open: false,
             follows: None,
             fetches: false,
@@ -263,7 +288,7 @@ impl World {
             What::Promote { holds, .. } => {
                 let has = crate::wire::gtid::GtidSet::parse(&text(&node.executed)).expect("a set");
                 let holds = crate::wire::gtid::GtidSet::parse(holds).expect("a set");
-                if !node.received.is_subset(&node.executed) || !has.contains(&holds) {
+                if node.received.next(&[&node.executed]).is_some() || !has.contains(&holds) {
                     return;
                 }
                 let base = has.to_string();
@@ -274,7 +299,7 @@ impl World {
                 };
                 node.mandate = Some(Mandate { line, ..mandate });
                 (node.open, node.follows, node.fetches, node.applies) = (true, None, false, false);
-                node.received.clear();
+                node.received = Log::default();
                 self.promoted(number, order, again);
             }
             What::Follow { .. } => node.mandate = Some(mandate),
@@ -303,7 +328,7 @@ impl World {
         let newest = self.nodes.iter().filter_map(|node| node.mandate.as_ref()).map(|own| &own.term).max();
         self.moves += usize::from(!first && !again);
         if newest == Some(term) {
-            let lost: Vec<_> = self.acknowledged.difference(&self.nodes[number].executed).collect();
+            let lost: Vec<_> = self.acknowledged.difference(&self.nodes[number].executed.set()).copied().collect();
             assert!(lost.is_empty(), "lost {lost:?} by {order:?}\n{}", self.tell());
         }
         let same: Vec<usize> = (0..self.nodes.len())
@@ -343,14 +368,14 @@ impl World {
             Action::Bootstrap => node.data = Data::Present,
             Action::Prepare => {
                 node.data = Data::Fresh;
-                (node.executed, node.received, node.follows) = (Set::new(), Set::new(), None);
+                (node.executed, node.received, node.follows) = (Log::default(), Log::default(), None);
             }
             Action::Start => {}
             Action::Clone { donor, line } => {
                 let donor = self.nodes[host(&donor)].executed.clone();
                 let node = &mut self.nodes[number];
                 node.mandate.as_mut().expect("an order").line = line;
-                (node.executed, node.received, node.follows, node.data) = (donor, Set::new(), None, Data::Present);
+                (node.executed, node.received, node.follows, node.data) = (donor, Log::default(), None, Data::Present);
             }
             Action::Adopt { source, line } | Action::Follow { source, line } => {
                 let source = host(&source);
@@ -358,8 +383,8 @@ impl World {
                 node.data = Data::Present;
                 (node.follows, node.fetches, node.applies) = (Some(source), true, true);
                 // What is in the logs of the source of before is removed with them.
-                assert!(node.received.is_subset(&node.executed), "a log is removed that was not applied");
-                node.received.clear();
+                assert!(node.received.next(&[&node.executed]).is_none(), "a log is removed that was not applied");
+                node.received = Log::default();
             }
             Action::Drain => (node.fetches, node.applies) = (false, true),
             Action::Resume => (node.fetches, node.applies) = (true, true),
@@ -380,10 +405,8 @@ impl World {
             return;
         }
         let node = &self.nodes[number];
-        let next =
-            self.nodes[source].executed.iter().find(|id| !node.executed.contains(id) && !node.received.contains(id));
-        let Some(next) = next.copied() else { return };
-        self.nodes[number].received.insert(next);
+        let Some(next) = self.nodes[source].executed.next(&[&node.executed, &node.received]) else { return };
+        self.nodes[number].received.add(next);
         let (acks, source) = (self.acks(), &mut self.nodes[source]);
         if let Some(have) = source.waiting.get_mut(&next) {
             have.insert(number);
@@ -402,9 +425,9 @@ impl World {
 
     fn apply(&mut self, number: usize) {
         let node = &mut self.nodes[number];
-        if node.alive && node.applies {
-            let next = node.received.iter().find(|id| !node.executed.contains(id)).copied();
-            node.executed.extend(next);
+        let next = node.received.next(&[&node.executed]).filter(|_| node.alive && node.applies);
+        if let Some(next) = next {
+            node.executed.add(next);
         }
     }
 
@@ -413,7 +436,7 @@ impl World {
         let node = &mut self.nodes[number];
         if node.alive && node.open {
             self.next += 1;
-            node.executed.insert(id);
+            node.executed.add(id);
             node.waiting.insert(id, BTreeSet::new());
         }
     }
@@ -526,14 +549,14 @@ impl World {
             let decision = self.agent_turn(0, true);
             let follow =
                 self.nodes.iter().filter(|node| node.state == State::Replica && node.fetches && !node.open).count();
-            let equal = self.nodes.iter().all(|node| node.executed == self.nodes[0].executed);
+            let equal = self.nodes.iter().all(|node| node.executed.set() == self.nodes[0].executed.set());
             if decision.outlook == Outlook::Settled
                 && decision.orders.is_empty()
                 && follow + 1 == self.nodes.len()
                 && equal
             {
                 let source = &self.nodes[World::member(decision.writer.as_deref().expect("a writer"))];
-                let lost: Vec<_> = self.acknowledged.difference(&source.executed).collect();
+                let lost: Vec<_> = self.acknowledged.difference(&source.executed.set()).copied().collect();
                 assert!(lost.is_empty(), "lost {lost:?}\n{}", self.tell());
                 return;
             }
