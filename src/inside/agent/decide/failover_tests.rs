@@ -118,6 +118,8 @@ struct World {
     acknowledged: Set,
     initialised: bool,
     decided: Option<Term>,
+    /// Who has taken part in which decision, also if it has forgotten that with its volume.
+    took_part: BTreeMap<Term, BTreeSet<usize>>,
     next: u64,
     lost_volume: bool,
     /// How often another member was made the source.
@@ -145,6 +147,7 @@ impl World {
             acknowledged: Set::new(),
             initialised: false,
             decided: None,
+            took_part: BTreeMap::new(),
             next: 1,
             lost_volume: false,
             moves: 0,
@@ -267,6 +270,7 @@ impl World {
         let Ok(mandate) = accept(node.mandate.as_ref(), node.data == Data::Present, &order.term, &order.what) else {
             return;
         };
+        self.took_part.entry(order.term.clone()).or_default().insert(number);
         let source = |what: &What| match what {
             What::Copy { source } => World::member(source),
             _ => number,
@@ -319,10 +323,10 @@ impl World {
     /// Nobody becomes the source without a quorum, nor without everything that was ever acknowledged.
     fn promoted(&mut self, number: usize, order: &Wanted, again: bool) {
         let (term, first) = (&order.term, order.term.number == 1);
-        let taken_part = |node: &&Node| node.mandate.as_ref().is_some_and(|own| own.term >= *term);
         let quorum = self.nodes.len() - self.acks();
         if !first && !again {
-            let count = self.nodes.iter().filter(taken_part).count();
+            let newer = self.took_part.range(term..).flat_map(|(_, members)| members);
+            let count = newer.collect::<BTreeSet<_>>().len();
             assert!(count >= quorum, "{count} of {quorum} took part: {order:?}\n{}", self.tell());
         }
         let newest = self.nodes.iter().filter_map(|node| node.mandate.as_ref()).map(|own| &own.term).max();
