@@ -195,7 +195,7 @@ fn the_source_is_lost_and_moved(lab: &Lab) {
         lab.block_on(ledger.until_written(20));
         let gap = ledger.longest_gap_since(begin).as_secs_f64();
         lab::say(&format!("the source is {what}: {gap:.1} s without writes, {source} -> {}", writer()));
-        all_follow(lab);
+        until_well(lab);
     }
     for asked in [Some("db-2"), Some("db-0"), None] {
         let (begin, source) = (Instant::now(), writer());
@@ -207,7 +207,7 @@ fn the_source_is_lost_and_moved(lab: &Lab) {
         lab.block_on(ledger.until_written(20));
         let gap = ledger.longest_gap_since(begin).as_secs_f64();
         lab::say(&format!("the source is moved, {source} -> {}: {gap:.1} s without writes", moved["to"]));
-        all_follow(lab);
+        until_well(lab);
     }
     let refused = lab.run(&["failover", lab.name(), "--to", "db-9"]);
     assert!(refused.code == Some(2) && refused.stderr.contains("there is no member db-9"), "{}", refused.stderr);
@@ -220,8 +220,8 @@ fn the_source_is_lost_and_moved(lab: &Lab) {
     assert!(["db-1", "db-2"].iter().all(|member| has(member) == first), "members have different transactions");
 }
 
-/// Waits until every member serves its role.
-fn all_follow(lab: &Lab) {
+/// Waits until all is well: every member serves its role, and a replica that the autoscaler has added is ready.
+fn until_well(lab: &Lab) {
     let begin = Instant::now();
     loop {
         let status = lab.run(&["status", lab.name(), "-o", "json"]);
@@ -250,7 +250,7 @@ fn a_member_is_given_up_and_made_anew(lab: &Lab) {
     lab.run(&["replace", &reader, lab.name(), "--yes"]).assert_code(0);
     let made: Vec<Pod> = lab.list_in("wplab", &ListParams::default().fields(&format!("metadata.name={reader}")));
     assert!(made.first().is_some_and(|pod| pod.metadata.uid != before), "it is the pod of before");
-    all_follow(lab);
+    until_well(lab);
 }
 
 /// Paused twice within a minute, stopped and started, killed and brought up, while somebody writes between the rests: every
