@@ -156,6 +156,7 @@ fn everyday_commands(lab: &Lab, url: &str) {
     let kubeconfig = lab.run(&["kubeconfig", name]);
     assert!(std::path::Path::new(kubeconfig.assert_code(0).stdout.trim()).is_file());
 
+    until_well(lab);
     let status = lab.run(&["status", name, "-o", "json"]).assert_code(0).json();
     assert_eq!(status["nodes"].as_array().map(Vec::len), Some(4), "{status}");
     assert_eq!(status["members"].as_array().map(Vec::len), Some(3), "{status}");

@@ -71,6 +71,7 @@ fn kills() -> u32 {
 }
 
 fn as_promised(lab: &Lab) {
+    crate::until_well(lab);
     let status = lab.run(&["status", lab.name(), "-o", "json"]).assert_code(0).json();
     let members = status["members"].as_array().expect("members");
     assert_eq!(members.len(), 3, "{status}");
