@@ -1,21 +1,10 @@
 //! `wplab recover`: starts a Galera cluster again from one member, on a person's decision.
 
-use std::io::{self, IsTerminal};
-
 use anyhow::Result;
 use clap::Args;
-use wplab::{
-    actions::recover::{self, Choice},
-    run::advice::Trouble,
-};
+use wplab::actions::recover::{self, Choice};
 
-use super::{
-    args::Lab,
-    failure::{Ending, Misused},
-    render::tables,
-    session::Session,
-    spell::command,
-};
+use super::{args::Lab, failure::Ending, render::tables, session::Session, spell::command};
 
 /// Start a Galera cluster again from one member's data, when a member that might have more does not come back
 #[derive(Debug, Args)]
@@ -46,15 +35,8 @@ impl Recover {
         let terminal = &session.terminal;
         let choice = session.perform(|_run| recover::look(&name, &member, &dead)).await?;
         terminal.say(&standings(&choice));
-        if !self.yes {
-            if !io::stdin().is_terminal() {
-                let why = "this loses data, and there is nobody to ask; --yes does it without asking";
-                return Err(Trouble::from(Misused(why.to_owned())).into());
-            }
-            if !terminal.asker().ask("Go on?".to_owned()).await {
-                terminal.say("nothing was done");
-                return Ok(Ending::Done);
-            }
+        if !self.yes && !session.agreed("this loses data").await? {
+            return Ok(Ending::Done);
         }
         let (lab, dead) = (name.clone(), &dead);
         let facts = session.perform(|run| async move { recover::recover(&run, &lab, &member, dead).await }).await?;

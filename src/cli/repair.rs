@@ -1,21 +1,10 @@
 //! `wplab repair …`: makes anew what a lab has lost for good, and knows elsewhere.
 
-use std::io::{self, IsTerminal};
-
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use wplab::{
-    actions::repair::{self, Plan},
-    run::advice::Trouble,
-};
+use wplab::actions::repair::{self, Plan};
 
-use super::{
-    args::Lab,
-    failure::{Ending, Misused},
-    render::tables,
-    session::Session,
-    spell::command,
-};
+use super::{args::Lab, failure::Ending, render::tables, session::Session, spell::command};
 
 /// Make anew what a lab has lost for good and knows elsewhere: etcd
 #[derive(Debug, Args)]
@@ -47,15 +36,8 @@ impl Repair {
         let (name, terminal) = (lab.name(), &session.terminal);
         let plan = session.perform(|_run| repair::look(&name)).await?;
         terminal.say(&shown(&plan));
-        if !yes {
-            if !io::stdin().is_terminal() {
-                let why = "this removes volumes, and there is nobody to ask; --yes does it without asking";
-                return Err(Trouble::from(Misused(why.to_owned())).into());
-            }
-            if !terminal.asker().ask("Go on?".to_owned()).await {
-                terminal.say("nothing was done");
-                return Ok(Ending::Done);
-            }
+        if !yes && !session.agreed("this removes volumes").await? {
+            return Ok(Ending::Done);
         }
         let (lab, tell) = (&name, &plan.tell);
         let rebuilt = session.perform(|run| async move { repair::rebuild(&run, lab, tell).await }).await?;

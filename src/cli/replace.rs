@@ -1,17 +1,10 @@
 //! `wplab replace`: a member is given up with its volume and made anew.
 
-use std::io::{self, IsTerminal};
-
 use anyhow::Result;
 use clap::Args;
-use wplab::{actions::replace, run::advice::Trouble};
+use wplab::actions::replace;
 
-use super::{
-    args::Lab,
-    failure::{Ending, Misused},
-    session::Session,
-    spell::command,
-};
+use super::{args::Lab, failure::Ending, session::Session, spell::command};
 
 /// Give up a database member with its volume, and make it anew from the others
 #[derive(Debug, Args)]
@@ -36,15 +29,8 @@ impl Replace {
         let terminal = &session.terminal;
         let given_up = session.perform(|_run| replace::look(&name, &member)).await?;
         terminal.say(&given_up);
-        if !self.yes {
-            if !io::stdin().is_terminal() {
-                let why = "this loses data, and there is nobody to ask; --yes does it without asking";
-                return Err(Trouble::from(Misused(why.to_owned())).into());
-            }
-            if !terminal.asker().ask("Go on?".to_owned()).await {
-                terminal.say("nothing was done");
-                return Ok(Ending::Done);
-            }
+        if !self.yes && !session.agreed("this loses data").await? {
+            return Ok(Ending::Done);
         }
         let lab = name.clone();
         let replaced = session.perform(|run| async move { replace::replace(&run, &lab, &member).await }).await?;

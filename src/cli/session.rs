@@ -1,17 +1,22 @@
 //! Runs a command's work beside the renderer: interrupted by a signal or the user's timeout, and never ended before the
 //! last line is shown.
 
-use std::{future::Future, sync::OnceLock, time::Duration};
+use std::{
+    future::Future,
+    io::{self, IsTerminal},
+    sync::OnceLock,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use wplab::{
-    run::{Run, wait::TimedOut},
+    run::{Run, advice::Trouble, wait::TimedOut},
     spec::LabName,
 };
 
 use super::{
-    failure::{Interrupted, WHOLE},
+    failure::{Interrupted, Misused, WHOLE},
     render::{self, Terminal},
     spell::Asked,
 };
@@ -46,6 +51,22 @@ impl Session {
             (Asked::Up { wanted, .. }, Some(lab)) => Asked::Up { wanted, lab: lab.clone() },
             (asked, _) => asked,
         }
+    }
+
+    /// Asks whether to go on with what cannot be taken back, `does` says what that is; told why, and `false`, when not.
+    ///
+    /// # Errors
+    /// [`Misused`] when there is nobody to ask.
+    pub(super) async fn agreed(&self, does: &str) -> Result<bool> {
+        if !io::stdin().is_terminal() {
+            let why = format!("{does}, and there is nobody to ask; --yes does it without asking");
+            return Err(Trouble::from(Misused(why)).into());
+        }
+        let agreed = self.terminal.asker().ask("Go on?".to_owned()).await;
+        if !agreed {
+            self.terminal.say("nothing was done");
+        }
+        Ok(agreed)
     }
 
     /// Does the work, showing its events.
