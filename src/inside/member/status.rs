@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, time::Instant};
 
 use super::mandate::{Mandate, Part, Term};
+use crate::wire::gtid::GtidSet;
 
 /// What a member is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -226,6 +227,22 @@ impl ServerFacts {
     /// Whether it fetches transactions, or tries to.
     pub fn fetches(&self) -> bool {
         self.io_running || self.io_connecting
+    }
+
+    /// What it has.
+    ///
+    /// # Errors
+    /// The server tells no GTID set.
+    pub fn executed(&self) -> anyhow::Result<GtidSet> {
+        GtidSet::parse(&self.gtid_executed)
+    }
+
+    /// What it has, and what it was sent.
+    ///
+    /// # Errors
+    /// As [`ServerFacts::executed`].
+    pub fn everything(&self) -> anyhow::Result<GtidSet> {
+        Ok(self.executed()?.with(&GtidSet::parse(&self.gtid_retrieved)?))
     }
 
     /// Whether what it was sent may be lost: the log that it is in cannot be read.

@@ -2,12 +2,9 @@
 //! taken part in a decision, what one has, and which of that counts.
 
 use super::{Decision, Outlook, Seen, View, names};
-use crate::{
-    inside::member::{
-        mandate::{Mandate, Term},
-        status::{MemberStatus, ServerFacts},
-    },
-    wire::gtid::GtidSet,
+use crate::inside::member::{
+    mandate::{Mandate, Term},
+    status::{MemberStatus, ServerFacts},
 };
 
 /// How many replicas must have a commit before it is acknowledged: with this many a lost source and one more lost member cost
@@ -35,16 +32,6 @@ pub(super) fn server(member: &Seen) -> Option<&ServerFacts> {
 pub(super) fn told(member: &Seen) -> Option<(&MemberStatus, &ServerFacts)> {
     let status = member.status()?;
     Some((status, status.server.as_ref()?)).filter(|(status, _)| status.has_data)
-}
-
-/// Everything that it has, and everything that it was sent.
-///
-/// # Errors
-/// The server tells no GTID set.
-pub(super) fn has(facts: &ServerFacts) -> anyhow::Result<(GtidSet, GtidSet)> {
-    let executed = GtidSet::parse(&facts.gtid_executed)?;
-    let all = executed.with(&GtidSet::parse(&facts.gtid_retrieved)?);
-    Ok((executed, all))
 }
 
 pub(super) fn part_of<'a>(view: &'a View<'_>, term: &'a Term) -> impl Iterator<Item = (&'a Seen, &'a Mandate)> {

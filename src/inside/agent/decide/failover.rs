@@ -9,7 +9,7 @@
 
 use super::{
     Decision, Outlook, Request, Seen, View, Wanted,
-    evidence::{acks, away, has, mandate, quorum, server, told},
+    evidence::{acks, away, mandate, quorum, server, told},
 };
 use crate::{
     inside::member::{
@@ -133,7 +133,7 @@ fn catching_up(view: &View<'_>, term: &Term) -> Option<String> {
     let follows = Part::Follows(closed.member.name.clone());
     let behind = |member: &Seen| {
         let follows = mandate(member).is_some_and(|own| own.term < *term && own.part == follows);
-        let lacks = |facts: &ServerFacts| Some(!has(facts).ok()?.0.contains(&has(closed.facts).ok()?.0));
+        let lacks = |facts: &ServerFacts| Some(!facts.executed().ok()?.contains(&closed.facts.executed().ok()?));
         follows && server(member).is_some_and(|facts| facts.io_running && lacks(facts) != Some(false))
     };
     let aim = |member: &&Seen| request.to.as_ref().is_none_or(|to| *to == member.name);
@@ -173,7 +173,8 @@ fn candidate(view: &View<'_>, term: &Term, voters: &[Voter<'_>]) -> Result<Chose
     let mut known = Vec::new();
     let mut union = GtidSet::default();
     for voter in voters {
-        let (executed, all) = has(voter.facts).map_err(|error| unread(&voter.member.name, error))?;
+        let unread = |error| unread(&voter.member.name, error);
+        let (executed, all) = (voter.facts.executed().map_err(unread)?, voter.facts.everything().map_err(unread)?);
         // Of an older line only what the newer one began with can have been acknowledged.
         let counts =
             if Some(&voter.mandate.line.term) == newest { all.clone() } else { all.without(&all.without(&base)) };

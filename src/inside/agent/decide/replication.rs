@@ -4,7 +4,7 @@
 
 use super::{
     Decision, Outlook, Seen, View, Wanted,
-    evidence::{acks, away, has, mandate, part_of, server, told},
+    evidence::{acks, away, mandate, part_of, server, told},
     failover, names,
 };
 use crate::inside::member::{
@@ -187,7 +187,7 @@ fn may_reopen(view: &View<'_>, term: &Term, member: &Seen) -> Open {
 
 /// Whether everything that the other has, or was sent, is here.
 fn holds(own: &ServerFacts, other: &ServerFacts) -> anyhow::Result<bool> {
-    Ok(has(own)?.0.contains(&has(other)?.1))
+    Ok(own.executed()?.contains(&other.everything()?))
 }
 
 /// No member has ever been given an order.

@@ -260,13 +260,13 @@ fn differ(diverged: &GtidSet, source: &str) -> Action {
 
 /// What this member has and the other one has not; `None` while that one does not say.
 fn only_here(facts: &ServerFacts, source: &Peer) -> Option<anyhow::Result<GtidSet>> {
-    let theirs = &source.status.as_ref()?.server.as_ref()?.gtid_executed;
-    let compare = || Ok(GtidSet::parse(&facts.gtid_executed)?.without(&GtidSet::parse(theirs)?));
+    let theirs = source.status.as_ref()?.server.as_ref()?;
+    let compare = || Ok(facts.executed()?.without(&theirs.executed()?));
     Some(compare())
 }
 
 fn has_applied(facts: &ServerFacts) -> anyhow::Result<bool> {
-    Ok(GtidSet::parse(&facts.gtid_executed)?.contains(&GtidSet::parse(&facts.gtid_retrieved)?))
+    Ok(facts.executed()?.contains(&facts.everything()?))
 }
 
 fn is_source(peer: &Peer) -> bool {

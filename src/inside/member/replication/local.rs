@@ -132,7 +132,7 @@ pub(super) async fn end_clients(session: &mut Session) -> Result<()> {
 /// # Errors
 /// The server refuses.
 pub(super) async fn drain(session: &mut Session) -> Result<()> {
-    session.run("STOP REPLICA IO_THREAD").await.context("the server refused STOP REPLICA IO_THREAD")?;
+    stop_fetching(session).await?;
     session.run("START REPLICA SQL_THREAD").await.context("the server refused START REPLICA SQL_THREAD")
 }
 

@@ -82,9 +82,8 @@ impl Member {
         let session = self.session.as_mut().context("its server does not answer")?;
         let facts = local::look(session).await?;
         ensure!(facts.sql_errno == 0, "it could not apply what its source sent");
-        let has = GtidSet::parse(&facts.gtid_executed)?;
-        let received = GtidSet::parse(&facts.gtid_retrieved)?;
-        let lacks = received.with(&GtidSet::parse(holds)?).without(&has);
+        let has = facts.executed()?;
+        let lacks = facts.everything()?.with(&GtidSet::parse(holds)?).without(&has);
         ensure!(lacks.is_empty(), "it has not applied {lacks} yet");
         // First it is remembered, then it is open: a member that is open unremembered would be fenced by nobody.
         // Opened again in the same term it goes on with the line that it began then.
@@ -112,7 +111,7 @@ impl Member {
         let session = self.session.as_mut().context("its server does not answer")?;
         let own = local::look(session).await?;
         ensure!(!own.is_open(), "it is open for writes");
-        let diverged = GtidSet::parse(&own.gtid_executed)?.without(&GtidSet::parse(&facts.gtid_executed)?);
+        let diverged = own.executed()?.without(&facts.executed()?);
         if !diverged.is_empty() {
             let folder = aside::keep(session, &self.volume, &mandate.term, &diverged).await?;
             log(&format!("{diverged}, which only this member has, is kept in {}", folder.display()));
