@@ -196,7 +196,7 @@ impl Member {
                 self.data = Data::Present;
                 self.board.change(|status| status.has_data = true);
                 log("the source has everything since the beginning; this member begins with it");
-                local::follow(self.session.as_mut().context(NO_SESSION)?, &source).await
+                self.follow(&source).await
             }
             Action::Resume if !self.renewed => local::resume(self.session.as_mut().context(NO_SESSION)?).await,
             Action::Resume => {
