@@ -97,7 +97,7 @@ impl Reader {
         let database = self.below(&all, "database");
         self.word(&database, "topology", &mut spec.database.topology, Topology::new);
         self.word(&database, "flavour", &mut spec.database.flavour, Flavour::new);
-        self.number(&database, "members", 2..=9, &mut spec.database.members);
+        self.number(&database, "members", 1..=9, &mut spec.database.members);
         self.quantity(&database, "volume", ("512Mi", "1Ti"), &mut spec.database.volume);
         self.resources(&database, "database.resources", "256Mi", &mut spec.database.resources);
 
@@ -175,11 +175,11 @@ impl Reader {
         if !self.good(&["database.members", "database.topology"]) {
             return;
         }
-        if members < least {
+        if members < least && members != 1 {
             let what = format!(
                 "{members} members are too few for topology galera: a cluster of two loses its majority with one of them"
             );
-            self.problem("database.members", what, format!("allowed with topology galera: {least} to 9"));
+            self.problem("database.members", what, format!("allowed with topology galera: 1, or {least} to 9"));
         } else if members > workers && enough_workers && self.good(&["cluster.workers"]) {
             let what = format!(
                 "{members} members need {members} workers, and there are {workers}: two members never share a node"

@@ -112,11 +112,10 @@ impl Actor {
     ///
     /// # Errors
     /// The API server does not answer or refuses, or the lease is not sure any more.
-    pub(super) async fn write(&self, leadership: &Leadership, name: &str, patch: &Value) -> Result<()> {
+    pub(super) async fn write(&self, leadership: &Leadership, name: &str, patch: &Value) -> Result<ConfigMap> {
         still(leadership)?;
         let written = ask(PATIENCE, self.maps.patch(name, &params(), &Patch::Merge(patch))).await?;
-        written.map_err(Refused).with_context(|| format!("cannot write ConfigMap {name}"))?;
-        Ok(())
+        written.map_err(Refused).with_context(|| format!("cannot write ConfigMap {name}"))
     }
 
     /// Reads a ConfigMap that `up` has made.

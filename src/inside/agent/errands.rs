@@ -44,7 +44,7 @@ impl Errands {
         Errands { courier, under_way: BTreeMap::new(), failed: BTreeMap::new(), used: None, chosen: None }
     }
 
-    /// The newest term in which this agent has ordered anything but to follow.
+    /// The newest term in which this agent has ordered anything but to follow and to wait.
     pub(super) fn used(&self) -> Option<&Term> {
         self.used.as_ref()
     }
@@ -83,7 +83,8 @@ impl Errands {
                     ("term", order.term.number.into()),
                 ],
             );
-            if !matches!(order.what, What::Follow { .. } | What::Copy { .. }) && self.used.as_ref() < Some(&order.term)
+            if !matches!(order.what, What::Follow { .. } | What::Copy { .. } | What::Await { .. })
+                && self.used.as_ref() < Some(&order.term)
             {
                 self.used = Some(order.term.clone());
             }
@@ -132,6 +133,7 @@ fn envelope(observed: &Observations, pod: &PodView, order: &Wanted) -> Option<(S
     let (clock, instance) = observed.life_of(&pod.name, &pod.uid)?;
     let envelope = Order {
         term: order.term.clone(),
+        version: order.version,
         member: order.member.clone(),
         instance,
         until_ms: clock + BEGUN_WITHIN_MS,

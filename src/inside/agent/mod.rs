@@ -6,6 +6,7 @@
 //! agent's end changes nothing: labels stay as they are, and the next one goes on from what members remember.
 
 mod act;
+pub mod count;
 pub mod decide;
 mod doubt;
 mod errands;
@@ -19,6 +20,7 @@ mod observe;
 mod plan;
 pub mod record;
 pub mod requests;
+mod state;
 
 pub use self::lease::unheld;
 
@@ -39,18 +41,19 @@ use tokio::{
 
 use self::{
     act::{Actor, Done},
-    decide::{Decision, Outlook, Seen, View, decide},
+    count::Count,
+    decide::{Decision, Mark, Outlook, Seen, View, decide},
     errands::Errands,
     known::{Observations, PodView},
     lasting::Lasting,
     lease::{Keeper, Leadership},
     metrics::Figures,
-    record::{DECIDED, INITIALISED, ROLES, Roles, STATE},
+    record::{COUNTS, DECIDED, INITIALISED, ROLES, Roles, STATE},
     requests::Requests,
+    state::{State, Targets},
 };
 use super::{
     http::{self, Body},
-    member::mandate::Term,
     orders::{self, Courier, Papers},
     stop_signal,
 };
@@ -76,7 +79,6 @@ const GAP: Duration = Duration::from_secs(3);
 pub async fn main() -> Result<()> {
     let var = |name: &str| std::env::var(name).with_context(|| format!("the environment variable {name} is missing"));
     let me = var("POD_NAME")?;
-    let members = var("MEMBERS")?.parse().context("MEMBERS is not a number")?;
     let topology = Topology::new(&var("WPLAB_TOPOLOGY")?).map_err(anyhow::Error::msg)?;
     let lab = LabName::new(&var("WPLAB_LAB")?).map_err(anyhow::Error::msg)?;
     let asked_to_stop = stop_signal()?;
@@ -90,6 +92,8 @@ pub async fn main() -> Result<()> {
     tokio::spawn(observe::watch(cluster.api(), observed.clone()));
     let requests = Requests::default();
     tokio::spawn(requests.clone().watch(cluster.api(), observed.clone()));
+    let targets = Targets::default();
+    tokio::spawn(targets.clone().watch(cluster.api(), observed.clone()));
     let errands = match topology {
         Topology::Replication => Some(Errands::new(Courier::new(&Papers::read(orders::FOLDER.as_ref())?)?)),
         // Galera's members open themselves when they are synced.
@@ -104,7 +108,7 @@ pub async fn main() -> Result<()> {
     }));
 
     let actor = Actor { pods: cluster.api(), maps: cluster.api(), observed };
-    let mut agent = Agent::new(me, topology, members, actor, pulse, requests, errands);
+    let mut agent = Agent::new(me, topology, actor, pulse, requests, targets, errands);
     tokio::select! {
         () = agent.live(leadership) => {}
         () = asked_to_stop => {}
@@ -153,18 +157,19 @@ struct Agent {
     /// Its name and which life of it this is: what an earlier life has ordered may still be under way.
     life: String,
     topology: Topology,
-    members: usize,
     actor: Actor,
     requests: Requests,
+    targets: Targets,
     errands: Option<Errands>,
     pulse: Pulse,
     /// The term whose fence stands, and what was written down before and since.
     fenced: Option<i32>,
-    initialised: bool,
-    written_term: Option<Term>,
+    state: State,
     roles: Roles,
     written: Roles,
     decided: Option<Decision>,
+    /// What the source had when it was first seen to go by a version of what counts.
+    mark: Option<Mark>,
     /// How long members have been contradicting each other about who is in the cluster.
     apart: Lasting,
     trouble: String,
@@ -174,24 +179,24 @@ impl Agent {
     fn new(
         me: String,
         topology: Topology,
-        members: usize,
         actor: Actor,
         pulse: Pulse,
         requests: Requests,
+        targets: Targets,
         errands: Option<Errands>,
     ) -> Agent {
         Agent {
             life: format!("{me}/{:08x}", rand::random::<u32>()),
             me,
             topology,
-            members,
             requests,
+            targets,
             errands,
             actor,
             pulse,
             fenced: None,
-            initialised: false,
-            written_term: None,
+            state: State::default(),
+            mark: None,
             roles: Roles::default(),
             written: Roles::default(),
             decided: None,
@@ -243,13 +248,23 @@ impl Agent {
     }
 
     async fn turn(&mut self, leadership: Option<&Leadership>) -> Result<()> {
-        let (Some(leadership), true) = (leadership, self.actor.observed.snapshot().is_some()) else {
+        let ready = self.actor.observed.snapshot().and_then(|_| self.targets.get());
+        let (Some(leadership), Some(target)) = (leadership, ready) else {
             (self.fenced, self.decided) = (None, None);
             return Ok(());
         };
         if self.fenced != Some(leadership.term) {
             self.begin(leadership).await?;
         }
+        let count = match &self.state.counts {
+            Some(count) => count.clone(),
+            None => {
+                // A new lab; or one in which nobody wrote it down, whose number of members has never changed.
+                let first = Count::first(target);
+                self.state.set(&self.actor, leadership, COUNTS, &json!(first)).await?;
+                first
+            }
+        };
         if let Some(errands) = &mut self.errands {
             errands.hear().await;
         }
@@ -259,12 +274,14 @@ impl Agent {
         let request = self.requests.get();
         let view = View {
             members: &seen,
-            wanted: self.members,
-            initialised: self.initialised,
+            target,
+            count: &count,
+            mark: self.mark.as_ref(),
+            initialised: self.state.initialised,
             apart,
             me: &self.life,
             request: request.as_ref(),
-            decided: self.written_term.as_ref(),
+            decided: self.state.decided.as_ref(),
             used: self.errands.as_ref().and_then(Errands::used),
             chosen: self.errands.as_ref().and_then(Errands::chosen),
         };
@@ -291,10 +308,15 @@ impl Agent {
                 self.roles.give(step.member, decision.why.clone());
             }
         }
-        if let Some(term) = decision.decides.as_ref().filter(|term| self.written_term.as_ref() < Some(term)) {
-            let patch = json!({ "data": { DECIDED: json!(term).to_string() } });
-            self.actor.write(leadership, STATE, &patch).await?;
-            self.written_term = Some(term.clone());
+        if let Some(term) = decision.decides.as_ref().filter(|term| self.state.decided.as_ref() < Some(term)) {
+            self.state.set(&self.actor, leadership, DECIDED, &json!(term)).await?;
+        }
+        if let Some(count) = &decision.counts {
+            log::info("who counts", &[("what", json!(count)), ("why", format!("{:?}", decision.outlook).into())]);
+            self.state.set(&self.actor, leadership, COUNTS, &json!(count)).await?;
+        }
+        if decision.mark.is_some() {
+            self.mark.clone_from(&decision.mark);
         }
         // Labels first: whoever is to lose the role has lost it before anything is done to members.
         if let Some(errands) = &mut self.errands {
@@ -311,12 +333,7 @@ impl Agent {
     /// The beginning of a term: the fence, and what was written down before.
     async fn begin(&mut self, leadership: &Leadership) -> Result<()> {
         self.actor.fence(leadership).await?;
-        let state = self.actor.read(STATE).await?.data.unwrap_or_default();
-        self.initialised = state.get(INITIALISED).is_some_and(|value| value == "true");
-        self.written_term = match state.get(DECIDED) {
-            Some(text) => Some(serde_json::from_str(text).context("what was decided last cannot be read")?),
-            None => None,
-        };
+        self.state = State::read(&self.actor.read(STATE).await?)?;
         self.written = Roles::read(self.actor.read(ROLES).await?.data.as_ref());
         self.roles = Roles {
             leader: self.me.clone(),
@@ -348,10 +365,8 @@ impl Agent {
     }
 
     async fn write_down(&mut self, leadership: &Leadership, seen: &[Seen], decision: &Decision) -> Result<()> {
-        if decision.exists && !self.initialised {
-            let patch = json!({ "data": { INITIALISED: "true" } });
-            self.actor.write(leadership, STATE, &patch).await?;
-            self.initialised = true;
+        if decision.exists && !self.state.initialised {
+            self.state.set(&self.actor, leadership, INITIALISED, &json!(true)).await?;
         }
         // A writer that nobody remembers having chosen: the record was lost, or written by hand.
         let labelled = |name: &String| seen.iter().any(|m| m.name == *name && m.role.as_deref() == Some(WRITER));

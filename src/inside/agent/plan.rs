@@ -60,6 +60,8 @@ mod tests {
             reads: names.collect::<BTreeSet<_>>(),
             orders: Vec::new(),
             decides: None,
+            counts: None,
+            mark: None,
             answer: None,
             exists: false,
             why: String::new(),

@@ -1,6 +1,7 @@
 //! `wplab member mysql|galera`, PID 1 of a database pod: whoever initialises, copies, joins, supervises or answers for one
 //! server. A room for each topology, and beside them what both share; [`status`] is what `up` reads.
 
+pub mod count;
 mod files;
 pub mod galera;
 mod http;

@@ -111,6 +111,9 @@ pub struct MemberStatus {
     /// Whether this source has neither had a replica's answer nor heard any other member for so long that it may have been given up.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub isolated: bool,
+    /// How many members there are, as far as this one knows.
+    #[serde(default)]
+    pub members: u32,
     /// By which recipe this member has made its data itself; empty where it is a copy, or nobody remembers.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub recipe: String,
@@ -170,6 +173,10 @@ pub struct ServerFacts {
     pub semi_sync: bool,
     /// Semi-synchronous replicas connected to this member.
     pub clients: u32,
+    /// How many replicas must have a write of this source before it is acknowledged, none: nothing waits; `None` for whoever is not
+    /// open by an order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acks: Option<u32>,
     /// Commits that wait for a replica's answer (`Rpl_semi_sync_source_wait_sessions`).
     #[serde(default, skip_serializing_if = "is_zero")]
     pub waiting: u32,
@@ -214,9 +221,9 @@ impl ServerFacts {
         !self.super_read_only
     }
 
-    /// Open for writes, each of which waits for a replica to have it.
+    /// Open for writes, each of which waits for a replica to have it, unless none is to be waited for.
     pub fn serves_as_source(&self) -> bool {
-        self.is_open() && self.semi_sync
+        self.is_open() && (self.semi_sync || self.acks == Some(0))
     }
 
     /// Whether a replica that stopped or was cut off may still be read from: it applies all that it was sent.
@@ -274,7 +281,7 @@ impl MemberStatus {
     /// Whether this replica applies all that it was sent, whether or not its source answers.
     pub fn readable(&self) -> bool {
         let part = self.mandate.as_ref().map(|mandate| &mandate.part);
-        matches!(part, Some(Part::Follows(_) | Part::Revoked))
+        matches!(part, Some(Part::Follows(_) | Part::Learns(_) | Part::Revoked))
             && self.server.as_ref().is_some_and(ServerFacts::applies)
             && self.diverged.is_empty()
             && self.has_data

@@ -6,11 +6,9 @@ use k8s_openapi::api::{
     apps::v1::Deployment,
     coordination::v1::Lease,
     core::v1::{ConfigMap, Pod},
-    rbac::v1::Role as RbacRole,
 };
 use kube::{api::PostParams, core::DynamicObject};
 
-use super::names::names;
 pub use crate::inside::agent::record::Roles;
 use crate::parts::images::{ImageSet, Role};
 use crate::{
@@ -20,7 +18,7 @@ use crate::{
         pods::{pod_of, set_env, set_image, without_volume},
         ready,
     },
-    inside::agent::record::ROLES,
+    inside::agent::record::{MEMBERS, ROLES, STATE},
     labels::{COMPONENT, Component},
     run::wait::Look,
     spec::{LabSpec, Topology},
@@ -36,14 +34,8 @@ pub const AGENT: &str = "agent";
 pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> {
     let database = &spec.database;
     let mut objects = part("agent")?;
-    edit(&mut objects, AGENT, |role: &mut RbacRole| {
-        let members = names(database.members);
-        let rules = role.rules.as_mut().context("it has no rules")?;
-        for names in rules.iter_mut().filter_map(|rule| rule.resource_names.as_mut()) {
-            if names.iter().any(|name| name == "db-0") {
-                *names = members.clone();
-            }
-        }
+    edit(&mut objects, STATE, |state: &mut ConfigMap| {
+        state.data.get_or_insert_default().insert(MEMBERS.to_owned(), database.members.to_string());
         Ok(())
     })?;
     edit(&mut objects, AGENT, |deployment: &mut Deployment| {
@@ -53,12 +45,7 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
         if database.topology == Topology::Galera {
             without_volume(pod, "orders")?;
         }
-        let members = database.members.to_string();
-        let values = [
-            ("MEMBERS", members.as_str()),
-            ("WPLAB_TOPOLOGY", database.topology.name()),
-            ("WPLAB_LAB", spec.name.as_str()),
-        ];
+        let values = [("WPLAB_TOPOLOGY", database.topology.name()), ("WPLAB_LAB", spec.name.as_str())];
         set_env(pod, AGENT, &values)
     })?;
     Ok(objects)
@@ -132,6 +119,10 @@ pub async fn look(cluster: &Cluster) -> Result<Record> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use k8s_openapi::api::rbac::v1::Role as RbacRole;
+
     use super::*;
     use crate::{
         cluster::manifests::{name_of, typed},
@@ -153,18 +144,17 @@ mod tests {
             let found = container.env.iter().flatten().find(|var| var.name == name).expect("is there");
             found.value.clone().expect("a value")
         };
-        assert_eq!(
-            (env("MEMBERS"), env("WPLAB_TOPOLOGY"), env("WPLAB_LAB")),
-            ("5".into(), "galera".into(), "wplab".into())
-        );
+        assert_eq!((env("WPLAB_TOPOLOGY"), env("WPLAB_LAB")), ("galera".into(), "wplab".into()));
+        let state: ConfigMap = find(&objects, "ConfigMap/db-state");
+        assert_eq!(state.data.expect("data"), BTreeMap::from([("members".to_owned(), "5".to_owned())]));
         assert!(!container.image.as_ref().expect("image").ends_with("unset"));
     }
 
     #[test]
     fn it_may_change_the_members_and_execute_in_none() {
-        let rules = |topology, members| {
+        let rules = |topology| {
             let mut spec = testing::spec();
-            (spec.database.members, spec.database.topology) = (members, topology);
+            spec.database.topology = topology;
             let role: RbacRole = find(&objects(&spec, &testing::images()).expect("objects"), "Role/agent");
             role.rules.expect("rules")
         };
@@ -174,9 +164,9 @@ mod tests {
             };
             rules.iter().find(fits).map(|rule| rule.resource_names.clone().unwrap_or_default())
         };
-        let two = rules(Topology::Replication, 2);
-        assert_eq!(of(&two, "pods", "patch"), Some(vec!["db-0".to_owned(), "db-1".to_owned()]));
-        assert_eq!(of(&two, "pods/exec", "create").or(of(&rules(Topology::Galera, 3), "pods/exec", "create")), None);
+        let two = rules(Topology::Replication);
+        assert_eq!(of(&two, "pods", "patch"), Some(super::super::names(9)), "as many as there can be");
+        assert_eq!(of(&two, "pods/exec", "create").or(of(&rules(Topology::Galera), "pods/exec", "create")), None);
         assert_eq!(
             of(&two, "configmaps", "create").or(of(&two, "pods", "delete")).or(of(&two, "secrets", "get")),
             None

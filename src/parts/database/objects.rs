@@ -50,7 +50,6 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
         set_image(pod, "tools", images.reference(Role::Tool)?)?;
         set_image(pod, CONTAINER, images.reference(server.role)?)?;
         set_resources(pod, CONTAINER, &database.resources)?;
-        set_env(pod, CONTAINER, &[("MEMBERS", &database.members.to_string())])?;
         let runs_as = pod.security_context.get_or_insert_default();
         let user = Some(server.user);
         (runs_as.run_as_user, runs_as.run_as_group, runs_as.fs_group) = (user, user, user);
@@ -64,7 +63,6 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
                 set_env(pod, CONTAINER, &[("WPLAB_FLAVOUR", server.role.name())])?;
                 without(pod, CONTAINER, &[], &["orders"])?;
                 without_volume(pod, "orders")?;
-                without_volume(pod, "state")?;
                 "galera"
             }
         };
@@ -160,17 +158,12 @@ mod tests {
         let words = |words: &str| words.split(' ').map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(
             of(Topology::Replication, Role::Mysql),
-            (
-                "/tools/wplab member mysql".into(),
-                words("POD_NAME MEMBERS"),
-                vec![3306, 8081, 8083],
-                [true, true, false]
-            )
+            ("/tools/wplab member mysql".into(), words("POD_NAME"), vec![3306, 8081, 8083], [true, true, false])
         );
-        let env = words("POD_NAME POD_IP MEMBERS WPLAB_FLAVOUR ETCD_ENDPOINTS");
+        let env = words("POD_NAME POD_IP WPLAB_FLAVOUR ETCD_ENDPOINTS");
         assert_eq!(
             of(Topology::Galera, Role::Mariadb),
-            ("/tools/wplab member galera".into(), env, vec![3306, 8081, 4567, 4568, 4444], [false, false, true])
+            ("/tools/wplab member galera".into(), env, vec![3306, 8081, 4567, 4568, 4444], [true, false, true])
         );
     }
 
@@ -210,7 +203,6 @@ mod tests {
         let mysql = &pod.containers[0];
         assert_eq!(spec.replicas, Some(5));
         assert_eq!(mysql.image.as_deref(), Some("docker.io/wplab/database:0123456789ab"));
-        assert_eq!(mysql.env.as_ref().expect("env")[1].value.as_deref(), Some("5"));
         let resources = mysql.resources.as_ref().expect("resources");
         assert_eq!(resources.limits.as_ref().expect("limits")["memory"].0, "768Mi");
         assert_eq!(resources.requests.as_ref().expect("requests")["cpu"].0, "300m");

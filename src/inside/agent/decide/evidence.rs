@@ -1,23 +1,28 @@
 //! What members of topology `replication` say, as far as decisions rest on it: how many must have a commit, how many must have
 //! taken part in a decision, what one has, and which of that counts.
 
-use super::{Decision, Outlook, Seen, View, names};
+use super::{Decision, Outlook, Seen, View, Wanted, names};
 use crate::inside::member::{
-    mandate::{Mandate, Term},
+    mandate::{Mandate, Part, Term, What},
     status::{MemberStatus, ServerFacts},
 };
 
-/// How many replicas must have a commit before it is acknowledged: with this many a lost source and one more lost member cost
-/// nothing, and with so few a lost replica holds nothing up.
+/// How many replicas must have a commit before it is acknowledged.
 pub(super) fn acks(view: &View<'_>) -> usize {
-    view.wanted / 2
+    view.count.acks
+}
+
+/// The members that count, as far as their pods exist.
+pub(super) fn counted<'a>(view: &View<'a>) -> impl Iterator<Item = &'a Seen> + Clone + use<'a> {
+    let members = view.count.members;
+    view.members.iter().filter(move |member| member.ordinal() < members)
 }
 
 /// How many members must have taken part in a decision, so that nobody who has not can acknowledge anything, and so that
-/// whatever was acknowledged is at one of them: all replicas but as many as can be missing from an acknowledgement.
+/// whatever was acknowledged is at one of them: all replicas but as many as can be missing from an acknowledgement. Where nobody
+/// has to acknowledge, that is more than there are.
 pub(super) fn quorum(view: &View<'_>) -> usize {
-    let replicas = view.wanted.saturating_sub(1);
-    (replicas + 1).saturating_sub(acks(view)).max(1)
+    view.count.members.saturating_sub(acks(view)).max(1)
 }
 
 pub(super) fn mandate(member: &Seen) -> Option<&Mandate> {
@@ -42,4 +47,21 @@ pub(super) fn part_of<'a>(view: &'a View<'_>, term: &'a Term) -> impl Iterator<I
 /// There is no source that takes writes: everybody who applies what it was sent may be read from.
 pub(super) fn away(view: &View<'_>, outlook: Outlook) -> Decision {
     Decision::keep(names(view.members, |member| member.status().is_some_and(MemberStatus::readable)), outlook)
+}
+
+/// An order that is decided from what counts now.
+pub(super) fn wanted(view: &View<'_>, member: &Seen, term: &Term, what: What) -> Wanted {
+    Wanted { member: member.name.clone(), term: term.clone(), version: view.count.version, what }
+}
+
+/// Whether a member that is not to be counted on acknowledges nevertheless.
+pub(super) fn acknowledges_still(member: &Seen) -> bool {
+    matches!(mandate(member), Some(Mandate { part: Part::Learns(_), .. }))
+        && server(member).is_some_and(|facts| !facts.is_open() && facts.semi_sync)
+}
+
+/// Whether a member that is to be counted on does not acknowledge: it was started again, and waits to be told.
+pub(super) fn acknowledges_not_yet(member: &Seen) -> bool {
+    matches!(mandate(member), Some(Mandate { part: Part::Follows(_), .. }))
+        && server(member).is_some_and(|facts| facts.io_running && !facts.semi_sync)
 }

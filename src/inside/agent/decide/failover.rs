@@ -9,7 +9,7 @@
 
 use super::{
     Decision, Outlook, Request, Seen, View, Wanted,
-    evidence::{acks, away, mandate, quorum, server, told},
+    evidence::{acks, away, counted, mandate, quorum, server, told, wanted},
 };
 use crate::{
     inside::member::{
@@ -26,7 +26,7 @@ const MOST_LAG: u64 = 1;
 /// The source does not answer, or has nothing to answer with, and is taken for lost, for this reason.
 pub(super) fn lost(view: &View<'_>, term: &Term, source: &str, why: &str) -> Decision {
     let hears = view.members.iter().find(|member| {
-        let follows = mandate(member).is_some_and(|own| own.is(&Part::Follows(source.to_owned()), term));
+        let follows = mandate(member).is_some_and(|own| own.term == *term && own.part.follows() == Some(source));
         follows && server(member).is_some_and(|facts| facts.io_running)
     });
     // Where its own supervisor says so nobody else need.
@@ -34,11 +34,11 @@ pub(super) fn lost(view: &View<'_>, term: &Term, source: &str, why: &str) -> Dec
     if let Some(hears) = hears.filter(|_| !says) {
         return away(view, Outlook::Waits(format!("{why}; {} still hears from {source}", hears.name)));
     }
-    let others = view.members.iter().filter(|member| member.name != source);
+    let others = counted(view).filter(|member| member.name != source);
     let whole = others.filter(|member| told(member).is_some_and(|(_, facts)| !facts.relay_log_damaged())).count();
     let need = need(view);
     if whole < need {
-        let all = view.wanted.saturating_sub(1);
+        let all = view.count.members.saturating_sub(1);
         return away(
             view,
             Outlook::Waits(format!("{why}; only {whole} of {all} replicas can be asked, {need} must be")),
@@ -62,7 +62,7 @@ fn next(view: &View<'_>, before: &Term) -> Term {
 
 fn revoke(view: &View<'_>, term: &Term, pick: impl Fn(&Seen) -> bool) -> Vec<Wanted> {
     let answer = view.members.iter().filter(|member| member.status().is_some_and(|s| s.state != State::Stopping));
-    let order = |member: &Seen| Wanted { member: member.name.clone(), term: term.clone(), what: What::Revoke };
+    let order = |member: &Seen| wanted(view, member, term, What::Revoke);
     answer.filter(|member| pick(member)).map(order).collect()
 }
 
@@ -90,8 +90,10 @@ pub(super) fn choose(view: &View<'_>, term: &Term) -> Decision {
         return vacant(Vec::new(), waits);
     }
     let unasked = |member: &Seen| mandate(member).is_none_or(|own| own.term < *term);
-    let voters: Vec<Voter<'_>> = view.members.iter().filter_map(|member| voter(member, term)).collect();
-    let need = need(view);
+    let voters: Vec<Voter<'_>> = counted(view).filter_map(|member| voter(member, term)).collect();
+    // Nobody was made the source since this one, which is shut: it has everything that was ever acknowledged.
+    let last = |voter: &Voter<'_>| voter.mandate.part == Part::Closed && view.decided <= Some(&voter.mandate.line.term);
+    let need = if voters.iter().any(last) { 1 } else { need(view) };
     if voters.len() < need {
         let reason = format!("{} of {need} members have given up the source of before", voters.len());
         return vacant(revoke(view, term, unasked), reason);
@@ -112,7 +114,7 @@ pub(super) fn choose(view: &View<'_>, term: &Term) -> Decision {
     }
     let acks = u32::try_from(acks(view)).unwrap_or(u32::MAX);
     let what = What::Promote { acks, holds: holds.to_string() };
-    let orders = vec![Wanted { member: name.clone(), term: term.clone(), what }];
+    let orders = vec![Wanted { member: name.clone(), term: term.clone(), version: view.count.version, what }];
     Decision { decides: Some(term.clone()), ..vacant(orders, format!("{name} is being made the source")) }
 }
 
@@ -128,16 +130,15 @@ fn voter<'a>(member: &'a Seen, term: &Term) -> Option<Voter<'a>> {
 /// rest from it before it is told to fetch nothing more. Why that is waited for; `None` once it need not be.
 fn catching_up(view: &View<'_>, term: &Term) -> Option<String> {
     let request = view.request.filter(|request| !request.expired)?;
-    let closed =
-        view.members.iter().filter_map(|member| voter(member, term)).find(|v| v.mandate.part == Part::Closed)?;
-    let follows = Part::Follows(closed.member.name.clone());
+    let closed = counted(view).filter_map(|member| voter(member, term)).find(|v| v.mandate.part == Part::Closed)?;
     let behind = |member: &Seen| {
-        let follows = mandate(member).is_some_and(|own| own.term < *term && own.part == follows);
+        let source = Some(closed.member.name.as_str());
+        let follows = mandate(member).is_some_and(|own| own.term < *term && own.part.follows() == source);
         let lacks = |facts: &ServerFacts| Some(!facts.executed().ok()?.contains(&closed.facts.executed().ok()?));
         follows && server(member).is_some_and(|facts| facts.io_running && lacks(facts) != Some(false))
     };
     let aim = |member: &&Seen| request.to.as_ref().is_none_or(|to| *to == member.name);
-    let mut aims = view.members.iter().filter(|member| member.name != closed.member.name).filter(aim).peekable();
+    let mut aims = counted(view).filter(|member| member.name != closed.member.name).filter(aim).peekable();
     aims.peek()?;
     // With nobody named, the first that has everything will do.
     aims.clone().all(behind).then(|| format!("{} is closed, the next source catches up", closed.member.name))
@@ -149,12 +150,12 @@ fn missing(view: &View<'_>, voters: &[Voter<'_>]) -> Option<String> {
     let request = view.request.filter(|request| !request.expired)?;
     let votes = |name: &str| voters.iter().any(|voter| voter.member.name == name);
     let could = |member: &&Seen| !votes(&member.name) && told(member).is_some();
-    let wanted = match &request.to {
-        Some(to) => view.members.iter().filter(could).find(|member| member.name == *to)?,
-        None if voters.iter().all(|voter| voter.mandate.part == Part::Closed) => view.members.iter().find(could)?,
+    let member = match &request.to {
+        Some(to) => counted(view).filter(could).find(|member| member.name == *to)?,
+        None if voters.iter().all(|voter| voter.mandate.part == Part::Closed) => counted(view).find(could)?,
         None => return None,
     };
-    Some(format!("{} has not given up the source of before yet", wanted.name))
+    Some(format!("{} has not given up the source of before yet", member.name))
 }
 
 struct Chosen {
@@ -205,10 +206,16 @@ fn candidate(view: &View<'_>, term: &Term, voters: &[Voter<'_>]) -> Result<Chose
     }
 }
 
-/// A person asks for another source while there is one.
-pub(super) fn asked(view: &View<'_>, before: &Term, source: &Seen, request: &Request, decision: Decision) -> Decision {
+/// A person asks for another source while there is one, which `enough` replicas follow or not.
+pub(super) fn asked(
+    view: &View<'_>,
+    before: &Term,
+    source: &Seen,
+    request: &Request,
+    enough: bool,
+    decision: Decision,
+) -> Decision {
     let answer = |result| Decision { answer: Some((request.id.clone(), result)), ..decision.clone() };
-    let enough = decision.outlook == Outlook::Settled;
     if request.is_met_by(&source.name) {
         return if enough { answer(Ok(format!("{} is the source", source.name))) } else { decision };
     }
@@ -218,7 +225,7 @@ pub(super) fn asked(view: &View<'_>, before: &Term, source: &Seen, request: &Req
         Ok(_) if !enough => decision,
         Ok(to) => {
             let term = next(view, before);
-            let orders = vec![Wanted { member: source.name.clone(), term, what: What::Close }];
+            let orders = vec![wanted(view, source, &term, What::Close)];
             let outlook = Outlook::Waits(format!("{} is being closed, so that {to} can be the source", source.name));
             Decision { orders, outlook, ..decision }
         }
@@ -231,11 +238,11 @@ fn aim(view: &View<'_>, source: &Seen, request: &Request) -> Result<String, Stri
         let facts = server(member).filter(|_| member.serves()).filter(|facts| facts.serves_as_replica());
         facts.is_some_and(|facts| facts.lag_seconds.is_some_and(|lag| lag <= MOST_LAG))
     };
-    let near: Vec<&Seen> = view.members.iter().filter(|member| member.name != source.name).filter(follows).collect();
+    let near: Vec<&Seen> = counted(view).filter(|member| member.name != source.name).filter(follows).collect();
     let to = match &request.to {
         None => near.first().map(|member| member.name.clone()).ok_or("no replica is up to date")?,
         Some(to) => {
-            let member = view.members.iter().find(|member| member.name == *to);
+            let member = counted(view).find(|member| member.name == *to);
             let member = member.ok_or_else(|| format!("there is no member {to}"))?;
             if !near.iter().any(|near| near.name == *to) {
                 let lag = server(member).and_then(|facts| facts.lag_seconds).filter(|lag| *lag > MOST_LAG);
@@ -249,7 +256,7 @@ fn aim(view: &View<'_>, source: &Seen, request: &Request) -> Result<String, Stri
     };
     // The source of before acknowledges again only once it follows.
     let others = near.iter().filter(|member| member.name != to).count();
-    let need = quorum(view).saturating_sub(2).max(acks(view).min(view.wanted.saturating_sub(2)));
+    let need = quorum(view).saturating_sub(2).max(acks(view).min(view.count.members.saturating_sub(2)));
     if others < need {
         return Err(format!(
             "only {others} other replicas follow {}, {need} must, so that {to} is not alone",

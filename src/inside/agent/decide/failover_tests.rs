@@ -61,6 +61,11 @@ struct Node {
     open: bool,
     follows: Option<usize>,
     fetches: bool,
+    /// Whether it was told in this life that it is counted on, and whether the thread that fetches began with that.
+    may_acknowledge: bool,
+    acknowledges: bool,
+    /// For how many replicas each write waits.
+    acks: Option<u32>,
     applies: bool,
     /// Which replicas have what was committed here and is not acknowledged yet.
     waiting: BTreeMap<(usize, u64), BTreeSet<usize>>,
@@ -81,6 +86,9 @@ impl Node {
             open: false,
             follows: None,
             fetches: false,
+            may_acknowledge: false,
+            acknowledges: false,
+            acks: None,
             applies: false,
             waiting: BTreeMap::new(),
             diverged: String::new(),
@@ -89,9 +97,20 @@ impl Node {
         }
     }
 
+    /// Its pod is started again.
+    fn rise(&mut self) {
+        (self.alive, self.may_acknowledge) = (true, false);
+        self.restart();
+    }
+
+    /// Whether a source counts it among those who acknowledge.
+    fn is_client_of(&self, source: usize) -> bool {
+        self.alive && !self.cut && self.fetches && self.acknowledges && self.follows == Some(source)
+    }
+
     /// Its server is started again: shut, and following nobody by itself. What it was sent stays.
     fn restart(&mut self) {
-        (self.open, self.fetches, self.applies) = (false, false, false);
+        (self.open, self.fetches, self.applies, self.acks) = (false, false, false, None);
         self.waiting.clear();
         if self.data == Data::Fresh {
             self.data = Data::Interrupted;
@@ -103,6 +122,7 @@ struct Agent {
     life: String,
     used: Option<Term>,
     chosen: Option<(Term, String)>,
+    mark: Option<Mark>,
     /// Whom it waits for to answer an order, or to be too late for it.
     under_way: BTreeSet<String>,
     /// What it has heard of each member last.
@@ -118,10 +138,16 @@ struct World {
     acknowledged: Set,
     initialised: bool,
     decided: Option<Term>,
+    /// What people ask for, what was written down, and how many pods there are.
+    target: Target,
+    count: Count,
+    pods: usize,
     /// Who has taken part in which decision, also if it has forgotten that with its volume.
     took_part: BTreeMap<Term, BTreeSet<usize>>,
     next: u64,
     lost_volume: bool,
+    /// Whether people ask for other numbers of members.
+    scales: bool,
     /// How often another member was made the source.
     moves: usize,
     request: Option<Request>,
@@ -135,6 +161,7 @@ impl World {
             life: format!("agent/{life}"),
             used: None,
             chosen: None,
+            mark: None,
             under_way: BTreeSet::new(),
             heard: vec![None; members],
         };
@@ -147,17 +174,17 @@ impl World {
             acknowledged: Set::new(),
             initialised: false,
             decided: None,
+            target: Target::new(members, true),
+            count: Count::first(Target::new(members, true)),
+            pods: members,
             took_part: BTreeMap::new(),
             next: 1,
             lost_volume: false,
+            scales: false,
             moves: 0,
             request: None,
             story: Vec::new(),
         }
-    }
-
-    fn acks(&self) -> usize {
-        self.nodes.len() / 2
     }
 
     fn chance(&mut self, one_in: u32) -> bool {
@@ -165,27 +192,25 @@ impl World {
     }
 
     fn any(&mut self) -> usize {
-        self.dice.random_range(0..self.nodes.len())
+        self.dice.random_range(0..self.pods)
     }
 
     fn status(&self, number: usize) -> MemberStatus {
         let node = &self.nodes[number];
-        let clients = self
-            .nodes
-            .iter()
-            .filter(|other| other.alive && other.fetches && other.follows == Some(number) && !other.cut);
+        let clients = self.nodes[..self.pods].iter().filter(|other| other.is_client_of(number));
+        let fetches = node.fetches
+            && node.follows.is_some_and(|source| self.nodes[source].alive && !self.nodes[source].cut && !node.cut);
         let server = (node.data != Data::Empty && node.data != Data::Interrupted).then(|| ServerFacts {
             server_uuid: uuid(number),
             super_read_only: !node.open,
-            semi_sync: node.open,
+            semi_sync: if node.open { node.acks != Some(0) } else { fetches && node.acknowledges },
+            acks: node.acks,
             clients: u32::try_from(clients.count()).expect("few"),
             gtid_executed: text(&node.executed),
             gtid_retrieved: text(&node.received),
             source_host: node.follows.map(|source| format!("db-{source}.db-members")),
-            io_running: node.fetches
-                && node.follows.is_some_and(|source| self.nodes[source].alive && !self.nodes[source].cut && !node.cut),
-            io_connecting: node.fetches
-                && node.follows.is_some_and(|source| !self.nodes[source].alive || self.nodes[source].cut || node.cut),
+            io_running: fetches,
+            io_connecting: node.fetches && !fetches,
             sql_running: node.applies,
             lag_seconds: Some(0),
             ..ServerFacts::default()
@@ -205,7 +230,9 @@ impl World {
     /// An agent looks at some members, not at others, and decides.
     fn agent_turn(&mut self, agent: usize, looks: bool) -> Decision {
         for number in 0..self.nodes.len() {
-            if looks || self.chance(2) {
+            if number >= self.pods {
+                self.agents[agent].heard[number] = None;
+            } else if looks || self.chance(2) {
                 let node = &self.nodes[number];
                 self.agents[agent].heard[number] = (node.alive && !node.cut).then(|| self.status(number));
             }
@@ -213,13 +240,16 @@ impl World {
         let heard = self.agents[agent].heard.clone();
         let members: Vec<Seen> = heard
             .into_iter()
+            .take(self.pods)
             .enumerate()
             .map(|(number, status)| Seen { gone: status.is_none(), ..seen(number, status) })
             .collect();
-        let request = self.request.clone();
+        let (request, count) = (self.request.clone(), self.count.clone());
         let decision = replication::decide(&View {
             members: &members,
-            wanted: self.nodes.len(),
+            target: self.target,
+            count: &count,
+            mark: self.agents[agent].mark.as_ref(),
             initialised: self.initialised,
             apart: Duration::ZERO,
             me: &self.agents[agent].life,
@@ -229,6 +259,14 @@ impl World {
             chosen: self.agents[agent].chosen.as_ref(),
         });
         self.initialised |= decision.exists;
+        if decision.mark.is_some() {
+            self.agents[agent].mark.clone_from(&decision.mark);
+        }
+        if let Some(count) = &decision.counts {
+            assert!(count.version > self.count.version);
+            self.story.push(format!("{count:?}: {:?}", decision.outlook));
+            self.count = count.clone();
+        }
         if self.decided < decision.decides {
             self.decided.clone_from(&decision.decides);
         }
@@ -245,7 +283,8 @@ impl World {
                 continue;
             }
             let used = &mut self.agents[agent].used;
-            if !matches!(order.what, What::Follow { .. } | What::Copy { .. }) && used.as_ref() < Some(&order.term) {
+            let own = !matches!(order.what, What::Follow { .. } | What::Copy { .. } | What::Await { .. });
+            if own && used.as_ref() < Some(&order.term) {
                 *used = Some(order.term.clone());
             }
             if matches!(order.what, What::Promote { .. }) {
@@ -264,18 +303,22 @@ impl World {
     fn obey(&mut self, order: &Wanted) {
         let number = World::member(&order.member);
         let node = &self.nodes[number];
-        if !node.alive || node.data == Data::Empty && matches!(order.what, What::Promote { .. }) {
+        if number >= self.pods || !node.alive || node.data == Data::Empty && matches!(order.what, What::Promote { .. })
+        {
             return;
         }
-        let Ok(mandate) = accept(node.mandate.as_ref(), node.data == Data::Present, &order.term, &order.what) else {
+        let has_data = node.data == Data::Present;
+        let Ok(mandate) = accept(node.mandate.as_ref(), has_data, &order.term, order.version, &order.what) else {
             return;
         };
         self.took_part.entry(order.term.clone()).or_default().insert(number);
         let source = |what: &What| match what {
-            What::Copy { source } => World::member(source),
+            What::Copy { source, .. } => World::member(source),
             _ => number,
         };
         let theirs = self.nodes[source(&order.what)].clone();
+        let closed =
+            self.nodes.iter().any(|node| node.mandate.as_ref().is_some_and(|own| own.is(&Part::Closed, &order.term)));
         let node = &mut self.nodes[number];
         match &order.what {
             What::Revoke => {
@@ -289,7 +332,17 @@ impl World {
                 node.open = false;
                 node.mandate = Some(mandate);
             }
-            What::Promote { holds, .. } => {
+            What::Await { acks } => {
+                if !node.open {
+                    return;
+                }
+                (node.mandate, node.acks) = (Some(mandate), Some(*acks));
+                if *acks == 0 {
+                    let done: Vec<_> = std::mem::take(&mut node.waiting).into_keys().collect();
+                    done.into_iter().for_each(|id| self.acknowledge(number, id));
+                }
+            }
+            What::Promote { holds, acks } => {
                 let has = crate::wire::gtid::GtidSet::parse(&text(&node.executed)).expect("a set");
                 let holds = crate::wire::gtid::GtidSet::parse(holds).expect("a set");
                 if node.received.next(&[&node.executed]).is_some() || !has.contains(&holds) {
@@ -303,14 +356,22 @@ impl World {
                 };
                 node.mandate = Some(Mandate { line, ..mandate });
                 (node.open, node.follows, node.fetches, node.applies) = (true, None, false, false);
+                node.acks = Some(*acks);
                 node.received = Log::default();
-                self.promoted(number, order, again);
+                let told = self.request.as_ref().is_some_and(|request| request.accept_loss);
+                self.promoted(number, order, again || closed || told);
             }
-            What::Follow { .. } => node.mandate = Some(mandate),
+            What::Follow { .. } => {
+                node.may_acknowledge = matches!(mandate.part, Part::Follows(_));
+                node.acknowledges &= node.may_acknowledge;
+                node.acknowledges |= node.may_acknowledge && node.fetches;
+                node.mandate = Some(mandate);
+            }
             What::Copy { .. } => {
                 if !theirs.alive || !theirs.open || theirs.mandate.is_none_or(|own| own.term < order.term) {
                     return;
                 }
+                node.may_acknowledge = matches!(mandate.part, Part::Follows(_));
                 node.mandate = Some(mandate);
                 if node.data == Data::Present {
                     node.data = Data::Fresh;
@@ -320,13 +381,13 @@ impl World {
         self.story.push(format!("{order:?}"));
     }
 
-    /// Nobody becomes the source without a quorum, nor without everything that was ever acknowledged.
+    /// Nobody becomes the source without a quorum, unless the one of before is known to be shut or a person says so (`again`), nor without everything that was ever acknowledged.
     fn promoted(&mut self, number: usize, order: &Wanted, again: bool) {
         let (term, first) = (&order.term, order.term.number == 1);
-        let quorum = self.nodes.len() - self.acks();
+        let quorum = self.count.members - self.count.acks;
         if !first && !again {
             let newer = self.took_part.range(term..).flat_map(|(_, members)| members);
-            let count = newer.collect::<BTreeSet<_>>().len();
+            let count = newer.filter(|member| **member < self.count.members).collect::<BTreeSet<_>>().len();
             assert!(count >= quorum, "{count} of {quorum} took part: {order:?}\n{}", self.tell());
         }
         let newest = self.nodes.iter().filter_map(|node| node.mandate.as_ref()).map(|own| &own.term).max();
@@ -343,7 +404,7 @@ impl World {
 
     /// What a member does by itself.
     fn member_turn(&mut self, number: usize) {
-        let peers: Vec<Peer> = (0..self.nodes.len())
+        let peers: Vec<Peer> = (0..self.pods)
             .filter(|other| *other != number)
             .map(|other| {
                 let node = &self.nodes[other];
@@ -386,12 +447,16 @@ impl World {
                 node.mandate.as_mut().expect("an order").line = line;
                 node.data = Data::Present;
                 (node.follows, node.fetches, node.applies) = (Some(source), true, true);
+                node.acknowledges = node.may_acknowledge;
                 // What is in the logs of the source of before is removed with them.
                 assert!(node.received.next(&[&node.executed]).is_none(), "a log is removed that was not applied");
                 node.received = Log::default();
             }
             Action::Drain => (node.fetches, node.applies) = (false, true),
-            Action::Resume => (node.fetches, node.applies) = (true, true),
+            Action::Resume => {
+                (node.fetches, node.applies) = (true, true);
+                node.acknowledges = node.may_acknowledge;
+            }
             Action::Fence(_) => node.restart(),
             Action::Differ { diverged, .. } => {
                 (node.diverged, node.needs_copy, node.state) = (diverged, true, State::Stuck);
@@ -411,19 +476,27 @@ impl World {
         let node = &self.nodes[number];
         let Some(next) = self.nodes[source].executed.next(&[&node.executed, &node.received]) else { return };
         self.nodes[number].received.add(next);
-        let (acks, source) = (self.acks(), &mut self.nodes[source]);
+        if !self.nodes[number].acknowledges {
+            return;
+        }
+        let (from, source) = (source, &mut self.nodes[source]);
         if let Some(have) = source.waiting.get_mut(&next) {
             have.insert(number);
-            if have.len() >= acks {
+            if source.acks.is_some_and(|acks| have.len() >= acks as usize) {
                 source.waiting.remove(&next);
-                let term = source.mandate.as_ref().map(|own| own.term.clone()).expect("an order");
-                self.acknowledged.insert(next);
-                self.story.push(format!("acknowledged {next:?} in term {term}"));
-                for node in &self.nodes {
-                    let later = node.mandate.as_ref().is_some_and(|own| own.part == Part::Source && own.term > term);
-                    assert!(!later || node.executed.contains(&next), "acknowledged too late\n{}", self.tell());
-                }
+                self.acknowledge(from, next);
             }
+        }
+    }
+
+    /// A client hears that its transaction is safe.
+    fn acknowledge(&mut self, source: usize, id: (usize, u64)) {
+        let term = self.nodes[source].mandate.as_ref().map(|own| own.term.clone()).expect("an order");
+        self.acknowledged.insert(id);
+        self.story.push(format!("acknowledged {id:?} in term {term}"));
+        for node in &self.nodes[..self.pods] {
+            let later = node.mandate.as_ref().is_some_and(|own| own.part == Part::Source && own.term > term);
+            assert!(!later || node.executed.contains(&id), "acknowledged too late\n{}", self.tell());
         }
     }
 
@@ -441,21 +514,50 @@ impl World {
         if node.alive && node.open {
             self.next += 1;
             node.executed.add(id);
-            node.waiting.insert(id, BTreeSet::new());
+            if node.acks == Some(0) {
+                self.acknowledge(number, id);
+            } else {
+                node.waiting.insert(id, BTreeSet::new());
+            }
+        }
+    }
+
+    /// People ask for more members or for fewer, or for writes that wait for nobody.
+    fn ask(&mut self) {
+        let most = self.nodes.len();
+        self.target = Target::new(self.dice.random_range(1..=most), !self.chance(6));
+        self.story.push(format!("asked for {:?}", self.target));
+    }
+
+    /// What the tool does: pods come as soon as they are asked for, and go when they do not count any more.
+    fn keep_pods(&mut self) {
+        let wanted = self.target.members.max(self.count.members);
+        while self.pods < wanted {
+            // With the volume that it had, if it has been there before.
+            self.nodes[self.pods].rise();
+            self.nodes[self.pods].cut = false;
+            self.pods += 1;
+        }
+        if self.pods > wanted && self.target.members == self.count.members {
+            self.pods = wanted;
         }
     }
 
     fn harm(&mut self) {
         let number = self.any();
-        match self.dice.random_range(0..8) {
+        match self.dice.random_range(0..9) {
+            8 if self.scales => {
+                if self.chance(3) {
+                    self.ask();
+                }
+            }
             0 => {
                 self.nodes[number].alive = false;
                 self.story.push(format!("db-{number} crashes"));
             }
             1 | 2 => {
                 if !self.nodes[number].alive {
-                    self.nodes[number].alive = true;
-                    self.nodes[number].restart();
+                    self.nodes[number].rise();
                     self.story.push(format!("db-{number} is back"));
                 }
             }
@@ -466,7 +568,7 @@ impl World {
             4 => {
                 let agent = self.dice.random_range(0..2);
                 self.agents[agent].life = format!("agent/{}", self.lives);
-                (self.agents[agent].used, self.agents[agent].chosen) = (None, None);
+                (self.agents[agent].used, self.agents[agent].chosen, self.agents[agent].mark) = (None, None, None);
                 self.lives += 1;
             }
             5 => {
@@ -486,8 +588,10 @@ impl World {
             6 => self.request = None,
             _ => {
                 // One volume in a life, of a lab that is whole otherwise.
-                let whole = self.nodes.iter().all(|node| node.alive && node.data == Data::Present);
-                if whole && !self.lost_volume && self.initialised && self.chance(4) {
+                let whole = self.nodes[..self.pods].iter().all(|node| node.alive && node.data == Data::Present);
+                // What waits for nobody may be lost, and that is what was asked for.
+                let protected = self.count.acks > 0 && self.nodes.iter().all(|node| node.acks != Some(0));
+                if whole && protected && !self.lost_volume && self.initialised && self.chance(4) {
                     self.lost_volume = true;
                     self.nodes[number] = Node::new();
                     self.story.push(format!("db-{number} loses its volume"));
@@ -497,6 +601,7 @@ impl World {
     }
 
     fn step(&mut self) {
+        self.keep_pods();
         match self.dice.random_range(0..12) {
             0 | 1 => {
                 let agent = usize::from(self.chance(4));
@@ -533,17 +638,22 @@ impl World {
     fn heal(&mut self) {
         for node in &mut self.nodes {
             if !node.alive {
-                node.alive = true;
-                node.restart();
+                node.rise();
             }
             node.cut = false;
         }
         self.request = None;
-        for _ in 0..400 {
+        for round in 0..400 {
+            self.keep_pods();
+            if round == 200 && self.count.acks == 0 {
+                // Where writes wait for nobody, no number of replicas proves anything: a person has to say that this is all there is.
+                let accept_loss = Request { id: "all".into(), accept_loss: true, ..Request::default() };
+                self.request = Some(accept_loss);
+            }
             for order in std::mem::take(&mut self.wires) {
                 self.obey(&order);
             }
-            for number in 0..self.nodes.len() {
+            for number in 0..self.pods {
                 self.member_turn(number);
                 for _ in 0..8 {
                     self.replicate(number);
@@ -551,14 +661,12 @@ impl World {
                 }
             }
             let decision = self.agent_turn(0, true);
-            let follow =
-                self.nodes.iter().filter(|node| node.state == State::Replica && node.fetches && !node.open).count();
-            let equal = self.nodes.iter().all(|node| node.executed.set() == self.nodes[0].executed.set());
-            if decision.outlook == Outlook::Settled
-                && decision.orders.is_empty()
-                && follow + 1 == self.nodes.len()
-                && equal
-            {
+            let nodes = &self.nodes[..self.pods];
+            let follow = nodes.iter().filter(|node| node.state == State::Replica && node.fetches && !node.open).count();
+            let equal = nodes.iter().all(|node| node.executed.set() == nodes[0].executed.set());
+            let whole = follow + 1 == nodes.len() && equal && nodes.len() == self.target.members;
+            if decision.outlook == Outlook::Settled && decision.orders.is_empty() && whole {
+                assert_eq!((self.count.members, self.count.acks), (self.target.members, self.target.acks));
                 let source = &self.nodes[World::member(decision.writer.as_deref().expect("a writer"))];
                 let lost: Vec<_> = self.acknowledged.difference(&source.executed.set()).copied().collect();
                 assert!(lost.is_empty(), "lost {lost:?}\n{}", self.tell());
@@ -583,18 +691,33 @@ fn lives() -> u64 {
 
 #[test]
 fn nothing_acknowledged_is_lost_and_there_is_one_source_whatever_happens_in_between() {
-    for members in [2, 3, 5] {
-        let (mut acknowledged, mut moves) = (0, 0);
+    live(false);
+}
+
+#[test]
+fn nor_while_members_come_and_go_and_writes_wait_for_nobody_for_a_while() {
+    live(true);
+}
+
+fn live(scales: bool) {
+    for members in if scales { [3, 4, 5] } else { [2, 3, 5] } {
+        let (mut acknowledged, mut moves, mut counts) = (0, 0, 0);
         for seed in 0..lives() {
             let mut world = World::new(members, seed);
+            world.scales = scales;
             for _ in 0..2_500 {
                 world.step();
             }
             world.heal();
             acknowledged += world.acknowledged.len();
             moves += world.moves;
+            counts += world.count.version;
         }
-        let lives = usize::try_from(lives()).expect("fits");
-        assert!(acknowledged > 10 * lives && 2 * moves > lives, "hardly anything happened: {acknowledged}, {moves}");
+        let many = usize::try_from(lives()).expect("fits");
+        assert!(
+            acknowledged > 7 * many && (if scales { 8 } else { 4 }) * moves > many,
+            "hardly anything happened: {acknowledged}, {moves}"
+        );
+        assert!(!scales || counts > 2 * lives(), "hardly anybody came or went: {counts}");
     }
 }

@@ -59,8 +59,8 @@ pub(super) fn decide(view: &View<'_>) -> Decision {
         answer,
         ..Decision::keep(
             reads,
-            if view.members.len() < view.wanted {
-                Outlook::Waits(format!("{} of {} members exist", view.members.len(), view.wanted))
+            if view.members.len() < view.target.members {
+                Outlook::Waits(format!("{} of {} members exist", view.members.len(), view.target.members))
             } else {
                 Outlook::Settled
             },

@@ -1,6 +1,7 @@
 //! Who has which role: pure functions, one for each topology, from what was observed to what every member's labels should
 //! be. Nothing here looks at a clock or at its own earlier decisions: whoever leads next decides the same from the same.
 
+mod count;
 mod evidence;
 mod failover;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod replication_tests;
 
 use std::{collections::BTreeSet, time::Duration};
 
+use super::count::{Count, Target};
 use crate::{
     inside::member::{
         mandate::{Term, What},
@@ -19,6 +21,7 @@ use crate::{
     },
     labels::{READER, WRITER},
     spec::Topology,
+    wire::gtid::GtidSet,
 };
 
 /// What a member was heard to say.
@@ -66,6 +69,11 @@ impl Seen {
         self.status().is_some_and(MemberStatus::serves)
     }
 
+    /// The number in its name.
+    fn ordinal(&self) -> usize {
+        self.name.rsplit_once('-').and_then(|(_, digits)| digits.parse().ok()).unwrap_or(usize::MAX)
+    }
+
     fn writes(&self) -> bool {
         self.role.as_deref() == Some(WRITER)
     }
@@ -82,8 +90,13 @@ impl Seen {
 pub struct View<'a> {
     /// The members whose pods exist, by ordinal.
     pub members: &'a [Seen],
-    /// How many there should be.
-    pub wanted: usize,
+    /// What people ask for: how many there should be.
+    pub target: Target,
+    /// Who counts in topology `replication`, as was written down.
+    pub count: &'a Count,
+    /// What the source had when it was first seen to go by this version in this term: whoever is to count on its replicas alone
+    /// waits until they have it.
+    pub mark: Option<&'a Mark>,
     /// Whether the lab has had a writer before (ConfigMap `db-state`).
     pub initialised: bool,
     /// The newest term in which anybody may have been made the source, as was written down before (ConfigMap `db-state`): members
@@ -126,6 +139,17 @@ impl Request {
     }
 }
 
+/// What a source had, not before this version was in force there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// In which term.
+    pub term: Term,
+    /// Which version of [`Count`].
+    pub version: u64,
+    /// What it had.
+    pub executed: GtidSet,
+}
+
 /// An order that a member is to be given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -133,6 +157,8 @@ pub struct Wanted {
     pub member: String,
     /// The decision that it belongs to.
     pub term: Term,
+    /// Which version of [`Count`] it was decided from.
+    pub version: u64,
     /// What it is to do.
     pub what: What,
 }
@@ -161,6 +187,10 @@ pub struct Decision {
     pub orders: Vec<Wanted>,
     /// In which term one of them is made the source: to be written down before anybody is told.
     pub decides: Option<Term>,
+    /// What is to count from now on: to be written down before anything that is decided from it.
+    pub counts: Option<Count>,
+    /// To be kept in mind until another one takes its place.
+    pub mark: Option<Mark>,
     /// What has become of the request, with its id: what was done, or why not.
     pub answer: Option<(String, Result<String, String>)>,
     /// Whether the lab's data is known to exist now.
@@ -180,6 +210,8 @@ impl Decision {
             reads,
             orders: Vec::new(),
             decides: None,
+            counts: None,
+            mark: None,
             answer: None,
             exists: false,
             why: String::new(),
@@ -243,10 +275,14 @@ mod testing {
         Seen { role: Some(role.to_owned()), reads: true, ..member }
     }
 
+    pub(super) static THREE: Count = Count { version: 1, members: 3, acks: 1, leaving: None };
+
     pub(super) fn view(members: &[Seen], initialised: bool) -> View<'_> {
         View {
             members,
-            wanted: 3,
+            target: Target::new(3, true),
+            count: &THREE,
+            mark: None,
             initialised,
             apart: Duration::ZERO,
             me: "agent",

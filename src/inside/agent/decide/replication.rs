@@ -3,8 +3,8 @@
 //! new leader goes on from there; what happens when the source is lost is next door ([`super::failover`]).
 
 use super::{
-    Decision, Outlook, Seen, View, Wanted,
-    evidence::{acks, away, mandate, part_of, server, told},
+    Decision, Outlook, Seen, View, Wanted, count,
+    evidence::{acknowledges_not_yet, acknowledges_still, acks, away, counted, mandate, part_of, server, told, wanted},
     failover, names,
 };
 use crate::inside::member::{
@@ -23,16 +23,20 @@ pub(super) fn decide(view: &View<'_>) -> Decision {
     let forgotten = view.decided.filter(|decided| *decided > term);
     if let Some(decided) = forgotten.filter(|_| !view.request.is_some_and(|request| request.accept_loss)) {
         let why = format!("nobody who answers has heard of term {decided}");
-        let silent: Vec<String> =
-            view.members.iter().filter(|member| member.status().is_none()).map(Seen::trouble).collect();
-        if silent.is_empty() && view.members.len() >= view.wanted {
+        let silent: Vec<String> = counted(view).filter(|member| member.status().is_none()).map(Seen::trouble).collect();
+        if silent.is_empty() && counted(view).count() >= view.count.members {
             return failover::begin(view, term, &why);
         }
         return away(view, Outlook::Waits(format!("{why}; {}", silent.join(", "))));
     }
-    match source_of(view, term) {
+    let decide = |view: &View<'_>| match source_of(view, term) {
         None => failover::choose(view, term),
         Some(source) => with_source(view, term, &source),
+    };
+    match (view.request, count::other_source(view, term)) {
+        // Nobody waits for an answer.
+        (None, Some(request)) => Decision { answer: None, ..decide(&View { request: Some(&request), ..view.clone() }) },
+        _ => decide(view),
     }
 }
 
@@ -40,7 +44,7 @@ pub(super) fn decide(view: &View<'_>) -> Decision {
 fn source_of(view: &View<'_>, term: &Term) -> Option<String> {
     part_of(view, term).find_map(|(member, mandate)| match &mandate.part {
         Part::Source => Some(member.name.clone()),
-        Part::Follows(source) => Some(source.clone()),
+        Part::Follows(source) | Part::Learns(source) => Some(source.clone()),
         Part::Revoked | Part::Closed => None,
     })
 }
@@ -77,32 +81,49 @@ fn with_source(view: &View<'_>, term: &Term, source: &str) -> Decision {
 /// The source is open. The others follow it, and it has the role as soon as enough of them acknowledge.
 fn settled(view: &View<'_>, term: &Term, source: &Seen, facts: &ServerFacts) -> Decision {
     let name = &source.name;
-    let follows = Part::Follows(name.clone());
+    let (follows, learns) = (Part::Follows(name.clone()), Part::Learns(name.clone()));
+    let staying = count::staying(view);
+    let part = |member: &Seen| if member.ordinal() < staying { &follows } else { &learns };
     let others = || view.members.iter().filter(|member| member.name != *name);
-    let enough = facts.clients as usize >= acks(view);
-    let settles = |member: &Seen| !enough || !mandate(member).is_some_and(|own| own.is(&follows, term));
+    // By what it waits for itself, and not by less.
+    let enough = facts.clients as usize >= acks(view) && facts.acks.is_some_and(|waits| waits as usize >= acks(view));
+    let settles = |member: &Seen| !enough || !mandate(member).is_some_and(|own| own.is(part(member), term));
     let reads = names(view.members, |member| {
         let status = member.status();
         let follows =
             status.is_some_and(|status| status.serves() && server(member).is_some_and(ServerFacts::serves_as_replica));
         follows || (settles(member) && status.is_some_and(MemberStatus::readable))
     });
-    let order = |member: &Seen, what| Wanted { member: member.name.clone(), term: term.clone(), what };
+    let order = |member: &Seen, what| wanted(view, member, term, what);
+    let learning = |member: &Seen| member.ordinal() >= staying;
+    // One copy at a time: a donor serves one, and whoever is being copied acknowledges nothing.
+    let is_copied = |member: &Seen| {
+        let copies = |status: &MemberStatus| status.state == State::Cloning || !status.has_data;
+        member.status().is_some_and(copies) && mandate(member).is_some_and(|own| own.is(part(member), term))
+    };
+    let mut copies = others().any(is_copied);
     let mut orders: Vec<Wanted> = others()
         .filter(|member| member.status().is_some_and(|status| status.state != State::Stopping))
-        .filter(|member| !mandate(member).is_some_and(|own| own.is(&follows, term)))
-        .map(|member| order(member, What::Follow { source: name.clone() }))
+        .filter(|member| {
+            let obeys = mandate(member).is_some_and(|own| own.is(part(member), term));
+            !obeys || acknowledges_still(member) || acknowledges_not_yet(member)
+        })
+        .map(|member| order(member, What::Follow { source: name.clone(), learns: learning(member) }))
         .collect();
-    // One copy at a time: a donor serves one, and whoever is being copied acknowledges nothing.
-    let copies =
-        others().any(|member| member.status().is_some_and(|status| status.state == State::Cloning || !status.has_data));
+    if view.initialised {
+        // A new lab's members begin alike and need no copy; whoever comes later does.
+        let empty = |name: &str| others().any(|m| m.name == name && m.status().is_some_and(|status| !status.has_data));
+        orders.retain(|order| !empty(&order.member) || !std::mem::replace(&mut copies, true));
+    }
     let broken = others().find(|member| member.status().is_some_and(|status| status.needs_copy));
     if let (false, Some(broken)) = (copies, broken) {
-        orders.push(order(broken, What::Copy { source: name.clone() }));
+        orders.push(order(broken, What::Copy { source: name.clone(), learns: learning(broken) }));
     }
+    let change = count::change(view, term, source, facts);
+    orders.extend(change.order.clone());
     let keeps = source.role.as_deref() == Some(crate::labels::WRITER);
     let outlook = match (enough, facts.waiting) {
-        (true, _) => Outlook::Settled,
+        (true, _) => change.waits.map_or(Outlook::Settled, Outlook::Waits),
         (false, 0) => {
             Outlook::Waits(format!("{} of {} replicas that must acknowledge a write do", facts.clients, acks(view)))
         }
@@ -113,12 +134,14 @@ fn settled(view: &View<'_>, term: &Term, source: &Seen, facts: &ServerFacts) -> 
     let decision = Decision {
         writer: (enough || keeps).then(|| name.clone()),
         orders,
+        counts: change.counts,
+        mark: change.mark,
         exists: true,
         why: format!("{name} is the source of term {term}"),
         ..Decision::keep(reads, outlook)
     };
     match view.request {
-        Some(request) => failover::asked(view, term, source, request, decision),
+        Some(request) => failover::asked(view, term, source, request, enough, decision),
         None => decision,
     }
 }
@@ -129,13 +152,16 @@ fn reopened(view: &View<'_>, term: &Term, member: &Seen) -> Decision {
     let name = &member.name;
     let why = format!("{name} was the source of term {term}");
     let keep = |outlook| Decision { writer: Some(name.clone()), why: why.clone(), ..away(view, outlook) };
+    if let Some(counts) = count::caught_up(view, member) {
+        return Decision { counts: Some(counts), ..keep(Outlook::Waits(format!("{name} is to be opened for writes"))) };
+    }
     match may_reopen(view, term, member) {
         Open::Yes(term) => {
             let acks = u32::try_from(acks(view)).unwrap_or(u32::MAX);
             let what = What::Promote { acks, holds: String::new() };
             Decision {
                 decides: Some(term.clone()),
-                orders: vec![Wanted { member: name.clone(), term, what }],
+                orders: vec![wanted(view, member, &term, what)],
                 ..keep(Outlook::Waits(format!("{name} is being opened for writes")))
             }
         }
@@ -160,8 +186,8 @@ fn may_reopen(view: &View<'_>, term: &Term, member: &Seen) -> Open {
         return Open::NotYet(member.trouble());
     };
     let known: Vec<&Seen> =
-        view.members.iter().filter(|other| other.name != member.name && other.status().is_some()).collect();
-    let (all, here) = (view.wanted.max(view.members.len()), known.len() + 1);
+        counted(view).filter(|other| other.name != member.name && other.status().is_some()).collect();
+    let (all, here) = (view.count.members, known.len() + 1);
     if 2 * here <= all {
         return Open::NotYet(format!(
             "{} was the source; only {here} of {all} members are known; a majority must say that nobody took over",
@@ -198,8 +224,9 @@ fn new_lab(view: &View<'_>) -> Decision {
         // It may be the source: nothing is decided without it.
         return waits(silent.trouble());
     }
-    if view.members.len() < view.wanted {
-        return waits(format!("{} of {} members exist", view.members.len(), view.wanted));
+    let members = view.target.members;
+    if view.members.len() < members {
+        return waits(format!("{} of {members} members exist", view.members.len()));
     }
     let with_data: Vec<&Seen> =
         view.members.iter().filter(|member| member.status().is_some_and(|status| status.has_data)).collect();
@@ -213,7 +240,7 @@ fn new_lab(view: &View<'_>) -> Decision {
                 let what = What::Promote { acks, holds: String::new() };
                 let term = Term::default().next(view.me);
                 Decision {
-                    orders: vec![Wanted { member: FIRST.to_owned(), term, what }],
+                    orders: vec![wanted(view, only, &term, what)],
                     why: format!("{FIRST} has made the data of a new lab"),
                     ..waits(format!("{FIRST} is being opened for writes"))
                 }

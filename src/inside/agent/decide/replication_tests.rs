@@ -28,8 +28,12 @@ fn in_line(number: u64) -> Line {
 
 fn says(number: usize, state: State, mandate: Option<(u64, Part)>, server: Option<ServerFacts>) -> Seen {
     let line = |number: u64| in_line(number.min(5));
-    let mandate =
-        mandate.map(|(number, part)| Mandate { term: Term { number, by: "agent".into() }, part, line: line(number) });
+    let mandate = mandate.map(|(number, part)| Mandate {
+        term: Term { number, by: "agent".into() },
+        part,
+        version: 1,
+        line: line(number),
+    });
     seen(number, Some(MemberStatus { state, has_data: true, mandate, server, ..MemberStatus::default() }))
 }
 
@@ -50,7 +54,7 @@ fn made(number: usize) -> Seen {
 }
 
 fn open(number: usize) -> Seen {
-    let server = ServerFacts { super_read_only: false, semi_sync: true, clients: 2, ..facts("ME:1-9") };
+    let server = ServerFacts { super_read_only: false, semi_sync: true, clients: 2, acks: Some(1), ..facts("ME:1-9") };
     says(number, State::Source, Some((5, Part::Source)), Some(server))
 }
 
@@ -64,6 +68,7 @@ fn follows_server(gtids: &str, received: &str) -> ServerFacts {
         source_host: Some("db-0.db-members".into()),
         source_uuid: Some(ME.into()),
         io_running: true,
+        semi_sync: true,
         sql_running: true,
         lag_seconds: Some(0),
         gtid_retrieved: received.replace("ME", ME),
@@ -131,11 +136,13 @@ fn a_new_lab_begins_with_its_first_member_when_everybody_is_there() {
 fn the_others_are_told_to_follow_and_the_role_is_given_when_enough_acknowledge() {
     let alone = changed(open(0), |status| status.server.as_mut().expect("a server").clients = 0);
     let decision = of(&[alone.clone(), empty(1), revoked(2, "ME:1-9", "")]);
-    let follow = What::Follow { source: "db-0".into() };
+    let follow = What::Follow { source: "db-0".into(), learns: false };
     // One has heard of a newer term: whoever began it has to go on first.
     assert_ne!(told_to(&decision, "db-2"), Some((5, &follow)));
     let decision = of(&[alone.clone(), empty(1), empty(2)]);
-    assert_eq!(told(&decision), [("db-1".to_owned(), 5, &follow), ("db-2".to_owned(), 5, &follow)]);
+    assert_eq!(told(&decision), [("db-1".to_owned(), 5, &follow)], "one copy at a time");
+    let new = decide(&view(&[alone.clone(), empty(1), empty(2)], false));
+    assert_eq!(told(&new), [("db-1".to_owned(), 5, &follow), ("db-2".to_owned(), 5, &follow)], "nobody copies");
     assert_eq!(decision.writer, None, "nobody acknowledges yet");
     assert!(matches!(decision.outlook, Outlook::Waits(_)));
     let had_it = of(&[with_role(WRITER, alone), empty(1), empty(2)]);
@@ -276,7 +283,8 @@ fn what_another_agent_has_begun_is_begun_anew() {
     let same = decide(&View { chosen: Some(&chosen), ..view(&members, true) });
     assert!(matches!(told_to(&same, "db-2"), Some((6, What::Promote { .. }))), "whom it has chosen before: {same:?}");
     let members = [gone(0), revoked(1, "ME:1-9", ""), shut(2), revoked(3, "ME:1-9", "")];
-    let other = decide(&View { chosen: Some(&chosen), ..view(&members, true) });
+    let four = Count { members: 4, acks: 2, ..THREE.clone() };
+    let other = decide(&View { chosen: Some(&chosen), count: &four, ..view(&members, true) });
     assert!(told(&other).iter().all(|(_, number, what)| (*number, *what) == (7, &What::Revoke)), "{other:?}");
 }
 
@@ -304,7 +312,7 @@ fn two_agents_with_one_number_are_told_apart() {
     let one = by(open(0), "agent");
     let other = by(changed(open(1), |status| status.mandate.as_mut().expect("one").line = in_line(6)), "another");
     let decision = of(&[one, other, calls(2)]);
-    let follow = What::Follow { source: "db-1".into() };
+    let follow = What::Follow { source: "db-1".into(), learns: false };
     assert_eq!(told(&decision), [("db-0".to_owned(), 6, &follow), ("db-2".to_owned(), 6, &follow)]);
     assert_eq!(decision.writer.as_deref(), Some("db-1"));
 }
@@ -313,7 +321,7 @@ fn two_agents_with_one_number_are_told_apart() {
 fn the_source_of_before_follows_the_new_one() {
     let new = changed(open(1), |status| status.mandate.as_mut().expect("one").term.number = 6);
     let decision = of(&[with_role(WRITER, shut(0)), new.clone(), revoked(2, "ME:1-9", "")]);
-    let follow = What::Follow { source: "db-1".into() };
+    let follow = What::Follow { source: "db-1".into(), learns: false };
     assert_eq!(told(&decision), [("db-0".to_owned(), 6, &follow), ("db-2".to_owned(), 6, &follow)]);
     assert_eq!(decision.writer.as_deref(), Some("db-1"));
     assert_eq!(decision.reads, set(&["db-2"]), "it has not been told yet, and has all that it was sent");
@@ -329,7 +337,7 @@ fn one_member_is_copied_again_at_a_time() {
         })
     };
     let decision = of(&[open(0), broken(1), broken(2)]);
-    assert_eq!(told(&decision), [("db-1".to_owned(), 5, &What::Copy { source: "db-0".into() })]);
+    assert_eq!(told(&decision), [("db-1".to_owned(), 5, &What::Copy { source: "db-0".into(), learns: false })]);
     let copying = changed(follows(1), |status| (status.state, status.has_data) = (State::Cloning, false));
     assert!(of(&[open(0), copying, broken(2)]).orders.is_empty());
 }

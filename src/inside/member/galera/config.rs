@@ -9,7 +9,10 @@ use anyhow::{Context, Result, ensure};
 
 use super::{flavour::Flavour, registry::Registry};
 use crate::{
-    inside::member::pod::{HTTP_PORT, RUN, VOLUME},
+    inside::member::{
+        count::Count,
+        pod::{HTTP_PORT, RUN, VOLUME},
+    },
     wire::etcd::{Etcd, Identity},
 };
 
@@ -20,8 +23,8 @@ pub(super) struct Config {
     pub(super) name: String,
     /// The pod's address, which changes with every pod.
     pub(super) address: IpAddr,
-    /// The names of all members, this one's too.
-    pub(super) members: Vec<String>,
+    /// How many members there are.
+    count: Count,
     /// Whose server it is.
     pub(super) flavour: &'static Flavour,
     /// Whether members of a new cluster make its data each for themselves, and need no copy.
@@ -75,7 +78,8 @@ impl Paths {
 }
 
 impl Config {
-    /// Reads the environment: `POD_NAME`, `POD_IP`, `MEMBERS`, `WPLAB_FLAVOUR`, `ETCD_ENDPOINTS`. Two more let a member run
+    /// Reads the environment: `POD_NAME`, `POD_IP`, `WPLAB_FLAVOUR`, `ETCD_ENDPOINTS`; `MEMBERS` where no file says how many there
+    /// are. Two more let a member run
     /// outside a pod, for tests and for whoever looks for a mistake: `WPLAB_ROOT`, an absolute folder that takes the place
     /// of `/` in every path, and `WPLAB_STATUS_PORT` instead of 8081 (others still ask this member on 8081). A third one,
     /// `WPLAB_ALWAYS_COPY`, lets a member of a new cluster copy the first one's data, where that is to be seen.
@@ -94,12 +98,11 @@ impl Config {
         let always_copy = var("WPLAB_ALWAYS_COPY").filter(|value| !value.is_empty());
         let var = |name: &str| var(name).with_context(|| format!("the environment variable {name} is missing"));
         let name = var("POD_NAME")?;
-        let (stem, digits) = name.rsplit_once('-').unwrap_or_default();
-        let count: u32 = var("MEMBERS")?.parse().context("MEMBERS is not a number")?;
-        ensure!(digits.parse::<u32>().is_ok(), "the pod's name {name:?} does not end in a number");
-        let members: Vec<String> = (0..count).map(|ordinal| format!("{stem}-{ordinal}")).collect();
+        let count = Count::new(var("MEMBERS").ok().as_deref(), &root)?;
+        let ordinal = name.rsplit_once('-').and_then(|(_, digits)| digits.parse::<u32>().ok());
+        let ordinal = ordinal.with_context(|| format!("the pod's name {name:?} does not end in a number"))?;
         // A pod beyond the count has no vote in an election; it would never be allowed to do anything.
-        ensure!(members.contains(&name), "{name} is not one of the {count} members");
+        ensure!(ordinal < count.now(), "{name} is not one of the {} members", count.now());
         let flavour = var("WPLAB_FLAVOUR")?;
         let flavour = Flavour::named(&flavour)
             .with_context(|| format!("WPLAB_FLAVOUR is {flavour:?}; it can be mariadb or percona"))?;
@@ -109,17 +112,28 @@ impl Config {
         ensure!(!endpoints.is_empty(), "ETCD_ENDPOINTS names nobody");
         let address = var("POD_IP")?.parse().context("POD_IP is not an address")?;
         let paths = Paths::of_the_pod(&root);
-        Ok(Config { name, address, members, flavour, alike, endpoints, status_port, paths })
+        Ok(Config { name, address, count, flavour, alike, endpoints, status_port, paths })
     }
 
     /// One for tests, of three members and with no etcd.
     #[cfg(test)]
     pub(super) fn of_a_test(name: &str, flavour: &'static Flavour, paths: Paths) -> Config {
-        let members = (0..3).map(|ordinal| format!("db-{ordinal}")).collect();
+        let count = Count::Fixed(3);
         let address = std::net::Ipv4Addr::LOCALHOST.into();
         let name = name.to_owned();
         let alike = flavour.begins_alike;
-        Config { name, address, members, flavour, alike, endpoints: Vec::new(), status_port: HTTP_PORT, paths }
+        Config { name, address, count, flavour, alike, endpoints: Vec::new(), status_port: HTTP_PORT, paths }
+    }
+
+    /// How many members there are now.
+    pub(super) fn size(&self) -> u32 {
+        self.count.now()
+    }
+
+    /// The names of all members, this one's too.
+    pub(super) fn members(&self) -> Vec<String> {
+        let stem = self.name.rsplit_once('-').map_or("", |(stem, _)| stem);
+        (0..self.count.now()).map(|ordinal| format!("{stem}-{ordinal}")).collect()
     }
 
     /// The register of members in etcd, under this member's name.
@@ -162,7 +176,7 @@ mod tests {
     #[test]
     fn a_member_knows_everybody_and_itself() {
         let config = config(("", None)).expect("valid");
-        assert_eq!(config.members, ["db-0", "db-1", "db-2"]);
+        assert_eq!(config.members(), ["db-0", "db-1", "db-2"]);
         assert_eq!(config.endpoints, ["https://etcd-0.etcd:2379", "https://etcd-1.etcd:2379"]);
         assert_eq!((config.flavour.name, config.alike), ("mariadb", true));
         assert_eq!((config.status_port, config.paths.run.as_path()), (8081, Path::new("/var/run/mysqld")));

@@ -24,9 +24,9 @@ pub(super) async fn run(config: &Config, dead: &[String]) -> Result<()> {
     let seen = registry.snapshot().await?;
     allowed(&config.name, &seen)?;
     // A server may run whose record etcd has lost, or never had: behind a partition.
-    let others = config.members.iter().filter(|name| **name != config.name);
+    let members = config.members();
     let mut addresses = Vec::new();
-    for name in others {
+    for name in members.iter().filter(|name| **name != config.name) {
         let told = seen.members.get(name).map(|found| found.record.address.clone());
         let address = match told.filter(|address| !address.is_empty()) {
             Some(address) => Some(address),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::inside::member::pod::RUN;
+use crate::inside::member::{count::Count, pod::RUN};
 
 /// The settings of one member. Passwords are read from their files when they are needed.
 #[derive(Clone, Debug)]
@@ -14,7 +14,7 @@ pub(super) struct Config {
     /// The number at the end of the pod's name.
     pub(super) ordinal: u32,
     /// How many members there are.
-    pub(super) members: u32,
+    count: Count,
     /// A member's host name, with `{}` for its ordinal.
     pattern: String,
 }
@@ -29,22 +29,23 @@ pub(super) const MYSQL_PORT: u16 = 3306;
 pub(super) const REPLICATION_USER: &str = "replication";
 
 impl Config {
-    /// Reads the environment: `POD_NAME`, `MEMBERS`, and for another name scheme `WPLAB_MEMBERS_PATTERN`.
+    /// Reads the environment: `POD_NAME`, and for another name scheme `WPLAB_MEMBERS_PATTERN`; `MEMBERS` where no file says how
+    /// many there are.
     ///
     /// # Errors
     /// A variable is missing or is not what it should be.
     pub(super) fn from_env() -> Result<Config> {
         let var =
             |name: &str| std::env::var(name).with_context(|| format!("the environment variable {name} is missing"));
-        let members = var("MEMBERS")?.parse().context("MEMBERS is not a number")?;
+        let count = Count::new(std::env::var("MEMBERS").ok().as_deref(), Path::new("/"))?;
         let pattern = var("WPLAB_MEMBERS_PATTERN").unwrap_or_else(|_| "db-{}.db-members".to_owned());
-        Config::new(var("POD_NAME")?, members, pattern)
+        Config::new(var("POD_NAME")?, count, pattern)
     }
 
-    fn new(name: String, members: u32, pattern: String) -> Result<Config> {
+    fn new(name: String, count: Count, pattern: String) -> Result<Config> {
         let ordinal = name.rsplit('-').next().and_then(|digits| digits.parse().ok());
         let ordinal = ordinal.with_context(|| format!("the pod's name {name:?} does not end in a number"))?;
-        Ok(Config { name, ordinal, members, pattern })
+        Ok(Config { name, ordinal, count, pattern })
     }
 
     /// The host name of member `ordinal`.
@@ -52,10 +53,15 @@ impl Config {
         self.pattern.replace("{}", &ordinal.to_string())
     }
 
-    /// The names and host names of the other members, by ordinal.
-    pub(super) fn others(&self) -> impl Iterator<Item = (String, String)> + '_ {
+    /// How many members there are now.
+    pub(super) fn members(&self) -> u32 {
+        self.count.now()
+    }
+
+    /// The names and host names of the other members, of so many, by ordinal.
+    pub(super) fn others(&self, members: u32) -> impl Iterator<Item = (String, String)> + '_ {
         let set = self.name.rsplit_once('-').map_or("", |(set, _)| set);
-        let others = (0..self.members).filter(|ordinal| *ordinal != self.ordinal);
+        let others = (0..members).filter(|ordinal| *ordinal != self.ordinal);
         others.map(move |ordinal| (format!("{set}-{ordinal}"), self.host(ordinal)))
     }
 
@@ -91,15 +97,15 @@ mod tests {
 
     #[test]
     fn a_member_knows_its_number_and_the_others_names() {
-        let config = Config::new("db-1".into(), 3, "db-{}.db-members".into()).expect("valid");
+        let config = Config::new("db-1".into(), Count::Fixed(3), "db-{}.db-members".into()).expect("valid");
         assert_eq!((config.ordinal, config.bootstraps()), (1, false));
         let others = ["db-0", "db-2"].map(|name| (name.to_owned(), format!("{name}.db-members")));
-        assert_eq!(config.others().collect::<Vec<_>>(), others);
+        assert_eq!(config.others(config.members()).collect::<Vec<_>>(), others);
     }
 
     #[test]
     fn a_name_without_a_number_is_refused() {
-        let error = Config::new("database".into(), 3, String::new()).expect_err("no number");
+        let error = Config::new("database".into(), Count::Fixed(3), String::new()).expect_err("no number");
         assert_eq!(error.to_string(), "the pod's name \"database\" does not end in a number");
     }
 }

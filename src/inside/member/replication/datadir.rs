@@ -155,7 +155,7 @@ impl Volume {
 
     /// Labs that were made before there were mandates marked the member that was opened last.
     fn mandate_of_before(&self) -> Option<Mandate> {
-        let source = Mandate { term: Term::default(), part: Part::Source, line: Line::default() };
+        let source = Mandate { term: Term::default(), part: Part::Source, version: 1, line: Line::default() };
         self.marker("was-writer").exists().then_some(source)
     }
 
@@ -316,8 +316,12 @@ mod tests {
         fs::write(root.path().join("was-writer"), "").expect("written");
         let before = volume.mandate().expect("read").expect("marked");
         assert_eq!((before.part, before.term.number), (Part::Source, 0));
-        let follows =
-            Mandate { term: before.term.next("a"), part: Part::Follows("db-1".into()), line: Line::default() };
+        let follows = Mandate {
+            term: before.term.next("a"),
+            part: Part::Follows("db-1".into()),
+            version: 1,
+            line: Line::default(),
+        };
         volume.set_mandate(&follows).expect("written");
         assert_eq!(volume.mandate().expect("read"), Some(follows));
         assert!(!root.path().join("was-writer").exists());

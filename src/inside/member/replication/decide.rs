@@ -121,16 +121,16 @@ pub fn decide(seen: &Observed<'_>) -> Action {
         }
         (Data::Empty | Data::Interrupted, _) => Action::Prepare,
         (_, None) => Action::Start,
-        (Data::Fresh, Some(facts)) => match part {
-            Some(Part::Follows(source)) => fresh(facts, source, seen),
-            _ => Action::Wait("for the agent to say whom to copy".to_owned()),
+        (Data::Fresh, Some(facts)) => match part.and_then(Part::follows) {
+            Some(source) => fresh(facts, source, seen),
+            None => Action::Wait("for the agent to say whom to copy".to_owned()),
         },
         (Data::Present, Some(facts)) if facts.is_open() => open(seen),
         (Data::Present, Some(facts)) => match part {
             None => Action::Wait("for the agent's first order".to_owned()),
             Some(Part::Source) => Action::Wait("for the agent to open it".to_owned()),
             Some(Part::Revoked | Part::Closed) => revoked(facts),
-            Some(Part::Follows(source)) => replica(facts, source, seen),
+            Some(Part::Follows(source) | Part::Learns(source)) => replica(facts, source, seen),
         },
     }
 }
@@ -317,7 +317,7 @@ mod tests {
     }
 
     fn in_term(number: u64, part: Part) -> Mandate {
-        Mandate { term: Term { number, by: "a".into() }, part, line: in_line(number) }
+        Mandate { term: Term { number, by: "a".into() }, part, version: 1, line: in_line(number) }
     }
 
     fn follows(source: usize) -> &'static Mandate {

@@ -77,6 +77,7 @@ mod tests {
         let status = board.read();
         let order = Order {
             term: Term::default(),
+            version: 0,
             member: "db-1".into(),
             instance: status.instance.clone(),
             until_ms: status.clock_ms + 60_000,

@@ -87,17 +87,23 @@ fn facts(own: &Row, semi: &Row, replica: Option<&Row>) -> ServerFacts {
 /// # Errors
 /// The server refuses. It is then still shut, because opening comes last.
 pub(super) async fn open(session: &mut Session, acks: u32) -> Result<()> {
-    let waits = format!("SET GLOBAL rpl_semi_sync_source_wait_for_replica_count = {}", acks.max(1));
+    run(session, &["STOP REPLICA", "RESET REPLICA ALL", "SET GLOBAL rpl_semi_sync_replica_enabled = OFF"]).await?;
+    wait_for(session, acks).await?;
+    run(session, &["SET GLOBAL super_read_only = OFF", "SET GLOBAL read_only = OFF"]).await
+}
+
+/// From now on each write waits until `acks` replicas have it; with none, also those go on that wait now.
+///
+/// # Errors
+/// The server refuses.
+pub(super) async fn wait_for(session: &mut Session, acks: u32) -> Result<()> {
+    let count = format!("SET GLOBAL rpl_semi_sync_source_wait_for_replica_count = {}", acks.max(1));
     let protects = format!("SET GLOBAL rpl_semi_sync_source_enabled = {}", if acks > 0 { "ON" } else { "OFF" });
-    for statement in [
-        "STOP REPLICA",
-        "RESET REPLICA ALL",
-        "SET GLOBAL rpl_semi_sync_replica_enabled = OFF",
-        &waits,
-        &protects,
-        "SET GLOBAL super_read_only = OFF",
-        "SET GLOBAL read_only = OFF",
-    ] {
+    run(session, &[&count, &protects]).await
+}
+
+async fn run(session: &mut Session, statements: &[&str]) -> Result<()> {
+    for statement in statements {
         session.run(statement).await.with_context(|| format!("the server refused {statement}"))?;
     }
     Ok(())
@@ -144,17 +150,17 @@ pub(super) async fn stop_fetching(session: &mut Session) -> Result<()> {
     session.run("STOP REPLICA IO_THREAD").await.context("the server refused STOP REPLICA IO_THREAD")
 }
 
-/// Sets the server to follow the source from its own position on, over TLS under the lab's authority, and starts it.
+/// Sets the server to follow the source from its own position on, over TLS under the lab's authority, and starts it; whether it
+/// `acknowledges` what it is sent is for the source to count on.
 ///
 /// # Errors
 /// The server refuses; that it cannot reach the source is no error here.
-pub(super) async fn follow(session: &mut Session, source: &str) -> Result<()> {
+pub(super) async fn follow(session: &mut Session, source: &str, acknowledges: bool) -> Result<()> {
     let change = follow_sql(source, &password("replication")?);
     session.run("STOP REPLICA").await.context("the server refused STOP REPLICA")?;
     session.run("SET GLOBAL rpl_semi_sync_source_enabled = OFF").await.context("cannot leave the source's role")?;
-    session.run("SET GLOBAL rpl_semi_sync_replica_enabled = ON").await.context("cannot take the replica's role")?;
     session.run(&change).await.context("the server refused CHANGE REPLICATION SOURCE")?;
-    resume(session).await
+    resume(session, acknowledges).await
 }
 
 fn follow_sql(source: &str, password: &str) -> String {
@@ -170,11 +176,13 @@ fn follow_sql(source: &str, password: &str) -> String {
     )
 }
 
-/// Lets the replication threads run.
+/// Lets the replication threads run; one that runs already goes on as it is.
 ///
 /// # Errors
 /// The server refuses.
-pub(super) async fn resume(session: &mut Session) -> Result<()> {
+pub(super) async fn resume(session: &mut Session, acknowledges: bool) -> Result<()> {
+    let role = format!("SET GLOBAL rpl_semi_sync_replica_enabled = {}", if acknowledges { "ON" } else { "OFF" });
+    session.run(&role).await.context("cannot take the replica's role")?;
     session.run("START REPLICA").await.context("the server refused START REPLICA")
 }
 

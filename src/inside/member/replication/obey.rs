@@ -14,7 +14,7 @@ use crate::{
     inside::{
         log,
         member::{
-            mandate::{Line, Mandate, Order, What, accept},
+            mandate::{Line, Mandate, Order, Part, What, accept},
             status::{MemberStatus, State},
         },
     },
@@ -41,7 +41,7 @@ impl Member {
 
     async fn carry_out(&mut self, order: &Order) -> Result<()> {
         let own = self.volume.mandate()?;
-        let mandate = accept(own.as_ref(), self.data == Data::Present, &order.term, &order.what);
+        let mandate = accept(own.as_ref(), self.data == Data::Present, &order.term, order.version, &order.what);
         let mandate = mandate.map_err(anyhow::Error::msg)?;
         if own.as_ref() != Some(&mandate) {
             log(&format!("{} (term {}, by {})", name(&order.what), order.term, order.term.by));
@@ -50,8 +50,9 @@ impl Member {
             What::Revoke => self.revoke(&mandate).await,
             What::Close => self.close(&mandate).await,
             What::Promote { acks, holds } => self.promote(&mandate, *acks, holds).await,
-            What::Follow { .. } => self.volume.set_mandate(&mandate),
-            What::Copy { source } => self.copy_again(&mandate, source).await,
+            What::Await { acks } => self.wait_for(&mandate, *acks).await,
+            What::Follow { .. } => self.follow_on(&mandate).await,
+            What::Copy { source, .. } => self.copy_again(&mandate, source).await,
         }
     }
 
@@ -93,12 +94,37 @@ impl Member {
         };
         self.volume.set_mandate(&Mandate { line, ..mandate.clone() })?;
         local::open(session, acks).await?;
+        self.acks = Some(acks);
         self.board.change(|status| status.isolated = false);
         Ok(())
     }
 
+    async fn wait_for(&mut self, mandate: &Mandate, acks: u32) -> Result<()> {
+        ensure!(self.is_open(), "it is not open");
+        // First it is remembered: an older order that comes late must not be obeyed any more.
+        self.volume.set_mandate(mandate)?;
+        let session = self.session.as_mut().context("its server does not answer")?;
+        local::wait_for(session, acks).await?;
+        self.acks = Some(acks);
+        Ok(())
+    }
+
+    /// The loop follows; but whether it acknowledges what it is sent is changed at once, because others count on that.
+    async fn follow_on(&mut self, mandate: &Mandate) -> Result<()> {
+        self.volume.set_mandate(mandate)?;
+        self.acknowledges = matches!(mandate.part, Part::Follows(_));
+        match (&mut self.session, self.board.read().server) {
+            (Some(session), Some(facts)) if facts.fetches() && facts.semi_sync != self.acknowledges => {
+                local::stop_fetching(session).await?;
+                local::resume(session, self.acknowledges).await
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The end of this member's data; the loop copies that of the source, whatever becomes of this process meanwhile.
     async fn copy_again(&mut self, mandate: &Mandate, source: &str) -> Result<()> {
+        self.acknowledges = matches!(mandate.part, Part::Follows(_));
         if self.data != Data::Present {
             return self.volume.set_mandate(mandate);
         }
@@ -133,6 +159,8 @@ fn name(what: &What) -> &'static str {
         What::Revoke => "is to fetch nothing more",
         What::Close => "is to be closed",
         What::Promote { .. } => "is to be the source",
+        What::Await { .. } => "is to wait for another number of replicas",
+        What::Follow { learns: true, .. } | What::Copy { learns: true, .. } => "is to follow without being counted",
         What::Follow { .. } => "is to follow",
         What::Copy { .. } => "is to be copied anew",
     }

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use hickory_resolver::TokioResolver;
 use tokio::{
     sync::watch,
+    task::AbortHandle,
     time::{Instant, sleep, timeout},
 };
 
@@ -36,9 +37,18 @@ const STALE: Duration = Duration::from_secs(4);
 /// What one peer said when it was asked last, if anything, and when that was; `None` before the first question.
 type Slot = Arc<Mutex<Option<(Option<MemberStatus>, Instant)>>>;
 
+/// One of them, and who asks it.
+struct Known {
+    name: String,
+    host: String,
+    slot: Slot,
+    asks: AbortHandle,
+}
+
 /// The other members.
 pub(super) struct Peers {
-    slots: Vec<(String, String, Slot)>,
+    resolver: TokioResolver,
+    known: Vec<Known>,
     news: watch::Sender<u64>,
     hurry: watch::Sender<bool>,
 }
@@ -49,19 +59,39 @@ impl Peers {
     /// # Errors
     /// The pod has no usable `/etc/resolv.conf`.
     pub(super) fn new(config: &Config) -> Result<Peers> {
-        let resolver = resolver(LOOKUP)?;
-        let (news, hurry) = (watch::Sender::new(0), watch::Sender::new(true));
-        let ask = |(name, host): (String, String)| {
-            let slot = Slot::default();
-            tokio::spawn(ask(host.clone(), resolver.clone(), slot.clone(), news.clone(), hurry.subscribe()));
-            (name, host, slot)
-        };
-        Ok(Peers { slots: config.others().map(ask).collect(), news, hurry })
+        let (resolver, news, hurry) = (resolver(LOOKUP)?, watch::Sender::new(0), watch::Sender::new(true));
+        let mut peers = Peers { resolver, known: Vec::new(), news, hurry };
+        peers.keep_up(config, config.members());
+        Ok(peers)
+    }
+
+    /// There are so many members now: whoever is new is asked from now on, and who is gone no more.
+    pub(super) fn keep_up(&mut self, config: &Config, members: u32) {
+        if self.known.len() + 1 == members as usize {
+            return;
+        }
+        let wanted: Vec<(String, String)> = config.others(members).collect();
+        self.known.retain(|known| {
+            let stays = wanted.iter().any(|(name, _)| *name == known.name);
+            if !stays {
+                known.asks.abort();
+            }
+            stays
+        });
+        for (name, host) in wanted {
+            if self.known.iter().any(|known| known.name == name) {
+                continue;
+            }
+            let (slot, resolver) = (Slot::default(), self.resolver.clone());
+            let asks = ask(host.clone(), resolver, slot.clone(), self.news.clone(), self.hurry.subscribe());
+            let asks = tokio::spawn(asks).abort_handle();
+            self.known.push(Known { name, host, slot, asks });
+        }
     }
 
     /// Whether each of them has been asked: before that, that somebody says nothing means nothing.
     pub(super) fn asked(&self) -> bool {
-        self.slots.iter().all(|(.., slot)| slot.lock().unwrap_or_else(PoisonError::into_inner).is_some())
+        self.known.iter().all(|known| known.slot.lock().unwrap_or_else(PoisonError::into_inner).is_some())
     }
 
     /// Whoever has answered lately; the others have no status.
@@ -70,12 +100,9 @@ impl Peers {
             let said = slot.lock().unwrap_or_else(PoisonError::into_inner).clone();
             said.filter(|(_, at)| at.elapsed() < STALE).and_then(|(status, _)| status)
         };
-        let peer = |(name, host, slot): &(String, String, Slot)| Peer {
-            name: name.clone(),
-            host: host.clone(),
-            status: status(slot),
-        };
-        self.slots.iter().map(peer).collect()
+        let peer =
+            |known: &Known| Peer { name: known.name.clone(), host: known.host.clone(), status: status(&known.slot) };
+        self.known.iter().map(peer).collect()
     }
 
     /// Wakes whoever waits for something new from a peer.

@@ -77,6 +77,11 @@ pub(super) struct Member {
     first: bool,
     mysqld: Option<Process>,
     pub(super) session: Option<Session>,
+    /// How many replicas each write of this server waits for, since it was opened.
+    pub(super) acks: Option<u32>,
+    /// Whether it acknowledges what it is sent: only once it was told so in this life, because it may have been away while others
+    /// ceased to count on it.
+    pub(super) acknowledges: bool,
     /// What the server runs before it answers, while it makes its accounts.
     init: Option<InitFile>,
     /// The account for replicas has another password than the one that this server follows with.
@@ -108,6 +113,8 @@ impl Member {
             first: false,
             mysqld: None,
             session: None,
+            acks: None,
+            acknowledges: false,
             init: None,
             renewed: false,
             falls: 0,
@@ -143,6 +150,8 @@ impl Member {
     pub(super) async fn turn(&mut self) -> Result<()> {
         self.notice_end()?;
         let facts = self.look().await;
+        let members = self.config.members();
+        self.peers.keep_up(&self.config, members);
         // Who lets us in with the password has made the account.
         if facts.is_some() && self.init.take().is_some() {
             self.volume.has_accounts()?;
@@ -153,6 +162,7 @@ impl Member {
         self.board.change(|status| {
             status.has_data = self.data == Data::Present;
             status.mandate.clone_from(&mandate);
+            status.members = members;
             status.server.clone_from(&facts);
         });
         self.notice_isolation(&peers);
@@ -198,7 +208,9 @@ impl Member {
                 log("the source has everything since the beginning; this member begins with it");
                 self.follow(&source).await
             }
-            Action::Resume if !self.renewed => local::resume(self.session.as_mut().context(NO_SESSION)?).await,
+            Action::Resume if !self.renewed => {
+                local::resume(self.session.as_mut().context(NO_SESSION)?, self.acknowledges).await
+            }
             Action::Resume => {
                 let source = self.board.read().server.and_then(|facts| facts.source_host);
                 self.follow(&source.context("it follows nobody")?).await
@@ -234,7 +246,7 @@ impl Member {
     }
 
     async fn follow(&mut self, source: &str) -> Result<()> {
-        local::follow(self.session.as_mut().context(NO_SESSION)?, source).await?;
+        local::follow(self.session.as_mut().context(NO_SESSION)?, source, self.acknowledges).await?;
         self.renewed = false;
         Ok(())
     }
@@ -302,7 +314,8 @@ impl Member {
             Some(session) => session,
             None => local::connect().await.ok()?,
         };
-        let facts = local::look(&mut session).await.ok()?;
+        let mut facts = local::look(&mut session).await.ok()?;
+        facts.acks = self.acks.filter(|_| facts.is_open());
         self.session = Some(session);
         Some(facts)
     }
@@ -337,6 +350,7 @@ impl Member {
                 None
             };
             let init = self.init.as_ref().map(InitFile::path);
+            self.acks = None;
             self.mysqld = Some(mysqld::start(&self.config, &self.volume.datadir(), init)?);
         }
         Ok(())

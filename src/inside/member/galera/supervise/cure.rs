@@ -31,12 +31,13 @@ impl Member {
                     let record = seen.members.get(name).map(|found| &found.record);
                     record.is_some_and(|record| record.phase == Phase::Waiting)
                 };
-                let mut others = self.config.members.iter().filter(|name| **name != self.config.name);
+                let members = self.config.members();
+                let mut others = members.iter().filter(|name| **name != self.config.name);
                 if others.all(ended) { self.restart(reason).await } else { Ok(()) }
             }
             Remedy::StopIfScattered(reason) => {
                 let seen = self.reporter.snapshot().await?;
-                if scattered(&self.config.name, &self.config.members, &seen) {
+                if scattered(&self.config.name, &self.config.members(), &seen) {
                     self.restart(reason).await
                 } else {
                     Ok(())
@@ -45,7 +46,7 @@ impl Member {
             Remedy::StopUnlessOthers(reason) => {
                 // While etcd is silent nobody could be elected, so nothing is gained by stopping.
                 let seen = self.reporter.snapshot().await?;
-                match decide(&self.config.name, &self.config.members, &seen) {
+                match decide(&self.config.name, &self.config.members(), &seen) {
                     Decision::Join { .. } => Ok(()),
                     _ => self.restart(reason).await,
                 }
@@ -61,7 +62,7 @@ impl Member {
         }
         let before = self.hopeless_since.take();
         let seen = self.reporter.snapshot().await?;
-        if let Decision::Join { .. } = decide(&self.config.name, &self.config.members, &seen) {
+        if let Decision::Join { .. } = decide(&self.config.name, &self.config.members(), &seen) {
             return Ok(());
         }
         let since = before.unwrap_or_else(Instant::now);

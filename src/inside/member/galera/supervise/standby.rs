@@ -53,7 +53,7 @@ impl Member {
         }
         let seen = self.reporter.snapshot().await;
         let seen = self.await_etcd(seen)?;
-        let decision = decide(&self.config.name, &self.config.members, &seen);
+        let decision = decide(&self.config.name, &self.config.members(), &seen);
         if !matches!(decision, Decision::Join { .. }) {
             (self.polite_since, self.barred_since) = (None, None);
         }
