@@ -51,6 +51,7 @@ fn help_is_data_and_has_examples() {
         ("help-images", &["images", "--help"]),
         ("help-chaos", &["chaos", "--help"]),
         ("help-chaos-run", &["chaos", "run", "--help"]),
+        ("help-scale", &["scale", "--help"]),
         ("help-snapshot", &["snapshot", "--help"]),
         ("help-snapshot-restore", &["snapshot", "restore", "--help"]),
     ];
@@ -116,6 +117,9 @@ fn wrong_usage_is_exit_code_2_and_one_message() {
         ("scenario", &["chaos", "run", "writer-proces", "./missing.yaml"]),
         ("report-kind", &["chaos", "run", "--all", "--report", "pdf=drills.pdf"]),
         ("no-scenario", &["chaos", "run"]),
+        ("bounds-of-what", &["scale", "wordpress", "two..5"]),
+        ("bounds-the-other-way", &["scale", "wordpress", "5..2"]),
+        ("scale-of-nothing", &["scale", "wordpress"]),
     ];
     let mut all = String::new();
     for (name, args) in cases {

@@ -17,6 +17,7 @@ pub mod recover;
 pub mod render;
 pub mod repair;
 pub mod replace;
+pub mod scale;
 pub mod smoke;
 pub mod snapshot;
 pub mod standing;

@@ -25,6 +25,7 @@ mod render;
 mod repair;
 mod replace;
 mod resume;
+mod scale;
 mod session;
 mod smoke;
 mod snapshot;
@@ -124,6 +125,7 @@ enum Command {
     Plan(plan::Plan),
     Render(manifests::Render),
     Images(images::Images),
+    Scale(scale::Scale),
     Failover(failover::Failover),
     Replace(replace::Replace),
     Recover(recover::Recover),
@@ -167,6 +169,7 @@ impl Command {
             Command::Plan(it) => it.run(session).await,
             Command::Render(it) => it.run(session).await,
             Command::Images(it) => it.run(session).await,
+            Command::Scale(it) => it.run(session).await,
             Command::Failover(it) => it.run(session).await,
             Command::Replace(it) => it.run(session).await,
             Command::Chaos(it) => it.run(session).await,

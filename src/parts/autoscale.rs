@@ -36,6 +36,9 @@ const SYSTEM: &str = "kube-system";
 /// The API that metrics-server answers.
 const API: &str = "v1beta1.metrics.k8s.io";
 
+/// The kind of the object that decides on the replicas.
+const SCALER: &str = "HorizontalPodAutoscaler";
+
 /// How long metrics-server may take to have scraped once and to be reachable.
 const SERVER_LIMIT: Duration = Duration::from_secs(120);
 
@@ -81,9 +84,7 @@ pub async fn ensure(
     serves: &Gate<()>,
     scales: &Gate<()>,
 ) -> Result<Stepped<()>> {
-    let kind_is = |object: &DynamicObject, kind: &str| object.types.as_ref().is_some_and(|t| t.kind == kind);
-    let (hpa, rest): (Vec<_>, Vec<_>) =
-        objects(spec, images)?.into_iter().partition(|o| kind_is(o, "HorizontalPodAutoscaler"));
+    let (hpa, rest): (Vec<_>, Vec<_>) = objects(spec, images)?.into_iter().partition(|o| kind_is(o, SCALER));
     let (api, server): (Vec<_>, Vec<_>) = rest.into_iter().partition(|o| kind_is(o, "APIService"));
 
     let follow = async {
@@ -101,6 +102,20 @@ pub async fn ensure(
     let (changed, measured) = tokio::try_join!(follow, measured)?;
     let detail = format!("{} to {} replicas at {} %", spec.autoscale.min, spec.autoscale.max, spec.autoscale.cpu);
     Ok(Stepped::changed(changed + measured > 0, (), detail))
+}
+
+/// Gives the autoscaler of a lab that stands the bounds of its lab file; says whether it had others.
+///
+/// # Errors
+/// The API server refuses.
+pub async fn bound(cluster: &Cluster, spec: &LabSpec, images: &ImageSet) -> Result<bool> {
+    let mut scaler = objects(spec, images)?;
+    scaler.retain(|object| kind_is(object, SCALER));
+    Ok(cluster.apply(&scaler).await? > 0)
+}
+
+fn kind_is(object: &DynamicObject, kind: &str) -> bool {
+    object.types.as_ref().is_some_and(|types| types.kind == kind)
 }
 
 /// Metrics of this cluster, ours or its own; returns how many objects changed.

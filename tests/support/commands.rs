@@ -1,7 +1,7 @@
 //! The commands that a person types, as `wplab --help` lists them (`tests/cli.rs` holds the list against it).
 
 /// In the order of the help.
-pub(crate) const COMMANDS: [&str; 25] = [
+pub(crate) const COMMANDS: [&str; 26] = [
     "up",
     "down",
     "list",
@@ -21,6 +21,7 @@ pub(crate) const COMMANDS: [&str; 25] = [
     "plan",
     "render",
     "images",
+    "scale",
     "failover",
     "replace",
     "recover",
