@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     actions::standing,
-    cluster::{Cluster, Refused},
+    cluster::{Cluster, Refused, gone},
     labels::WRITER,
     parts::database::{self, Member},
     run::{
@@ -126,13 +126,6 @@ pub async fn replace(run: &Run, lab: &LabName, member: &str) -> Result<Replaced>
         Ok(Stepped::done(Replaced { member: member.to_owned(), node }, detail))
     })
     .await
-}
-
-fn gone<T>(deleted: kube::Result<T>) -> Result<()> {
-    match deleted {
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        other => Ok(other.map(drop).map_err(Refused)?),
-    }
 }
 
 async fn on_a_ready_node(cluster: &Cluster, pod: &Pod) -> Result<bool> {

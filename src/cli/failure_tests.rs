@@ -9,6 +9,7 @@ use wplab::{
         recover::{NoRecovery, Unasked},
         repair::NoRepair,
         replace::NoReplacement,
+        scale::NoScaling,
         snapshot::{NoSuchSnapshot, SnapshotExists, restore::InTheWay},
         standing::{NoSuchLab, Paused, Stopped},
         up::OtherData,
@@ -91,6 +92,16 @@ fn every_error() -> Vec<(&'static str, Trouble)> {
         of(EtcdSilent { lab: lab() }),
         of(NoFailover { lab: lab(), why: text("db-2 is 30 s behind db-0") }),
         of(NoReplacement { lab: lab(), why: text("db-0 takes writes; another one has to first"), writes: true }),
+        of(NoScaling {
+            lab: lab(),
+            why: text(
+                "what the lab needs is on a worker that would leave: the data of db-2 (volume data-db-2) on demo-worker3",
+            ),
+            hints: vec![
+                Hint::Scale { lab: lab(), what: "db", to: text("2") },
+                Hint::Replace { lab: lab(), member: text("db-2"), node: text("demo-worker3") },
+            ],
+        }),
         of(NoSuchSnapshot { name: kept(), others: vec![text("lesson")] }),
         of(SnapshotExists { name: kept(), of: lab() }),
         of(CannotRun { lab: lab(), why: vec![(text("clock-jump"), text("there is one clock"))] }),
@@ -245,6 +256,11 @@ fn every_hint_is_spelled_for_its_lab_and_as_it_was_asked_for() {
         ),
         (Hint::RepairEtcd { lab: lab() }, "`wplab repair etcd demo` rebuilds"),
         (Hint::Failover { lab: lab() }, "`wplab failover demo` lets"),
+        (
+            Hint::Replace { lab: lab(), member: "db-2".into(), node: "demo-worker3".into() },
+            "`kubectl cordon demo-worker3`, then `wplab replace db-2 demo`, make",
+        ),
+        (Hint::Scale { lab: lab(), what: "workers", to: "4".into() }, "`wplab scale workers 4 demo` changes"),
         (Hint::Status { lab: lab() }, "`wplab status demo` shows"),
         (Hint::Logs { lab: lab(), of: Some("storage") }, "`wplab logs demo --of storage` shows"),
         (Hint::Smoke { lab: lab() }, "`wplab smoke demo` looks"),

@@ -2,7 +2,10 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use wplab::actions::scale::wordpress::{self, Bounds};
+use wplab::actions::scale::{
+    wordpress::{self, Bounds},
+    workers,
+};
 
 use super::{args::Lab, failure::Ending, session::Session, spell::command};
 
@@ -10,7 +13,7 @@ use super::{args::Lab, failure::Ending, session::Session, spell::command};
 #[derive(Debug, Args)]
 #[command(
     after_help = "What is asked for is held against the rules of a lab file before anything is touched, and the lab remembers \
-    it.\n\nExamples:\n  wplab scale wordpress 2..5\n  wplab scale wordpress 4 demo"
+    it.\n\nExamples:\n  wplab scale wordpress 2..5\n  wplab scale wordpress 4 demo\n  wplab scale workers 4"
 )]
 pub(super) struct Scale {
     #[command(subcommand)]
@@ -27,12 +30,27 @@ enum What {
         #[command(flatten)]
         lab: Lab,
     },
+    /// How many worker nodes the lab has: more of them join it, or the last ones leave
+    ///
+    /// A new worker is a container like the others, and joins by kubeadm's own join. One that leaves is emptied first, as fast as
+    /// the pods' disruption budgets allow; it stays, and you are told why, if it has a volume that the lab needs.
+    Workers {
+        /// 2 to 9, with topology galera 3 to 9; as many as the database has members, at least
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u8).range(2..=9))]
+        number: u8,
+        #[command(flatten)]
+        lab: Lab,
+        /// Do not ask before what was kept of former members goes with its worker
+        #[arg(short, long)]
+        yes: bool,
+    },
 }
 
 impl Scale {
     pub(super) async fn run(self, session: &Session) -> Result<Ending> {
         match self.what {
             What::Wordpress { bounds, lab } => wordpress(session, bounds, &lab).await,
+            What::Workers { number, lab, yes } => workers(session, number, &lab, yes).await,
         }
     }
 }
@@ -45,5 +63,23 @@ async fn wordpress(session: &Session, bounds: Bounds, lab: &Lab) -> Result<Endin
         format!("{} replicas serve; the autoscaler's bounds are {}, {was}\n", now.ready, now.bounds)
     });
     terminal.next(&[(command("status --watch", name), "the lab as it lives"), (command("smoke", name), "prove it")]);
+    Ok(Ending::Done)
+}
+
+async fn workers(session: &Session, wanted: u8, lab: &Lab, yes: bool) -> Result<Ending> {
+    let (name, terminal) = (&lab.name(), &session.terminal);
+    let lost = session.perform(|_run| workers::look(name, wanted)).await?;
+    for what in &lost {
+        terminal.say(&format!("{what} goes with its worker"));
+    }
+    if !lost.is_empty() && !yes && !session.agreed("this loses data").await? {
+        return Ok(Ending::Done);
+    }
+    let now = session.perform(|run| async move { workers::workers(&run, name, wanted, true).await }).await?;
+    terminal.result(&now, |_| {
+        let was = if now.had == now.workers { "as before".to_owned() } else { format!("it had {}", now.had) };
+        format!("lab {name} has {} workers, {was}\n", now.workers)
+    });
+    terminal.next(&[(command("status", name), "who is where"), (command("smoke", name), "prove it")]);
     Ok(Ending::Done)
 }

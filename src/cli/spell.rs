@@ -71,6 +71,13 @@ pub(super) fn hint(hint: &Hint, asked: &Asked) -> String {
             command("repair etcd", lab)
         ),
         Hint::Failover { lab } => format!("`{}` lets another member take writes", command("failover", lab)),
+        Hint::Replace { lab, member, node } => format!(
+            "`kubectl cordon {node}`, then `{}`, make it anew on a worker that has no member",
+            command(&format!("replace {member}"), lab)
+        ),
+        Hint::Scale { lab, what, to } => {
+            format!("`{}` changes that in the lab that stands", command(&format!("scale {what} {to}"), lab))
+        }
         Hint::Status { lab } => format!("`{}` shows how it is", command("status", lab)),
         Hint::Logs { lab, of: Some(part) } => format!("`{} --of {part}` shows what was written", command("logs", lab)),
         Hint::Logs { lab, of: None } => format!("`{}` shows what all of them have written", command("logs", lab)),

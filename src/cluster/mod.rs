@@ -48,7 +48,7 @@ use crate::{
     },
 };
 
-pub use refused::{Refused, passing};
+pub use refused::{Refused, gone, passing};
 
 /// Where kubelets say that they live.
 const NODE_LEASES: &str = "kube-node-lease";

@@ -57,6 +57,17 @@ pub fn passing(error: &kube::Error) -> bool {
     }
 }
 
+/// What was done to an object; that it is gone already is as good.
+///
+/// # Errors
+/// The API server does not answer or refuses.
+pub fn gone<T>(did: kube::Result<T>) -> anyhow::Result<()> {
+    match did {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        other => Ok(other.map(drop).map_err(Refused)?),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use kube::core::{Status, response::StatusSummary};

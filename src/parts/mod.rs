@@ -8,6 +8,7 @@ pub mod images;
 pub mod storage;
 pub mod trial;
 pub mod volumes;
+pub mod workers;
 
 #[cfg(test)]
 mod testing;

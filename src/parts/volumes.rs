@@ -38,13 +38,13 @@ struct Volume {
     worker: usize,
 }
 
-/// One volume for each member, each on a worker of its own. The export is on the last worker: the database's first member,
-/// which takes writes, is on the first.
+/// One volume for each member, each on a worker of its own. The export is not beside the database's first member, which takes
+/// writes, and not on a worker that may leave the lab one day: there are never fewer than two.
 fn volumes(spec: &LabSpec) -> Vec<Volume> {
     let workers = usize::from(spec.cluster.workers);
     let on = |nth: usize| nth % workers;
     let of = |claim: String, component, size: &str, worker| Volume { claim, component, size: size.to_owned(), worker };
-    let export = of("export-nfs-0".to_owned(), Component::Storage, spec.storage.size.as_str(), on(workers - 1));
+    let export = of("export-nfs-0".to_owned(), Component::Storage, spec.storage.size.as_str(), on(1));
     let members = database::names(spec.database.members).into_iter().enumerate();
     let members = members
         .map(|(nth, name)| of(format!("data-{name}"), Component::Database, spec.database.volume.as_str(), on(nth)));
@@ -124,7 +124,7 @@ mod tests {
         let node = |claim: &str| volumes.iter().find(|v| v.claim == claim).map(|v| v.worker).expect("a volume");
         assert_eq!(volumes.len(), 7);
         assert_eq!([node("data-db-0"), node("data-db-1"), node("data-db-2")], [0, 1, 2]);
-        assert_eq!((node("export-nfs-0"), node("data-etcd-2")), (2, 2));
+        assert_eq!((node("export-nfs-0"), node("data-etcd-2")), (1, 2));
         spec.database.topology = Topology::Replication;
         assert_eq!(super::volumes(&spec).len(), 4);
     }

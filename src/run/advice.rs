@@ -93,6 +93,24 @@ pub enum Hint {
         /// Which lab.
         lab: LabName,
     },
+    /// Give a database member up with its volume, and make it anew on another node.
+    Replace {
+        /// Which lab.
+        lab: LabName,
+        /// The member.
+        member: String,
+        /// The node that it is to leave.
+        node: String,
+    },
+    /// Give the lab another number of something.
+    Scale {
+        /// Which lab.
+        lab: LabName,
+        /// Of what: `db`, `wordpress` or `workers`.
+        what: &'static str,
+        /// How many.
+        to: String,
+    },
     /// Look at the lab.
     Status {
         /// Which.
@@ -179,6 +197,8 @@ impl Hint {
             | Hint::RecoverWithout { lab, .. }
             | Hint::RepairEtcd { lab }
             | Hint::Failover { lab }
+            | Hint::Replace { lab, .. }
+            | Hint::Scale { lab, .. }
             | Hint::Status { lab }
             | Hint::Logs { lab, .. }
             | Hint::Scenarios { lab }

@@ -2,8 +2,9 @@
 //! against the rules of a lab file before anything is touched, and the file that the lab has written down follows.
 
 pub mod wordpress;
+pub mod workers;
 
-use std::path::Path;
+use std::{fmt, path::Path};
 
 use anyhow::Result;
 
@@ -12,15 +13,48 @@ use crate::{
     cluster::Cluster,
     host::{docker::Docker, lock::LabLock},
     parts::images::ImageSet,
-    run::{StepCx, advice::Trouble},
+    run::{
+        StepCx,
+        advice::{Advise, Blame, Hint, Trouble},
+    },
     spec::{
         LabName, LabSpec,
         load::{self, Overrides, SpecError},
     },
 };
 
+/// It cannot be done as things are; nothing was touched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoScaling {
+    /// The lab that it is about.
+    pub lab: LabName,
+    /// Why.
+    pub why: String,
+    /// What would have to be done first.
+    pub hints: Vec<Hint>,
+}
+
+impl fmt::Display for NoScaling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl Advise for NoScaling {
+    fn blame(&self) -> Blame {
+        Blame::User
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        let status = Hint::Status { lab: self.lab.clone() };
+        self.hints.iter().cloned().chain(self.hints.is_empty().then_some(status)).collect()
+    }
+}
+
 /// A lab that is about to change, and that nobody else works on meanwhile.
 pub(super) struct Change {
+    /// The engine.
+    pub(super) docker: Docker,
     /// Its cluster.
     pub(super) cluster: Cluster,
     /// What it was made from.
@@ -42,12 +76,12 @@ pub(super) async fn change(cx: &StepCx, lab: &LabName, edit: impl FnOnce(&mut La
     // Whoever asks for a lab that is not there makes no folder for it.
     standing::find(&docker, lab).await?;
     let lock = LabLock::take(cx, lab).await?;
-    standing::awake(&docker, lab).await?;
+    standing::port(&docker, lab).await?;
     let cluster = standing::connect(lab).await?;
     let had = cluster.lab_file().await?;
     let wanted = edited(&had, edit).map_err(Trouble::from)?;
     let images = prove::images_of(&cluster).await?;
-    Ok(Change { cluster, had, wanted, images, _lock: lock })
+    Ok(Change { docker, cluster, had, wanted, images, _lock: lock })
 }
 
 impl Change {

@@ -3,7 +3,7 @@
 
 use std::{fmt, path::Path};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::{About, find, open_for, root_of};
 use crate::{
@@ -103,7 +103,9 @@ async fn make(
     let overrides = Overrides { name: Some(lab.clone()), port: options.port, ..Overrides::default() };
     let spec = load::parse("the snapshot's lab file", Path::new(""), &about.file, &overrides).map_err(Trouble::from)?;
     let key = root_of(&cx, docker, roots, &about.key, &about.images).await?;
-    let containers = nodes::node_names(lab, spec.cluster.workers);
+    // As many as were there, whatever the lab had written down by then.
+    let workers = u8::try_from(about.shots.len().saturating_sub(1)).context("these are too many nodes")?;
+    let containers = nodes::node_names(lab, workers);
     let pairs: Vec<(&str, &str)> =
         about.shots.iter().map(|shot| shot.name.as_str()).zip(containers.iter().map(String::as_str)).collect();
     cx.say(format!("laying out {} nodes", pairs.len()));

@@ -27,7 +27,7 @@ use crate::{
         autoscale, database,
         frontend::{self, Site},
         images::{self, ImageSet, Waves, golden},
-        storage, volumes,
+        storage, volumes, workers,
     },
     run::{Run, StepCx, StepTiming, event::StepId, gate::Gate},
     spec::{LabName, LabSpec},
@@ -164,6 +164,7 @@ async fn inside(
     };
     let proof = async {
         tokio::join!(whole.wait(), stored.wait(), serves.wait(), scales.wait());
+        workers::stay(&cluster).await?;
         let (site, on_nodes) = (Site::new(spec, access.port), images::on_workers(docker, spec, images));
         turns.step(StepId::Smoke, |cx| smoke::run(cx, &cluster, spec, &site, on_nodes)).await
     };

@@ -30,10 +30,10 @@ pub struct Cast<'a> {
     pub image: &'a str,
     /// Labels beside those that the first one had, or instead of them.
     pub labels: &'a BTreeMap<String, String>,
-    /// Its network, the other name that it has there, and its address if it gets one for ever.
+    /// Its network, what it is called inside and there, too, and its address if it gets one for ever.
     pub network: (&'a str, &'a str, Option<String>),
-    /// A folder of the machine instead of what the first one had at a path inside: (inside, on the machine).
-    pub folder: (&'a str, &'a str),
+    /// What it has at a path inside instead of what the first one had there: a folder of the machine, or a volume of its own.
+    pub folder: (&'a str, Option<&'a str>),
     /// The ports of the machine by those inside.
     pub ports: &'a BTreeMap<u16, u16>,
 }
@@ -61,10 +61,13 @@ impl Mould {
         let (inside, folder) = cast.folder;
         body.image = Some(cast.image.to_owned());
         body.labels.get_or_insert_default().extend(cast.labels.clone());
-        body.volumes.iter_mut().for_each(|volumes| volumes.retain(|volume| volume != inside));
-        let binds = host.binds.get_or_insert_default();
+        let (volumes, binds) = (body.volumes.get_or_insert_default(), host.binds.get_or_insert_default());
+        volumes.retain(|volume| volume != inside);
         binds.retain(|bind| bind.split(':').nth(1) != Some(inside));
-        binds.push(format!("{folder}:{inside}"));
+        match folder {
+            Some(folder) => binds.push(format!("{folder}:{inside}")),
+            None => volumes.push(inside.to_owned()),
+        }
         for (port, to) in host.port_bindings.iter_mut().flatten() {
             let wanted = port.split('/').next().and_then(|port| cast.ports.get(&port.parse().ok()?));
             if let (Some(wanted), Some(to)) = (wanted, to) {
@@ -72,6 +75,7 @@ impl Mould {
             }
         }
         let (network, alias, address) = &cast.network;
+        body.hostname = Some((*alias).to_owned());
         host.network_mode = Some((*network).to_owned());
         host.restart_policy = Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None });
         body.host_config = Some(host);
@@ -150,7 +154,7 @@ mod tests {
             image: "new",
             labels: &[("lab".to_owned(), "ark".to_owned())].into(),
             network: ("wplab-ark", "zoo-worker", Some("172.20.0.3".to_owned())),
-            folder: ("/var", "/y"),
+            folder: ("/var", Some("/y")),
             ports: &[(6443, 40002)].into(),
         };
         let body: Value = serde_json::to_value(mould.body(&cast).expect("a body")).expect("JSON");
@@ -167,5 +171,9 @@ mod tests {
         let endpoint = &body["NetworkingConfig"]["EndpointsConfig"]["wplab-ark"];
         assert_eq!(endpoint["Aliases"], json!(["zoo-worker"]));
         assert_eq!(endpoint["IPAMConfig"]["IPv4Address"], json!("172.20.0.3"));
+        let own = Cast { network: ("wplab-zoo", "zoo-worker4", None), folder: ("/var", None), ..cast };
+        let body: Value = serde_json::to_value(mould.body(&own).expect("a body")).expect("JSON");
+        assert_eq!((&body["Hostname"], &body["Volumes"]), (&json!("zoo-worker4"), &json!({"/var": {}})));
+        assert_eq!(body["HostConfig"]["Binds"], json!(["/lib/modules:/lib/modules:ro"]), "nobody shares a folder");
     }
 }

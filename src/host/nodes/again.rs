@@ -156,7 +156,7 @@ impl Again<'_> {
                 image: &image,
                 labels: &marks,
                 network: (&net, &shot.name, address),
-                folder: (VAR, clone),
+                folder: (VAR, Some(clone)),
                 ports: &ports,
             };
             docker.cast(&shot.mould, &cast).await?;

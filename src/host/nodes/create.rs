@@ -149,7 +149,7 @@ fn explained(lab: &LabName, error: anyhow::Error) -> anyhow::Error {
 }
 
 /// The node image with our labels on top: containers inherit them, and that is how we know our nodes again.
-async fn derive_image(docker: &Docker, lab: &LabName, node_image: &str) -> Result<String> {
+pub(super) async fn derive_image(docker: &Docker, lab: &LabName, node_image: &str) -> Result<String> {
     let dockerfile = format!("FROM {node_image}\n");
     let context = docker::archive_of("Dockerfile", &dockerfile)?;
     let tag = image_of(lab, "latest");

@@ -48,6 +48,8 @@ pub enum ClusterLook {
     Unfinished(String),
     /// Something is missing, but a lab is in it: it must not be thrown away.
     InUse(String),
+    /// It has a lab in it, and only so many workers, the first ones of those that are expected.
+    Fewer(u8),
     /// The API does not answer (yet), and what was seen instead.
     Silent(String),
 }
@@ -147,7 +149,7 @@ impl fmt::Display for Differs {
         let Differs { lab, workers, wanted } = self;
         write!(
             f,
-            "lab {lab} has {workers} workers and the lab file asks for {wanted}; nodes of a kind cluster cannot be added or taken away"
+            "lab {lab} has {workers} workers and the lab file asks for {wanted}; they come and go by a command of their own, as what they have may go with them"
         )
     }
 }
@@ -160,7 +162,7 @@ impl Advise for Differs {
     fn hints(&self) -> Vec<Hint> {
         let lab = || self.lab.clone();
         let keep = Hint::Keep { lab: lab(), setting: "workers", has: self.workers.to_string() };
-        vec![keep, Hint::Anew { lab: lab() }]
+        vec![Hint::Scale { lab: lab(), what: "workers", to: self.wanted.to_string() }, keep]
     }
 }
 
@@ -220,10 +222,7 @@ fn judge(lab: &LabName, workers: u8, there: &[(&str, bool)], finished: bool) -> 
     let missing: Vec<&str> = wanted.iter().map(String::as_str).filter(|name| !running(name)).collect();
     match (missing.is_empty() && extra == 0, finished) {
         (true, _) => Condition::Whole,
-        (false, true) => Condition::Damaged(format!(
-            "{} missing or stopped (or the lab file asks for more workers than it has)",
-            missing.join(" and ")
-        )),
+        (false, true) => Condition::Damaged(format!("{} missing or stopped", missing.join(" and "))),
         (false, false) => Condition::Worthless,
     }
 }
@@ -243,10 +242,13 @@ where
     let kubeconfig = kubeconfig_path(lab);
     let finished = kubeconfig.is_file();
     let seen: Vec<(&str, bool)> = there.iter().map(|c| (c.name.as_str(), c.running)).collect();
-    let damage = match judge(lab, spec.cluster.workers, &seen, finished) {
+    let wanted = spec.cluster.workers;
+    let differs = |workers| Trouble::from(Differs { lab: lab.clone(), workers, wanted });
+    let run = |workers| node_names(lab, workers).iter().all(|name| seen.contains(&(name.as_str(), true)));
+    let damage = match judge(lab, wanted, &seen, finished) {
         Condition::Worthless => return Ok(None),
         Condition::Differs(workers) => {
-            return Err(Trouble::from(Differs { lab: lab.clone(), workers, wanted: spec.cluster.workers }).into());
+            return Err(differs(workers).into());
         }
         Condition::Damaged(how) => Some(how),
         Condition::Whole => None,
@@ -261,7 +263,7 @@ where
     }
     let lost = |how: &str| Trouble::from(Damaged { lab: lab.clone(), how: how.to_owned() });
     let patience = if finished { API_PATIENCE } else { DOUBTFUL_PATIENCE };
-    let seen = cx
+    let looked = cx
         .until("the API server", patience, EVERY, || {
             let seen = look(kubeconfig.clone());
             async {
@@ -272,12 +274,13 @@ where
             }
         })
         .await;
-    match seen {
+    match looked {
         Ok(ClusterLook::Whole | ClusterLook::Silent(_)) if damage.is_none() => {}
         Ok(ClusterLook::Unfinished(why)) => {
             cx.say(format!("the cluster was never finished: {why}"));
             return Ok(None);
         }
+        Ok(ClusterLook::Fewer(workers)) if run(workers) => return Err(differs(workers.into()).into()),
         Ok(ClusterLook::InUse(why)) => return Err(lost(damage.as_deref().unwrap_or(&why)).into()),
         Ok(_) => return Err(lost(damage.as_deref().unwrap_or("its API server does not answer")).into()),
         Err(error) if !finished && error.is::<TimedOut>() => {
@@ -310,7 +313,7 @@ mod tests {
     fn what_is_there_is_kept_asked_about_or_removed() {
         const CP: (&str, bool) = ("zoo-control-plane", true);
         const W: (&str, bool) = ("zoo-worker", true);
-        const MISSING: &str = "zoo-worker missing or stopped (or the lab file asks for more workers than it has)";
+        const MISSING: &str = "zoo-worker missing or stopped";
         let damaged = |text: &str| Condition::Damaged(text.into());
         let differs = Condition::Differs(2);
         type Case<'a> = (&'a [(&'a str, bool)], bool, Condition);

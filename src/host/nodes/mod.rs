@@ -7,6 +7,7 @@ mod ensure;
 pub mod freeze;
 pub mod guard;
 pub mod halt;
+pub mod join;
 pub mod labs;
 pub mod roots;
 pub mod rules;

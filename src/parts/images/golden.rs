@@ -73,6 +73,24 @@ async fn clones(cx: &StepCx, docker: &Docker, lab: &LabName, nodes: &[String], i
     }
 }
 
+/// What workers that come to a lab that stands have as /var: clones, if the lab's nodes have some and the golden root of its
+/// images is still there. Empty where images are to be streamed.
+pub async fn later(cx: &StepCx, docker: &Docker, lab: &LabName, nodes: &[String], images: &ImageSet) -> Clones {
+    let cloned = async {
+        match Roots::of(docker, lab).await? {
+            Some(roots) => roots.add(&key(images)?, lab, nodes).await,
+            None => Ok(None),
+        }
+    };
+    match cloned.await {
+        Ok(clones) => clones.unwrap_or_default(),
+        Err(error) => {
+            cx.warn(format!("images go into the new nodes by themselves: {error:#}"));
+            Clones::new()
+        }
+    }
+}
+
 /// Makes sure of the golden root of these images, and removes those that are old or too many; says whether it was made.
 ///
 /// # Errors

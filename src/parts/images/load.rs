@@ -23,7 +23,7 @@ use crate::{
     },
     labels,
     run::{StepCx, Stepped, advice, event::Amount, gate::Gate, wait::Look},
-    spec::LabSpec,
+    spec::{LabName, LabSpec},
 };
 
 /// How long a node's container and its containerd may take to appear.
@@ -67,6 +67,14 @@ pub async fn load(cx: StepCx, host: &Host, spec: &LabSpec, images: &ImageSet, wa
         gate.open(());
     }
     Ok(Stepped::changed(changed, (), detail))
+}
+
+/// Makes sure that every image is on workers that come to a lab that stands; says whether one lacked any.
+///
+/// # Errors
+/// As [`load`].
+pub async fn onto(cx: &StepCx, docker: &Docker, lab: &LabName, nodes: &[String], images: &ImageSet) -> Result<bool> {
+    into(cx, &Lab { docker, labels: labels::of_lab(lab) }, nodes, &of_nodes(images)).await
 }
 
 /// What each of a lab's workers lacks.

@@ -33,7 +33,7 @@ pub use bundle::NotABundle;
 pub use check::{Checked, ContractBroken};
 pub use estimate::{Estimate, Forecast, RoleEstimate, estimate};
 pub use here::{ImageRow, Present, list};
-pub use load::{Waves, load, on_workers};
+pub use load::{Waves, load, on_workers, onto};
 pub use pull::{PullError, PullErrorKind};
 pub use rule::{How, Kept, NoRecipe, NotKept, Pulling};
 pub use set::{Image, ImageSet, Origin, Role};

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 pub mod kept;
+mod later;
 
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;

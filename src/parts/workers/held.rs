@@ -1,0 +1,202 @@
+//! What a worker has that cannot move: volumes, which are folders on it, and whose they are.
+
+use std::fmt;
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams},
+};
+
+use crate::{
+    cluster::{Cluster, Refused, gone},
+    labels::NAMESPACE,
+    parts::{database, discovery},
+    spec::{LabSpec, Topology},
+};
+
+/// A database has no more members than this.
+const MOST: u8 = 9;
+/// The claim of the server of the site's shared files.
+const EXPORT: &str = "export-nfs-0";
+
+/// The claim of one of a StatefulSet's members, or what all of them begin with.
+fn data_of(member: &str) -> String {
+    format!("data-{member}")
+}
+
+/// A volume on a worker, which cannot move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Where.
+    pub node: String,
+    /// The volume.
+    pub volume: String,
+    /// Whose it is.
+    pub of: Owner,
+}
+
+/// Who has a volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A member of the database.
+    Member(String),
+    /// A member of the database that the lab has no more; what it had was kept.
+    Former(String),
+    /// A member of etcd.
+    Etcd,
+    /// The files that the site's replicas share.
+    Export,
+    /// Somebody whom the lab does not know: a claim, as NAMESPACE/NAME.
+    Other(String),
+    /// Nobody any more.
+    Nobody,
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Held { node, volume, of } = self;
+        match of {
+            Owner::Member(member) => write!(f, "the data of {member} (volume {volume})")?,
+            Owner::Former(member) => write!(f, "what was kept of {member} (volume {volume})")?,
+            Owner::Etcd => write!(f, "a member of etcd (volume {volume})")?,
+            Owner::Export => write!(f, "the site's shared files (volume {volume})")?,
+            Owner::Other(claim) => write!(f, "the volume of claim {claim}")?,
+            Owner::Nobody => write!(f, "volume {volume}, which nobody has")?,
+        }
+        write!(f, " on {node}")
+    }
+}
+
+/// What these workers have that cannot move.
+///
+/// # Errors
+/// The API server does not answer.
+pub async fn held(cluster: &Cluster, spec: &LabSpec, nodes: &[String]) -> Result<Vec<Held>> {
+    let list = ListParams::default();
+    let (volumes, claims) = (cluster.all::<PersistentVolume>(), cluster.all::<PersistentVolumeClaim>());
+    let volumes = volumes.list(&list).await.map_err(Refused).context("cannot list the volumes")?.items;
+    let claims = claims.list(&list).await.map_err(Refused).context("cannot list the claims")?.items;
+    let on = |volume: &PersistentVolume| nodes.iter().find(|node| pins(volume).iter().any(|pin| pin == *node)).cloned();
+    let held = volumes.iter().filter_map(|volume| {
+        let node = on(volume)?;
+        Some(Held { node, volume: volume.name_any(), of: owner(volume, &claims, spec) })
+    });
+    Ok(held.collect())
+}
+
+/// The nodes that a volume may be used on, where it says which.
+fn pins(volume: &PersistentVolume) -> Vec<String> {
+    let required = volume.spec.as_ref().and_then(|spec| spec.node_affinity.as_ref()?.required.as_ref());
+    let terms = required.into_iter().flat_map(|required| &required.node_selector_terms);
+    let fields = terms.flat_map(|term| [&term.match_expressions, &term.match_fields]).flatten().flatten();
+    fields.filter(|field| field.operator == "In").flat_map(|field| field.values.clone().unwrap_or_default()).collect()
+}
+
+fn owner(volume: &PersistentVolume, claims: &[PersistentVolumeClaim], spec: &LabSpec) -> Owner {
+    let Some(to) = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref()) else { return Owner::Nobody };
+    let (namespace, name) = (to.namespace.as_deref().unwrap_or_default(), to.name.as_deref().unwrap_or_default());
+    let own = |claim: &&PersistentVolumeClaim| {
+        let bound = claim.spec.as_ref().and_then(|spec| spec.volume_name.as_deref());
+        claim.name_any() == name
+            && claim.namespace().as_deref() == Some(namespace)
+            && bound == volume.metadata.name.as_deref()
+    };
+    // One that no claim has had yet waits for the one that will be made.
+    if to.uid.is_some() && !claims.iter().any(|claim| own(&claim)) {
+        return Owner::Nobody;
+    }
+    let member = (0..).zip(database::names(MOST)).find(|(_, member)| name == data_of(member));
+    let etcd = spec.database.topology == Topology::Galera && name.starts_with(&data_of(discovery::ETCD));
+    match member {
+        _ if namespace != NAMESPACE => Owner::Other(format!("{namespace}/{name}")),
+        Some((nth, member)) if nth < spec.database.members => Owner::Member(member),
+        Some((_, member)) => Owner::Former(member),
+        None if etcd => Owner::Etcd,
+        None if name == EXPORT => Owner::Export,
+        None => Owner::Other(format!("{namespace}/{name}")),
+    }
+}
+
+/// Removes volumes whose node is gone, with the claims that have them: whoever asks again gets others.
+///
+/// # Errors
+/// The API server refuses.
+pub async fn give_up(cluster: &Cluster, held: &[Held]) -> Result<()> {
+    for Held { volume, of, .. } in held {
+        if let Owner::Former(member) = of {
+            let claims: Api<PersistentVolumeClaim> = cluster.api();
+            gone(claims.delete(&data_of(member), &DeleteParams::default()).await)
+                .with_context(|| format!("cannot remove the claim of {member}"))?;
+        }
+        let volumes: Api<PersistentVolume> = cluster.all();
+        gone(volumes.delete(volume, &DeleteParams::default()).await)
+            .with_context(|| format!("cannot remove volume {volume}"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn volume(name: &str, claim: Value, node: &str) -> PersistentVolume {
+        let here = json!({"key": "kubernetes.io/hostname", "operator": "In", "values": [node]});
+        let affinity = json!({"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}});
+        serde_json::from_value(
+            json!({"metadata": {"name": name}, "spec": {"claimRef": claim, "nodeAffinity": affinity}}),
+        )
+        .expect("a volume")
+    }
+
+    fn claim(namespace: &str, name: &str, volume: &str) -> PersistentVolumeClaim {
+        serde_json::from_value(
+            json!({"metadata": {"namespace": namespace, "name": name}, "spec": {"volumeName": volume}}),
+        )
+        .expect("a claim")
+    }
+
+    fn to(namespace: &str, name: &str) -> Value {
+        json!({"namespace": namespace, "name": name, "uid": "1"})
+    }
+
+    #[test]
+    fn a_volume_is_its_members_its_sites_somebody_elses_or_nobodys() {
+        let mut spec = LabSpec::default();
+        let claims = [
+            claim("wplab", "data-db-1", "data-db-1"),
+            claim("wplab", "data-db-2", "pvc-7"),
+            claim("wplab", "data-db-3", "data-db-3"),
+            claim("wplab", "export-nfs-0", "export-nfs-0"),
+            claim("wplab", "data-etcd-0", "data-etcd-0"),
+            claim("default", "data-db-0", "pvc-8"),
+        ];
+        let of = |spec: &LabSpec, name: &str, claim: Value| owner(&volume(name, claim, "zoo-worker"), &claims, spec);
+        assert_eq!(of(&spec, "data-db-1", to("wplab", "data-db-1")), Owner::Member("db-1".into()));
+        assert_eq!(of(&spec, "data-db-3", to("wplab", "data-db-3")), Owner::Former("db-3".into()));
+        assert_eq!(of(&spec, "export-nfs-0", to("wplab", "export-nfs-0")), Owner::Export);
+        assert_eq!(of(&spec, "pvc-8", to("default", "data-db-0")), Owner::Other("default/data-db-0".to_owned()));
+        // The member was made anew elsewhere.
+        assert_eq!(of(&spec, "data-db-2", to("wplab", "data-db-2")), Owner::Nobody);
+        assert_eq!(of(&spec, "pvc-7", to("wplab", "data-db-2")), Owner::Member("db-2".into()));
+        assert_eq!(of(&spec, "left", json!(null)), Owner::Nobody);
+        // Made in advance for a claim that is not there yet.
+        assert_eq!(
+            of(&spec, "data-db-0", json!({"namespace": "wplab", "name": "data-db-0"})),
+            Owner::Member("db-0".into())
+        );
+        spec.database.topology = Topology::Galera;
+        assert_eq!(of(&spec, "data-etcd-0", to("wplab", "data-etcd-0")), Owner::Etcd);
+    }
+
+    #[test]
+    fn where_a_volume_may_be_used_is_read_from_its_affinity() {
+        assert_eq!(pins(&volume("x", json!(null), "zoo-worker2")), ["zoo-worker2"]);
+        let anywhere: PersistentVolume =
+            serde_json::from_value(json!({"metadata": {"name": "wp-content"}, "spec": {}})).expect("a volume");
+        assert!(pins(&anywhere).is_empty());
+    }
+}

@@ -1,0 +1,163 @@
+//! Workers as Kubernetes knows them: how one is welcomed, emptied and forgotten; what it has that cannot move is the neighbour
+//! `held`'s to know. Their containers are `host::nodes`' to make and to remove.
+
+mod held;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams},
+};
+use serde_json::json;
+
+pub use held::{Held, Owner, give_up, held};
+
+use crate::{
+    cluster::{Cluster, Refused, gone, passing, ready},
+    run::{StepCx, wait::Look},
+};
+
+/// On a Node that takes no pods because it is about to leave.
+const LEAVING: &str = "wplab.dev/leaving";
+/// How long a new worker's kubelet may take to say that it takes pods: its pod network has to come up.
+const READY: Duration = Duration::from_mins(3);
+/// How long the pods of workers that leave may take; a replica of the site goes when another one serves.
+const EMPTY: Duration = Duration::from_mins(5);
+const EVERY: Duration = Duration::from_millis(500);
+
+/// All Nodes by their names.
+///
+/// # Errors
+/// The API server does not answer.
+pub async fn names(cluster: &Cluster) -> Result<Vec<String>> {
+    let nodes = cluster.all::<Node>().list(&ListParams::default()).await.map_err(Refused);
+    Ok(nodes.context("cannot list the nodes")?.items.iter().map(ResourceExt::name_any).collect())
+}
+
+/// Waits until workers take pods, also those that were about to leave.
+///
+/// # Errors
+/// One does not in time: with the last reason.
+pub async fn welcome(cx: &StepCx, cluster: &Cluster, nodes: &[String]) -> Result<()> {
+    let api: Api<Node> = cluster.all();
+    for node in nodes {
+        cluster.until_ready(cx, &api, node, READY, ready::node).await?;
+    }
+    stay(cluster).await
+}
+
+/// Whoever was about to leave, and is there, takes pods again. Who closed a node for another reason may have his own.
+///
+/// # Errors
+/// The API server refuses.
+pub async fn stay(cluster: &Cluster) -> Result<()> {
+    let nodes = cluster.all::<Node>().list(&ListParams::default()).await.map_err(Refused);
+    for node in nodes.context("cannot list the nodes")?.items {
+        if node.annotations().contains_key(LEAVING) {
+            mark(cluster, &node.name_any(), false).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Empties workers: they take no pods any more, and those that they have are evicted, no faster than their disruption budgets allow.
+/// What a worker that does not answer runs cannot be asked to end.
+///
+/// # Errors
+/// A pod cannot be evicted in time: with the last reason. The workers take pods again then.
+pub async fn empty(cx: &StepCx, cluster: &Cluster, nodes: &[String]) -> Result<()> {
+    let mut answer = Vec::new();
+    for name in nodes {
+        let node = cluster.all::<Node>().get_opt(name).await.map_err(Refused);
+        let node = node.with_context(|| format!("cannot read Node {name}"))?;
+        if node.is_some() {
+            mark(cluster, name, true).await?;
+        }
+        match ready::node(node.as_ref()) {
+            Look::Ready(()) => answer.push(name.as_str()),
+            Look::NotYet(why) if node.is_some() => cx.say(format!("{name} leaves as it is: {why}")),
+            Look::NotYet(_) => {}
+        }
+    }
+    let emptied = cx.until("the pods to move", EMPTY, EVERY, || evicted(cluster, &answer)).await;
+    if emptied.is_err() {
+        for name in nodes {
+            mark(cluster, name, false).await?;
+        }
+    }
+    emptied
+}
+
+/// Kubernetes knows a worker no more.
+///
+/// # Errors
+/// The API server refuses.
+pub async fn forget(cluster: &Cluster, node: &str) -> Result<()> {
+    let nodes: Api<Node> = cluster.all();
+    gone(nodes.delete(node, &DeleteParams::default()).await).with_context(|| format!("cannot remove Node {node}"))
+}
+
+async fn mark(cluster: &Cluster, node: &str, leaving: bool) -> Result<()> {
+    let yes = if leaving { json!("true") } else { json!(null) };
+    let closed = if leaving { json!(true) } else { json!(null) };
+    let patch = json!({"metadata": {"annotations": {LEAVING: yes}}, "spec": {"unschedulable": closed}});
+    let nodes: Api<Node> = cluster.all();
+    gone(nodes.patch(node, &PatchParams::default(), &Patch::Merge(&patch)).await)
+        .with_context(|| format!("cannot change Node {node}"))
+}
+
+/// Asks every pod on these nodes to go that has not been asked yet.
+async fn evicted(cluster: &Cluster, nodes: &[&str]) -> Result<Look<()>> {
+    let mut waits = Vec::new();
+    for node in nodes {
+        let on = ListParams::default().fields(&format!("spec.nodeName={node}"));
+        let pods = match cluster.all::<Pod>().list(&on).await {
+            Err(error) if passing(&error) => return Ok(Look::NotYet(Refused(error).to_string())),
+            pods => pods.map_err(Refused).with_context(|| format!("cannot list the pods on {node}"))?.items,
+        };
+        for pod in pods.iter().filter(|pod| moves(pod)) {
+            let name = pod.name_any();
+            if pod.metadata.deletion_timestamp.is_some() {
+                waits.push(format!("{name} is ending"));
+                continue;
+            }
+            let api: Api<Pod> = cluster.api_in(&pod.namespace().unwrap_or_default());
+            match api.evict(&name, &EvictParams::default()).await {
+                // Of a pod that its budget holds back the API server says this, too.
+                Err(error) if passing(&error) => waits.push(format!("{name}: {}", Refused(error))),
+                asked => {
+                    gone(asked).with_context(|| format!("cannot evict {name}"))?;
+                    waits.push(format!("{name} is ending"));
+                }
+            }
+        }
+    }
+    Ok(if waits.is_empty() { Look::Ready(()) } else { Look::NotYet(waits.join("; ")) })
+}
+
+/// Whether a pod goes elsewhere when its node leaves: not one that every node has, and not one that has ended.
+fn moves(pod: &Pod) -> bool {
+    let ended = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let everywhere = pod.owner_references().iter().any(|owner| owner.kind == "DaemonSet" || owner.kind == "Node");
+    !everywhere && !matches!(ended, Some("Succeeded" | "Failed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_every_node_has_and_what_has_ended_is_not_moved() {
+        let pod = |owner: &str, phase: &str| -> Pod {
+            let owner = json!({"apiVersion": "v1", "kind": owner, "name": "x", "uid": "1"});
+            serde_json::from_value(json!({"metadata": {"ownerReferences": [owner]}, "status": {"phase": phase}}))
+                .expect("a pod")
+        };
+        assert!(moves(&pod("ReplicaSet", "Running")) && moves(&pod("StatefulSet", "Pending")));
+        assert!(!moves(&pod("DaemonSet", "Running")) && !moves(&pod("Node", "Running")));
+        assert!(!moves(&pod("Job", "Succeeded")));
+    }
+}
