@@ -42,7 +42,7 @@ pub struct Staffed {
     pub workers: u8,
     /// Those that have joined.
     pub joined: Vec<String>,
-    /// Those that have left, or were left over.
+    /// Those that have left, or were left by whoever was interrupted.
     pub left: Vec<String>,
 }
 
@@ -52,9 +52,21 @@ pub struct Staffed {
 /// It cannot be done ([`NoScaling`]), or as [`super::change()`].
 pub async fn look(lab: &LabName, wanted: u8) -> Result<Vec<String>> {
     let cluster = standing::open(lab).await?;
-    let spec = edited(&cluster.lab_file().await?, |spec| spec.cluster.workers = wanted).map_err(Trouble::from)?;
+    let had = cluster.lab_file().await?;
+    let spec = edited(&had, |spec| spec.cluster.workers = wanted).map_err(|wrong| match few(&had, wanted) {
+        Some(few) => few.because(Trouble::from(wrong)),
+        None => wrong.into(),
+    })?;
     let held = held(&cluster, &spec).await?;
     Ok(kept(&held).map(ToString::to_string).collect())
+}
+
+/// What is to be done first where a lab has more members than it would have workers.
+fn few(had: &LabSpec, wanted: u8) -> Option<Trouble> {
+    let (lab, members) = (had.name.clone(), had.database.members);
+    let why = format!("lab {lab} cannot do with {wanted} workers");
+    let hint = Hint::Scale { lab: lab.clone(), what: "db", to: wanted.to_string() };
+    (members > wanted).then(|| NoScaling { lab, why, hints: vec![hint] }.into())
 }
 
 /// Gives a lab this many workers. `agreed` says that what was kept of former members on those that leave may go.
@@ -87,9 +99,10 @@ pub async fn workers(run: &Run, lab: &LabName, wanted: u8, agreed: bool) -> Resu
         part(&cx, &change, &work.part, &held).await?;
         come(&cx, &change, &work).await?;
         change.record().await?;
-        let (joined, left) = (work.join, work.part.into_iter().map(|leaving| leaving.name).collect::<Vec<_>>());
+        let changed = had != wanted || !work.join.is_empty() || !work.part.is_empty();
+        let left = work.part.into_iter().map(|worker| worker.name).filter(|name| !work.join.contains(name));
+        let (left, joined) = (left.collect::<Vec<_>>(), work.join.clone());
         let detail = told(wanted, &joined, &left);
-        let changed = had != wanted || !joined.is_empty() || !left.is_empty();
         Ok(Stepped::changed(changed, Staffed { name: lab.clone(), had, workers: wanted, joined, left }, detail))
     })
     .await
@@ -218,7 +231,12 @@ async fn part(cx: &StepCx, change: &Change, part: &[Seen], held: &[Held]) -> Res
     }
     let names = |of: fn(&Seen) -> &String| part.iter().map(|worker| of(worker).clone()).collect::<Vec<_>>();
     let (containers, inside) = (names(|worker| &worker.name), names(|worker| &worker.inside));
-    cx.say(format!("{} leaves", containers.join(", ")));
+    for worker in part {
+        match worker.joined {
+            true => cx.say(format!("{} leaves", worker.name)),
+            false => cx.say(format!("removing {}, left by whoever was interrupted", worker.name)),
+        }
+    }
     let joined: Vec<String> = part.iter().filter(|worker| worker.joined).map(|worker| worker.inside.clone()).collect();
     workers::empty(cx, &change.cluster, &joined).await?;
     if change.wanted.cluster.workers < change.had.cluster.workers {
@@ -339,7 +357,7 @@ mod tests {
     fn what_was_done_is_told_in_a_sentence() {
         let one = ["zoo-worker4".to_owned()];
         assert_eq!(told(4, &one, &[]), "4 workers; zoo-worker4 joined");
-        assert_eq!(told(4, &one, &one), "4 workers; zoo-worker4 joined; zoo-worker4 left");
+        assert_eq!(told(3, &[], &one), "3 workers; zoo-worker4 left");
         assert_eq!(told(3, &[], &[]), "3 workers");
     }
 }
