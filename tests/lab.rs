@@ -18,6 +18,8 @@ mod ledger;
 mod rights;
 #[path = "support/roles.rs"]
 mod roles;
+#[path = "lab/scale.rs"]
+mod scale;
 #[path = "lab/snapshots.rs"]
 mod snapshots;
 

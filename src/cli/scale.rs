@@ -75,7 +75,8 @@ async fn workers(session: &Session, wanted: u8, lab: &Lab, yes: bool) -> Result<
     if !lost.is_empty() && !yes && !session.agreed("this loses data").await? {
         return Ok(Ending::Done);
     }
-    let now = session.perform(|run| async move { workers::workers(&run, name, wanted, true).await }).await?;
+    let agreed = !lost.is_empty();
+    let now = session.perform(|run| async move { workers::workers(&run, name, wanted, agreed).await }).await?;
     terminal.result(&now, |_| {
         let was = if now.had == now.workers { "as before".to_owned() } else { format!("it had {}", now.had) };
         format!("lab {name} has {} workers, {was}\n", now.workers)

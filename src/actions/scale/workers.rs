@@ -246,6 +246,10 @@ async fn part(cx: &StepCx, change: &Change, part: &[Seen], held: &[Held]) -> Res
         workers::forget(&change.cluster, node).await?;
     }
     join::part(&change.docker, &change.wanted.name, &containers).await?;
+    for node in &inside {
+        // A kubelet may have joined, or joined again, until it was gone.
+        workers::forget(&change.cluster, node).await?;
+    }
     let gone: Vec<Held> = held.iter().filter(|held| inside.contains(&held.node)).cloned().collect();
     workers::give_up(&change.cluster, &gone).await
 }
@@ -267,7 +271,10 @@ async fn come(cx: &StepCx, change: &Change, work: &Work) -> Result<()> {
             joining.join(cx).await
         };
         if let Err(error) = joined.await {
-            // What never joined is of no use to anybody; a kubelet that has would be, and is seen by the next look.
+            // Half a worker is of no use to anybody.
+            for name in names {
+                workers::forget(cluster, &nodes::inside_name(name, lab, &cluster.inside)).await?;
+            }
             join::part(docker, lab, names).await?;
             return Err(error);
         }

@@ -1,0 +1,157 @@
+//! Scaling a lab that stands: the autoscaler's bounds, and workers that join and leave while somebody reads.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::api::{
+    autoscaling::v2::HorizontalPodAutoscaler,
+    core::v1::{Namespace, Node, PersistentVolume, Pod, Secret},
+};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams, PostParams},
+};
+use serde_json::json;
+
+use super::lab::{Engine, Lab, say};
+
+fn nodes(lab: &Lab) -> BTreeMap<String, bool> {
+    let nodes: Vec<Node> = lab.list(&ListParams::default());
+    let ready = |node: &Node| {
+        let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+        conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
+    };
+    nodes
+        .into_iter()
+        .map(|node| (node.name_any(), ready(&node) && node.spec.is_some_and(|spec| spec.unschedulable.is_none())))
+        .collect()
+}
+
+/// What lets nodes join; `kind` made the first one.
+fn tokens(lab: &Lab) -> BTreeSet<String> {
+    let tokens = ListParams::default().fields("type=bootstrap.kubernetes.io/token");
+    lab.list_in::<Secret>("kube-system", &tokens).into_iter().map(|secret| secret.name_any()).collect()
+}
+
+/// A value of the lab file that the lab has written down.
+fn written(lab: &Lab, path: &str) -> serde_json::Value {
+    let all: Vec<Namespace> = lab.list(&ListParams::default().fields("metadata.name=wplab"));
+    let file = &all[0].annotations()["wplab.dev/lab-file"];
+    serde_json::from_str::<serde_json::Value>(file).expect("JSON").pointer(path).expect("a value").clone()
+}
+
+/// Runs `work` while somebody reads the front page, one request after the other; nobody is turned away.
+fn while_read(lab: &Lab, url: &str, work: impl FnOnce()) {
+    let (over, pages) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                assert_eq!(lab.get(url).0, 200, "a page while the lab is scaled");
+                pages.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        work();
+        over.store(true, Ordering::Relaxed);
+        reader.join().expect("every page came");
+    });
+    assert!(pages.load(Ordering::Relaxed) > 10, "somebody read");
+}
+
+fn bounds(lab: &Lab, url: &str) {
+    let name = lab.name();
+    let scaled = lab.run(&["scale", "wordpress", "3..4", name, "-o", "json"]).assert_code(0).json();
+    assert_eq!((&scaled["had"]["min"], &scaled["had"]["max"]), (&json!(2), &json!(3)), "{scaled}");
+    assert!(scaled["ready"].as_u64().is_some_and(|ready| (3..=4).contains(&ready)), "{scaled}");
+    let scalers: Vec<HorizontalPodAutoscaler> = lab.list_in("wplab", &ListParams::default());
+    let spec = scalers[0].spec.clone();
+    assert_eq!((spec.min_replicas, spec.max_replicas), (Some(3), 4));
+    assert_eq!((written(lab, "/autoscale/max"), written(lab, "/wordpress/replicas")), (json!(4), json!(3)));
+    while_read(lab, url, || {
+        lab.run(&["scale", "wordpress", "2", name]).assert_code(0);
+    });
+}
+
+fn workers(lab: &Lab, url: &str) {
+    let (name, had) = (lab.name(), tokens(lab));
+    let third = format!("{name}-worker3");
+    // Killed while it boots: it is no Node, `up` says whose business that is, and the next one begins anew.
+    lab.run_until(&["scale", "workers", "3", name], "to boot", "KILL");
+    assert!(Engine::container_exists(&third), "its container was made");
+    let refused = lab.up(&["--workers", "3"]);
+    assert!(
+        refused.code == Some(2) && refused.stderr.contains(&format!("wplab scale workers 3 {name}")),
+        "{}",
+        refused.stderr
+    );
+    let begin = Instant::now();
+    let scaled = lab.run(&["scale", "workers", "3", name, "-o", "json"]).assert_code(0).json();
+    say(&format!("a worker joined in {:.1} s", begin.elapsed().as_secs_f64()));
+    assert_eq!((&scaled["had"], &scaled["joined"]), (&json!(2), &json!([third])), "{scaled}");
+    assert_eq!(nodes(lab).get(&third), Some(&true), "it takes pods");
+    assert_eq!(written(lab, "/cluster/workers"), json!(3));
+    assert_eq!(tokens(lab), had, "what it joined by is worth nothing any more");
+    for container in Engine::containers_of(name) {
+        assert_eq!(container.labels.get("wplab.dev/lab").map(String::as_str), Some(name), "{container:?}");
+    }
+    // A lab rests and comes back with it.
+    lab.run(&["stop", name]).assert_code(0);
+    lab.run(&["start", name]).assert_code(0);
+
+    // A volume that only it has keeps it, and nothing is touched.
+    let volume = stranger(&third);
+    let volumes: Api<PersistentVolume> = Api::all(lab.client());
+    lab.block_on(volumes.create(&PostParams::default(), &volume)).expect("a volume");
+    let refused = lab.run(&["scale", "workers", "2", name]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("default/theirs"), "{}", refused.stderr);
+    assert_eq!(nodes(lab).get(&third), Some(&true), "it still takes pods");
+    lab.block_on(volumes.delete("theirs", &DeleteParams::default())).expect("deleted");
+
+    // Pods of the site are on it: they move before it goes, and nobody is turned away.
+    lab.run(&["scale", "wordpress", "4..6", name]).assert_code(0);
+    let on =
+        |lab: &Lab| lab.list_in::<Pod>("wplab", &ListParams::default().fields(&format!("spec.nodeName={third}"))).len();
+    assert!(on(lab) > 0, "some pod is on {third}");
+    let begin = Instant::now();
+    while_read(lab, url, || {
+        lab.run(&["scale", "workers", "2", name]).assert_code(0);
+    });
+    say(&format!("a worker left in {:.1} s", begin.elapsed().as_secs_f64()));
+    assert_eq!(nodes(lab).len(), 3);
+    assert!(!Engine::container_exists(&third), "its container is gone");
+    assert_eq!(written(lab, "/cluster/workers"), json!(2));
+}
+
+fn stranger(node: &str) -> PersistentVolume {
+    let here = json!({"key": "kubernetes.io/hostname", "operator": "In", "values": [node]});
+    let volume = json!({
+        "metadata": {"name": "theirs"},
+        "spec": {
+            "capacity": {"storage": "1Mi"}, "accessModes": ["ReadWriteOnce"], "local": {"path": "/var/theirs"},
+            "storageClassName": "none",
+            "claimRef": {"namespace": "default", "name": "theirs"},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}},
+        },
+    });
+    serde_json::from_value(volume).expect("a volume")
+}
+
+/// Bounds change, a worker joins (killed once on the way) and leaves again, while somebody reads.
+#[test]
+#[ignore = "needs Docker"]
+fn a_lab_grows_and_shrinks() {
+    let lab = Lab::new("wplab-scale");
+    let before = Engine::snapshot();
+    let small = lab
+        .file("database: {members: 2}\ncluster: {workers: 2}\nwordpress: {replicas: 2}\nautoscale: {min: 2, max: 3}\n");
+    let up = lab.up(&["-f", &small]).assert_code(0).json();
+    let url = up["url"].as_str().expect("a URL");
+    bounds(&lab, url);
+    workers(&lab, url);
+    lab.run(&["smoke", lab.name()]).assert_code(0);
+    lab.run(&["down", lab.name()]).assert_code(0);
+    assert_eq!(Engine::snapshot(), before, "down leaves the engine as it was");
+}
