@@ -119,6 +119,7 @@ fn wrong_usage_is_exit_code_2_and_one_message() {
         ("no-scenario", &["chaos", "run"]),
         ("bounds-of-what", &["scale", "wordpress", "two..5"]),
         ("bounds-the-other-way", &["scale", "wordpress", "5..2"]),
+        ("too-few-workers", &["scale", "workers", "1"]),
         ("scale-of-nothing", &["scale", "wordpress"]),
     ];
     let mut all = String::new();

@@ -147,7 +147,80 @@ fn moves(pod: &Pod) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        convert::Infallible,
+        sync::{Arc, Mutex, PoisonError},
+    };
+
+    use kube::{Client, client::Body};
+
     use super::*;
+    use crate::{
+        run::{Run, event::StepId},
+        spec::LabName,
+    };
+
+    /// Answers for one node with a pod of every node and one of the site's, of which an eviction gets these codes, one after
+    /// the other, and what was asked.
+    fn api(codes: &'static [u16]) -> (Cluster, Arc<Mutex<Vec<String>>>) {
+        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+        let heard = asked.clone();
+        let service = tower::service_fn(move |request: hyper::Request<Body>| {
+            let heard = heard.clone();
+            async move {
+                let (parts, body) = request.into_parts();
+                let sent = body.collect_bytes().await.expect("a body");
+                let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+                let evictions = heard.iter().filter(|line| line.contains("eviction")).count();
+                heard.push(format!("{} {} {}", parts.method, parts.uri.path(), String::from_utf8_lossy(&sent)));
+                let pod = |name: &str, owner: &str| {
+                    let owner = json!([{"apiVersion": "v1", "kind": owner, "name": "x", "uid": "1"}]);
+                    json!({"metadata": {"name": name, "namespace": "wplab", "ownerReferences": owner}})
+                };
+                let path = parts.uri.path();
+                let (code, answer) = if path.ends_with("/eviction") {
+                    let code = codes[evictions.min(codes.len() - 1)];
+                    let status = if code == 201 { "Success" } else { "Failure" };
+                    (code, json!({"kind": "Status", "status": status, "message": "its budget says no", "code": code}))
+                } else if path.ends_with("/pods") {
+                    let site = (codes[evictions.saturating_sub(1)] != 201).then(|| pod("site", "ReplicaSet"));
+                    let items: Vec<_> = std::iter::once(pod("net", "DaemonSet")).chain(site).collect();
+                    (200, json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items}))
+                } else {
+                    let ready = json!([{"type": "Ready", "status": "True"}]);
+                    (200, json!({"metadata": {"name": "zoo-worker3"}, "status": {"conditions": ready}}))
+                };
+                let response = hyper::Response::builder().status(code);
+                Ok::<_, Infallible>(response.body(Body::from(answer.to_string().into_bytes())).expect("an answer"))
+            }
+        });
+        (Cluster::new(Client::new(service, "default"), LabName::new("zoo").expect("a name")), asked)
+    }
+
+    async fn emptied(codes: &'static [u16]) -> (Result<()>, Vec<String>) {
+        let (cluster, asked) = api(codes);
+        let cx = StepCx::new(&Run::silent(), StepId::Cluster);
+        let done = empty(&cx, &cluster, &["zoo-worker3".to_owned()]).await;
+        let asked = asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        (done, asked)
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_its_budget_holds_back_is_asked_again_and_one_of_every_node_is_not_asked() {
+        let (done, asked) = emptied(&[429, 201]).await;
+        done.expect("empty");
+        let evictions: Vec<_> = asked.iter().filter(|line| line.contains("/eviction")).collect();
+        assert!(evictions.len() == 2 && evictions.iter().all(|line| line.contains("/pods/site/")), "{asked:?}");
+        let closed: Vec<_> = asked.iter().filter(|line| line.starts_with("PATCH")).collect();
+        assert!(closed.len() == 1 && closed[0].contains(r#""unschedulable":true"#), "{closed:?}");
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_cannot_be_emptied_takes_pods_again() {
+        let (done, asked) = emptied(&[403]).await;
+        assert!(format!("{:#}", done.expect_err("refused")).contains("cannot evict site"));
+        assert!(asked.last().is_some_and(|line| line.contains(r#""unschedulable":null"#)), "{asked:?}");
+    }
 
     #[test]
     fn what_every_node_has_and_what_has_ended_is_not_moved() {
