@@ -39,8 +39,8 @@ use wplab::{
     parts::images::{Image, ImageSet, Origin, Role},
     run::advice::{self, Advise, Blame, Hint},
     spec::{
-        AutoscaleSpec, ClusterSpec, DatabaseSpec, Flavour, ImageSource, LabName, LabSpec, Quantity, Resources,
-        StorageSpec, Topology, WordpressSpec,
+        AutoscaleSpec, ClusterSpec, DatabaseSpec, Flavour, FreedVolumes, ImageSource, LabName, LabSpec, Quantity,
+        Resources, StorageSpec, Topology, WordpressSpec,
     },
 };
 
@@ -62,6 +62,7 @@ fn spec() -> LabSpec {
             topology: Topology::Replication,
             flavour: Flavour::Auto,
             members: 3,
+            freed_volumes: FreedVolumes::Keep,
             volume: quantity("3Gi"),
             resources: resources(),
             settings: BTreeMap::from([("max_connections".to_owned(), "77".to_owned())]),

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use wplab::actions::scale::{
+    db,
     wordpress::{self, Bounds},
     workers,
 };
@@ -13,7 +14,7 @@ use super::{args::Lab, failure::Ending, session::Session, spell::command};
 #[derive(Debug, Args)]
 #[command(
     after_help = "What is asked for is held against the rules of a lab file before anything is touched, and the lab remembers \
-    it.\n\nExamples:\n  wplab scale wordpress 2..5\n  wplab scale wordpress 4 demo\n  wplab scale workers 4"
+    it.\n\nExamples:\n  wplab scale db 5\n  wplab scale wordpress 2..5\n  wplab scale wordpress 4 demo\n  wplab scale workers 4"
 )]
 pub(super) struct Scale {
     #[command(subcommand)]
@@ -22,6 +23,20 @@ pub(super) struct Scale {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    /// How many members the database has
+    ///
+    /// New ones copy the writer's data and count once they have it. Those that go, the last ones, count no more before they do, and
+    /// a writer among them is relieved first. Their volumes stay or go as the lab file says (database.freed-volumes).
+    Db {
+        /// 1 to 9, with topology galera 1 or 3 to 9; no more than there are workers
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
+        number: u8,
+        #[command(flatten)]
+        lab: Lab,
+        /// Let no write wait until a replica has it: a lost writer is lost data, until this is run again without
+        #[arg(long)]
+        unprotected: bool,
+    },
     /// How many replicas of the site the autoscaler may run, at least and at most
     Wordpress {
         /// Fewest and most, such as 2..5, or one number for both; 1 to 20
@@ -49,10 +64,31 @@ enum What {
 impl Scale {
     pub(super) async fn run(self, session: &Session) -> Result<Ending> {
         match self.what {
+            What::Db { number, lab, unprotected } => database(session, number, &lab, unprotected).await,
             What::Wordpress { bounds, lab } => wordpress(session, bounds, &lab).await,
             What::Workers { number, lab, yes } => workers(session, number, &lab, yes).await,
         }
     }
+}
+
+async fn database(session: &Session, members: u8, lab: &Lab, unprotected: bool) -> Result<Ending> {
+    let (name, terminal) = (&lab.name(), &session.terminal);
+    let now = session.perform(|run| async move { db::db(&run, name, members, unprotected).await }).await?;
+    for kept in &now.kept {
+        terminal.say(&format!("{kept} is kept"));
+    }
+    for removed in &now.removed {
+        terminal.say(&format!("{removed} was removed"));
+    }
+    if !now.protected {
+        terminal.say("no write waits for a replica: if the writer is lost, data is");
+    }
+    terminal.result(&now, |_| {
+        let was = if now.had == now.members { "as before".to_owned() } else { format!("it had {}", now.had) };
+        format!("the database of lab {name} has {} members, {was}; {} takes writes\n", now.members, now.writer)
+    });
+    terminal.next(&[(command("status", name), "who does what"), (command("smoke", name), "prove it")]);
+    Ok(Ending::Done)
 }
 
 async fn wordpress(session: &Session, bounds: Bounds, lab: &Lab) -> Result<Ending> {

@@ -27,6 +27,7 @@ pub(super) fn spec() -> LabSpec {
             topology: Topology::Replication,
             flavour: Flavour::Auto,
             members: 3,
+            freed_volumes: crate::spec::FreedVolumes::Keep,
             volume: quantity("2Gi"),
             resources: resources("100m", "768Mi"),
             settings: [].into(),

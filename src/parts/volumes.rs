@@ -111,6 +111,18 @@ async fn folder(docker: &Docker, volume: &Volume, node: &str) -> Result<()> {
     Ok(())
 }
 
+/// Removes the folder of a volume that nobody has any more, if it was made here.
+///
+/// # Errors
+/// The node does not answer, or its disk refuses.
+pub async fn remove_folder(docker: &Docker, node: &str, volume: &str) -> Result<()> {
+    let folder = format!("{FOLDER}/{volume}");
+    let removed = docker.exec(node, &["rm", "-rf", &folder]).await;
+    let removed = removed.with_context(|| format!("cannot remove {folder} on {node}"))?;
+    ensure!(removed.code == 0, "cannot remove {folder} on {node}: {}", removed.stderr.trim());
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

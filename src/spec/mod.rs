@@ -259,6 +259,35 @@ impl Flavour {
     }
 }
 
+/// What becomes of the volume of a member that the lab has no more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FreedVolumes {
+    /// It stays, and the member has it again if it comes back.
+    #[default]
+    Keep,
+    /// It goes with the member.
+    Remove,
+}
+
+impl FreedVolumes {
+    /// Reads its name.
+    ///
+    /// # Errors
+    /// A sentence that says what is allowed, or what was probably meant.
+    pub fn new(text: &str) -> Result<FreedVolumes, String> {
+        known(text, "use for a freed volume", [FreedVolumes::Keep, FreedVolumes::Remove], FreedVolumes::name)
+    }
+
+    /// The name in a lab file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            FreedVolumes::Keep => "keep",
+            FreedVolumes::Remove => "remove",
+        }
+    }
+}
+
 /// The one of these that a text names; `kind` is what they are.
 fn known<T: Copy, const N: usize>(
     text: &str,
@@ -285,8 +314,12 @@ pub struct DatabaseSpec {
     pub topology: Topology,
     /// Which server a Galera cluster is made of; always [`Flavour::Auto`] in the other topology.
     pub flavour: Flavour,
-    /// Members, 2 to 9 (in a Galera cluster 3 to 9) and at most one per worker.
+    /// Members, 1 to 9 (in a Galera cluster 1, or 3 to 9) and at most one per worker. A single one is not protected: its loss is
+    /// the loss of its data.
     pub members: u8,
+    /// What becomes of the volumes of members that the lab has no more.
+    #[serde(default)]
+    pub freed_volumes: FreedVolumes,
     /// Size of each member's volume.
     pub volume: Quantity,
     /// What each member asks for and may use.

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive, path::Path};
 use jiff::SignedDuration;
 
 use super::{
-    Flavour, ImageSource, LabName, LabSpec, Quantity, Resources, Topology, defaults,
+    Flavour, FreedVolumes, ImageSource, LabName, LabSpec, Quantity, Resources, Topology, defaults,
     overrides::Overrides,
     problem::{Place, Problem, meant, quoted},
     settings,
@@ -98,6 +98,7 @@ impl Reader {
         self.word(&database, "topology", &mut spec.database.topology, Topology::new);
         self.word(&database, "flavour", &mut spec.database.flavour, Flavour::new);
         self.number(&database, "members", 1..=9, &mut spec.database.members);
+        self.word(&database, "freed-volumes", &mut spec.database.freed_volumes, FreedVolumes::new);
         self.quantity(&database, "volume", ("512Mi", "1Ti"), &mut spec.database.volume);
         self.resources(&database, "database.resources", "256Mi", &mut spec.database.resources);
 

@@ -1,6 +1,7 @@
 //! A lab that stands is given more or fewer of something: replicas of the site, worker nodes. Whatever is asked for is held
 //! against the rules of a lab file before anything is touched, and the file that the lab has written down follows.
 
+pub mod db;
 pub mod wordpress;
 pub mod workers;
 

@@ -133,6 +133,7 @@ pub(crate) mod tests {
                 topology: Topology::Replication,
                 flavour: Flavour::Auto,
                 members: 3,
+                freed_volumes: crate::spec::FreedVolumes::Keep,
                 volume: quantity("512Mi"),
                 resources: resources("768Mi"),
                 settings: BTreeMap::new(),

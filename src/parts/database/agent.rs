@@ -14,11 +14,11 @@ use crate::parts::images::{ImageSet, Role};
 use crate::{
     cluster::{
         Cluster, Refused,
-        manifests::{edit, part},
+        manifests::{edit, name_of, part},
         pods::{pod_of, set_env, set_image, without_volume},
         ready,
     },
-    inside::agent::record::{MEMBERS, ROLES, STATE},
+    inside::agent::record::{MEMBERS, PROTECTED, ROLES, STATE},
     labels::{COMPONENT, Component},
     run::wait::Look,
     spec::{LabSpec, Topology},
@@ -34,10 +34,8 @@ pub const AGENT: &str = "agent";
 pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> {
     let database = &spec.database;
     let mut objects = part("agent")?;
-    edit(&mut objects, STATE, |state: &mut ConfigMap| {
-        state.data.get_or_insert_default().insert(MEMBERS.to_owned(), database.members.to_string());
-        Ok(())
-    })?;
+    let state = state(usize::from(database.members), true)?;
+    objects.iter_mut().filter(|object| name_of(object) == name_of(&state)).for_each(|object| *object = state.clone());
     edit(&mut objects, AGENT, |deployment: &mut Deployment| {
         let pod = pod_of(&mut deployment.spec.as_mut().context("it has no spec")?.template)?;
         set_image(pod, AGENT, images.reference(Role::Tool)?)?;
@@ -49,6 +47,26 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
         set_env(pod, AGENT, &values)
     })?;
     Ok(objects)
+}
+
+/// The ConfigMap that says how many members there shall be, and whether a write shall be at another one before it is acknowledged.
+///
+/// # Errors
+/// The manifest and this code do not fit (which the tests rule out).
+pub fn state(members: usize, protected: bool) -> Result<DynamicObject> {
+    let mut objects = part("agent")?;
+    edit(&mut objects, STATE, |state: &mut ConfigMap| {
+        let data = state.data.get_or_insert_default();
+        data.insert(MEMBERS.to_owned(), members.to_string());
+        if !protected {
+            data.insert(PROTECTED.to_owned(), "false".to_owned());
+        }
+        Ok(())
+    })?;
+    objects
+        .into_iter()
+        .find(|object| name_of(object) == format!("ConfigMap/{STATE}"))
+        .context("there is no such record")
 }
 
 /// Lets the first agent of a new lab lead at once: for whoever has just made the namespace, and for nobody else. Without it
@@ -124,10 +142,7 @@ mod tests {
     use k8s_openapi::api::rbac::v1::Role as RbacRole;
 
     use super::*;
-    use crate::{
-        cluster::manifests::{name_of, typed},
-        parts::testing,
-    };
+    use crate::{cluster::manifests::typed, parts::testing};
 
     fn find<K: serde::de::DeserializeOwned>(objects: &[DynamicObject], name: &str) -> K {
         typed(objects.iter().find(|o| name_of(o) == name).expect("is there")).expect("typed")

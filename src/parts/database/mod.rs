@@ -96,10 +96,18 @@ pub async fn settled(cx: StepCx, cluster: &Cluster, spec: &LabSpec) -> Result<St
     Ok(Stepped::changed(acted.into_inner(), (), format!("{writer} takes writes")))
 }
 
+/// The same for whoever has just changed something; the writer's name.
+///
+/// # Errors
+/// As [`ensure`].
+pub async fn settle(cx: &StepCx, cluster: &Cluster, spec: &LabSpec) -> Result<String> {
+    healthy(cx, cluster, spec, &AtomicBool::new(false)).await
+}
+
 /// Waits until all is well; the writer's name. `acted` hears that something was not.
 async fn healthy(cx: &StepCx, cluster: &Cluster, spec: &LabSpec, acted: &AtomicBool) -> Result<String> {
     let wanted = usize::from(spec.database.members);
-    match cx.until("the database", LIMIT, EVERY, || settle(cluster, wanted, acted)).await {
+    match cx.until("the database", LIMIT, EVERY, || look(cluster, wanted, acted)).await {
         Ok(writer) => Ok(writer),
         Err(error) => Err(with_a_way_out(cluster, error).await),
     }
@@ -115,7 +123,7 @@ async fn with_a_way_out(cluster: &Cluster, error: anyhow::Error) -> anyhow::Erro
 }
 
 /// One look at all members and at the agent's record; the writer's name once all is well.
-async fn settle(cluster: &Cluster, wanted: usize, acted: &AtomicBool) -> Result<Look<String>> {
+async fn look(cluster: &Cluster, wanted: usize, acted: &AtomicBool) -> Result<Look<String>> {
     cluster.replace_stuck(MEMBERS).await?;
     // An API server or a pod that does not answer for a moment is a reason to look again.
     let (members, record) = match tokio::try_join!(members(cluster), agent::look(cluster)) {

@@ -474,17 +474,24 @@ impl World {
             return;
         }
         let node = &self.nodes[number];
-        let Some(next) = self.nodes[source].executed.next(&[&node.executed, &node.received]) else { return };
-        self.nodes[number].received.add(next);
+        if let Some(next) = self.nodes[source].executed.next(&[&node.executed, &node.received]) {
+            self.nodes[number].received.add(next);
+        }
         if !self.nodes[number].acknowledges {
             return;
         }
-        let (from, source) = (source, &mut self.nodes[source]);
-        if let Some(have) = source.waiting.get_mut(&next) {
+        // Also what it had before it was told to acknowledge: the source skips that, and counts it.
+        let waiting: Vec<_> = self.nodes[source].waiting.keys().copied().collect();
+        for id in waiting {
+            if !self.nodes[number].executed.contains(&id) && !self.nodes[number].received.contains(&id) {
+                continue;
+            }
+            let open = &mut self.nodes[source];
+            let have = open.waiting.get_mut(&id).expect("it waits");
             have.insert(number);
-            if source.acks.is_some_and(|acks| have.len() >= acks as usize) {
-                source.waiting.remove(&next);
-                self.acknowledge(from, next);
+            if open.acks.is_some_and(|acks| have.len() >= acks as usize) {
+                open.waiting.remove(&id);
+                self.acknowledge(source, id);
             }
         }
     }

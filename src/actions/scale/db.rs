@@ -1,0 +1,276 @@
+//! `wplab scale db`: members of the database come and go. Who counts is the agent's to change, one safe step at a time
+//! ([`crate::inside::agent::count`]); here pods come before they count and go once they count no more. Whoever is killed in between
+//! leaves a database that works, and the same command goes on.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::{
+    ResourceExt,
+    api::{Patch, PatchParams},
+};
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Change, NoScaling, change};
+use crate::{
+    actions::failover,
+    host::nodes,
+    inside::agent::{
+        count::{Count, Target},
+        record::{COUNTS, STATE},
+    },
+    labels::{COMPONENT, Component, WRITER},
+    parts::{
+        database::{self, Member},
+        volumes,
+        workers::{self, Owner},
+    },
+    run::{Run, StepCx, Stepped, advice::Trouble, event::StepId, wait::Look},
+    spec::{FreedVolumes, LabName, Topology},
+};
+
+/// How long members may take to know how many they are; the kubelet brings the number to them.
+const HEARING: Duration = Duration::from_mins(2);
+/// How long new members may take to be copied, or leaving ones to be done without.
+const LIMIT: Duration = Duration::from_mins(10);
+const EVERY: Duration = Duration::from_millis(500);
+/// On a member's pod: a change of it makes the kubelet look after the pod at once, not within a minute.
+const NUDGE: &str = "wplab.dev/members";
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Resized {
+    /// Which lab.
+    pub name: LabName,
+    /// The members of before.
+    pub had: u8,
+    /// The members now.
+    pub members: u8,
+    /// Who takes writes.
+    pub writer: String,
+    /// Whether a write is at another member before it is acknowledged.
+    pub protected: bool,
+    /// Volumes that were kept for members that may come back.
+    pub kept: Vec<String>,
+    /// Volumes that were removed with their members.
+    pub removed: Vec<String>,
+}
+
+/// Gives the database another number of members. `unprotected` lets no write wait for a replica, so that a lost source is lost
+/// data, until this is called without it.
+///
+/// # Errors
+/// As [`super::change()`]; a member that takes writes and is to go cannot be relieved; or what is waited for does not come in
+/// time: with the last reason.
+pub async fn db(run: &Run, lab: &LabName, members: u8, unprotected: bool) -> Result<Resized> {
+    let relieved = run.step(StepId::Database, async |cx| relief(&cx, lab, members).await).await?;
+    if let Some(to) = relieved {
+        failover::failover(run, lab, Some(&to), false).await?;
+    }
+    run.step(StepId::Database, async |cx| {
+        let change = change(&cx, lab, |spec| spec.database.members = members).await?;
+        if unprotected && change.wanted.database.topology == Topology::Galera {
+            let why = "a write of topology galera is always at every member before it is acknowledged".to_owned();
+            return Err(Trouble::from(NoScaling { lab: lab.clone(), why, hints: Vec::new() }).into());
+        }
+        let had = change.had.database.members;
+        let protected = !unprotected && (members > 1 || change.wanted.database.topology == Topology::Galera);
+        let resizing = Resizing { cx: &cx, change: &change, target: Target::new(usize::from(members), !unprotected) };
+        resizing.resize().await?;
+        let (kept, removed) = resizing.freed().await?;
+        let writer = database::settle(&cx, &change.cluster, &change.wanted).await?;
+        let detail = format!("{members} members, {writer} takes writes");
+        let name = lab.clone();
+        Ok(Stepped::changed(had != members, Resized { name, had, members, writer, protected, kept, removed }, detail))
+    })
+    .await
+}
+
+/// Who is to take writes first: `None` where whoever does stays.
+async fn relief(cx: &StepCx, lab: &LabName, members: u8) -> Result<Stepped<Option<String>>> {
+    let change = change(cx, lab, |spec| spec.database.members = members).await?;
+    let seen = database::members(&change.cluster).await?;
+    let names = database::names(members);
+    let to = successor(&seen, &names);
+    let detail = to.as_ref().map_or_else(|| "the writer stays".to_owned(), |to| format!("{to} is to take writes"));
+    Ok(Stepped::already(to, detail))
+}
+
+fn successor(seen: &[Member], staying: &[String]) -> Option<String> {
+    let stays = |member: &&Member| staying.contains(&member.name);
+    let leaves = seen.iter().any(|member| member.role.as_deref() == Some(WRITER) && !stays(&member));
+    seen.iter()
+        .filter(|_| leaves)
+        .filter(stays)
+        .find(|member| member.unready().is_none())
+        .map(|member| member.name.clone())
+}
+
+struct Resizing<'a> {
+    cx: &'a StepCx,
+    change: &'a Change,
+    target: Target,
+}
+
+impl Resizing<'_> {
+    async fn resize(&self) -> Result<()> {
+        let Change { cluster, wanted, images, docker, .. } = self.change;
+        let members = wanted.database.members;
+        let galera = wanted.database.topology == Topology::Galera;
+        let there = database::members(cluster).await?.len();
+        if usize::from(members) >= there {
+            self.change.record().await?;
+            volumes::ensure(self.cx, docker, cluster, wanted).await?;
+            self.tell().await?;
+            cluster.apply(&database::objects(wanted, images)?).await?;
+            return self.counted().await;
+        }
+        if galera {
+            // Each leaves by itself, and the others count it no more. Until all have left, nobody starts the cluster without them.
+            for number in (members..u8::try_from(there)?).rev() {
+                let mut fewer = wanted.clone();
+                fewer.database.members = number;
+                cluster.apply(&database::objects(&fewer, images)?).await?;
+                self.gone(number).await?;
+            }
+            self.change.record().await?;
+            return self.tell().await;
+        }
+        self.ask().await?;
+        self.counted().await?;
+        self.change.record().await?;
+        cluster.apply(&database::objects(wanted, images)?).await?;
+        self.gone(members).await?;
+        self.tell().await
+    }
+
+    /// Writes down how many members there shall be.
+    async fn ask(&self) -> Result<()> {
+        let Target { members, acks } = self.target;
+        let protected = acks > 0 || members == 1;
+        self.change.cluster.apply(&[database::agent::state(members, protected)?]).await.map(drop)
+    }
+
+    /// The same, and sees to it that every member knows.
+    async fn tell(&self) -> Result<()> {
+        self.ask().await?;
+        let cluster = &self.change.cluster;
+        let members = self.target.members;
+        let patch = Patch::Merge(json!({ "metadata": { "annotations": { NUDGE: members.to_string() } } }));
+        for pod in cluster.pods(&format!("{COMPONENT}={}", Component::Database.as_str())).await? {
+            let patched = cluster.api::<Pod>().patch(&pod.name_any(), &PatchParams::default(), &patch).await;
+            crate::cluster::gone(patched).with_context(|| format!("cannot mark pod {}", pod.name_any()))?;
+        }
+        self.cx
+            .until("members to know how many they are", HEARING, EVERY, || async {
+                // Whoever does not answer now learns it when it starts.
+                let seen = database::members(cluster).await?;
+                let mut statuses = seen.iter().filter_map(|member| member.status.as_ref());
+                Ok(match statuses.find(|status| status.members as usize != members) {
+                    None => Look::Ready(()),
+                    Some(status) => Look::NotYet(format!("{} knows of {}", status.name, status.members)),
+                })
+            })
+            .await
+    }
+
+    /// Waits until the agent has made it so that as many count as shall.
+    async fn counted(&self) -> Result<()> {
+        if self.change.wanted.database.topology == Topology::Galera {
+            return Ok(());
+        }
+        let cluster = &self.change.cluster;
+        self.cx
+            .until("the agent to change who counts", LIMIT, EVERY, || async {
+                let state: Option<ConfigMap> = cluster.get(STATE).await?;
+                let counts = state.as_ref().and_then(|state| state.data.as_ref()?.get(COUNTS));
+                let count: Option<Count> = counts.and_then(|text| serde_json::from_str(text).ok());
+                if count.is_some_and(|count| (count.members, count.acks) == (self.target.members, self.target.acks)) {
+                    return Ok(Look::Ready(()));
+                }
+                let record = database::agent::look(cluster).await?;
+                let waits = record.last().map(|roles| format!("{}{}", roles.refused, roles.waits)).unwrap_or_default();
+                Ok(Look::NotYet(if waits.is_empty() { "it has not begun".to_owned() } else { waits }))
+            })
+            .await
+    }
+
+    /// Waits until no member from this ordinal on is there.
+    async fn gone(&self, from: u8) -> Result<()> {
+        let cluster = &self.change.cluster;
+        let staying = database::names(from);
+        self.cx
+            .until("members to leave", LIMIT, EVERY, || async {
+                let pods = cluster.pods(&format!("{COMPONENT}={}", Component::Database.as_str())).await?;
+                let names = pods.iter().map(ResourceExt::name_any);
+                let left: Vec<String> = names.filter(|name| !staying.contains(name)).collect();
+                Ok(if left.is_empty() {
+                    Look::Ready(())
+                } else {
+                    Look::NotYet(format!("{} is there", left.join(", ")))
+                })
+            })
+            .await
+    }
+
+    /// What becomes of the volumes of members that are gone, as the lab file says: those that were kept, and those that were removed.
+    async fn freed(&self) -> Result<(Vec<String>, Vec<String>)> {
+        let Change { cluster, wanted, docker, .. } = self.change;
+        let names = |lab| nodes::worker_names(lab, wanted.cluster.workers);
+        let (containers, workers) = (names(&wanted.name), names(&cluster.inside));
+        let mut former = workers::held(cluster, wanted, &workers).await?;
+        former.retain(|held| matches!(held.of, Owner::Former(_)));
+        let told: Vec<String> = former.iter().map(ToString::to_string).collect();
+        if wanted.database.freed_volumes == FreedVolumes::Keep {
+            return Ok((told, Vec::new()));
+        }
+        workers::give_up(cluster, &former).await?;
+        for held in &former {
+            let nth = workers.iter().position(|node| *node == held.node);
+            if let Some(container) = nth.map(|nth| &containers[nth]) {
+                volumes::remove_folder(docker, container, &held.volume).await?;
+            }
+        }
+        Ok((Vec::new(), told))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        inside::member::status::{MemberStatus, ServerFacts},
+        labels::READER,
+    };
+
+    fn member(number: usize, role: &str, serves: bool) -> Member {
+        let source = role == WRITER;
+        let server = ServerFacts {
+            super_read_only: !source,
+            semi_sync: true,
+            source_host: Some("db-0.db-members".into()).filter(|_| !source),
+            io_running: serves,
+            sql_running: serves,
+            ..ServerFacts::default()
+        };
+        Member {
+            name: format!("db-{number}"),
+            node: None,
+            role: Some(role.to_owned()),
+            reads: !source,
+            pod_waits: None,
+            status: Some(MemberStatus { server: Some(server).filter(|_| serves), ..MemberStatus::default() }),
+        }
+    }
+
+    #[test]
+    fn a_writer_that_is_to_go_is_relieved_by_one_that_stays_and_serves() {
+        let seen = [member(0, READER, false), member(1, READER, true), member(2, WRITER, true)];
+        assert_eq!(successor(&seen, &database::names(2)).as_deref(), Some("db-1"));
+        assert_eq!(successor(&seen, &database::names(1)), None, "nobody who stays serves");
+        assert_eq!(successor(&seen, &database::names(3)), None, "it stays");
+    }
+}
