@@ -18,7 +18,7 @@ use crate::{
     },
     parts::database,
     run::{
-        Run, Stepped,
+        Run, StepCx, Stepped,
         advice::{Advise, Blame, Hint, Trouble},
         event::StepId,
         wait::Look,
@@ -74,38 +74,53 @@ pub struct Moved {
 /// [`NoFailover`] with the agent's reason; [`standing::NoSuchLab`]; nobody leads, or it takes too long: with the last reason.
 pub async fn failover(run: &Run, lab: &LabName, to: Option<&str>, accept_loss: bool) -> Result<Moved> {
     run.step(StepId::Database, async |cx| {
-        let impossible = |why: String| Trouble::from(NoFailover { lab: lab.clone(), why });
         let cluster = standing::open(lab).await?;
-        let spec = cluster.lab_file().await?;
-        let names = database::names(spec.database.members);
-        if let Some(to) = to.filter(|to| !names.iter().any(|name| name == to)) {
-            return Err(impossible(format!("there is no member {to}; there are {}", names.join(", "))).into());
-        }
-        let from = Roles::read(record(&cluster).await?.data.as_ref()).writer;
-        let id = format!("{:016x}", rand::random::<u64>());
-        let asked = Asked {
-            id: id.clone(),
-            to: to.map(str::to_owned),
-            from: Some(from.clone()).filter(|from| !from.is_empty()),
-            accept_loss,
-        };
-        let begun = std::time::Instant::now();
-        write(&cluster, &json!(asked).to_string().into()).await?;
-        let what = format!("{} to take writes", to.unwrap_or("another member"));
-        let answered = cx.until(&what, PATIENCE + LEADING, EVERY, || look(&cluster, &id)).await;
-        if answered.is_err() {
-            // Nobody is to do it later, when nobody expects it any more.
-            write(&cluster, &Value::Null).await?;
-        }
-        let (answer, writer) = answered?;
-        if let Some(why) = answer.refused {
-            return Err(impossible(why).into());
-        }
-        let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let detail = format!("{writer} takes writes");
-        Ok(Stepped::done(Moved { from, to: writer, took_ms }, detail))
+        let moved = moved(&cx, &cluster, lab, to, accept_loss).await?;
+        let detail = format!("{} takes writes", moved.to);
+        Ok(Stepped::done(moved, detail))
     })
     .await
+}
+
+/// The same within somebody's step.
+///
+/// # Errors
+/// As [`failover`].
+pub(super) async fn moved(
+    cx: &StepCx,
+    cluster: &Cluster,
+    lab: &LabName,
+    to: Option<&str>,
+    accept_loss: bool,
+) -> Result<Moved> {
+    let impossible = |why: String| Trouble::from(NoFailover { lab: lab.clone(), why });
+    let spec = cluster.lab_file().await?;
+    let names = database::names(spec.database.members);
+    if let Some(to) = to.filter(|to| !names.iter().any(|name| name == to)) {
+        return Err(impossible(format!("there is no member {to}; there are {}", names.join(", "))).into());
+    }
+    let from = Roles::read(record(cluster).await?.data.as_ref()).writer;
+    let id = format!("{:016x}", rand::random::<u64>());
+    let asked = Asked {
+        id: id.clone(),
+        to: to.map(str::to_owned),
+        from: Some(from.clone()).filter(|from| !from.is_empty()),
+        accept_loss,
+    };
+    let begun = std::time::Instant::now();
+    write(cluster, &json!(asked).to_string().into()).await?;
+    let what = format!("{} to take writes", to.unwrap_or("another member"));
+    let answered = cx.until(&what, PATIENCE + LEADING, EVERY, || look(cluster, &id)).await;
+    if answered.is_err() {
+        // Nobody is to do it later, when nobody expects it any more.
+        write(cluster, &Value::Null).await?;
+    }
+    let (answer, writer) = answered?;
+    if let Some(why) = answer.refused {
+        return Err(impossible(why).into());
+    }
+    let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Ok(Moved { from, to: writer, took_ms })
 }
 
 async fn record(cluster: &Cluster) -> Result<ConfigMap> {

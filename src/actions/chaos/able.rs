@@ -8,7 +8,10 @@ use super::{disk, ground::Ground};
 use crate::{
     host::{docker::Docker, machine::engine},
     labels,
-    spec::scenario::{Fault, Scenario},
+    spec::{
+        Topology,
+        scenario::{Fault, Scenario},
+    },
 };
 
 /// Why a scenario cannot be run here; `None` when it can. `yes`: somebody has agreed to what hurts others.
@@ -30,6 +33,17 @@ pub(super) async fn unable(ground: &Ground, scenario: &Scenario, yes: bool) -> R
             let why = "all containers of a machine share its one clock: Linux gives a container another uptime, but no \
                        other time of day, and shifting the machine's own clock would hurt everything on it";
             Ok(Some(why.to_owned()))
+        }
+        Fault::ScaleMembers { to } => {
+            let (members, workers) = (ground.spec.database.members, ground.spec.cluster.workers);
+            Ok(match *to {
+                to if to == members => Some(format!("the database has {to} members already")),
+                to if to > workers => Some(format!("{to} members need {to} workers, and there are {workers}")),
+                2 if topology == Topology::Galera => {
+                    Some("a Galera cluster of two loses its majority with one of them".to_owned())
+                }
+                _ => None,
+            })
         }
         Fault::RestartEngine => restart(&ground.docker, ground, yes).await,
         _ => Ok(None),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::{
-    apps::v1::Deployment,
+    apps::v1::{Deployment, StatefulSet},
     core::v1::{Node, Pod},
 };
 use kube::{
@@ -17,17 +17,21 @@ use serde_json::json;
 
 use super::{disk, ground::SYSTEM};
 use crate::{
+    actions::{prove, scale::db::Resizing},
     cluster::{Cluster, Refused, ready},
     host::{
         docker::{Container, Docker},
         nodes::{self, halt},
     },
+    parts::database,
     run::{StepCx, wait::Look},
     spec::LabName,
 };
 
 /// The annotation of a Deployment that was taken down: how many replicas it had.
 const REPLICAS: &str = "wplab.dev/chaos-replicas";
+/// The annotation of the members' StatefulSet while it has others: how many it had.
+const MEMBERS: &str = "wplab.dev/chaos-members";
 /// Who takes them down, so that nobody else's fields become ours.
 const MANAGER: &str = "wplab-chaos";
 /// How long an API server may take that has just been put back, until it takes a patch.
@@ -62,6 +66,8 @@ pub(super) enum Broken {
     ApiServerAway { node: String },
     /// A Deployment has no replicas.
     TakenDown { deployment: String },
+    /// The database has other members than it is to have.
+    Scaled { from: u8, to: u8 },
     /// A pod's volume has a small file system of its own.
     VolumeSmall { node: String, pod: String, path: String },
     /// A volume is full.
@@ -77,6 +83,7 @@ impl std::fmt::Display for Broken {
             Broken::ServerFrozen { node, process } => write!(f, "{process} on {node} is frozen"),
             Broken::ApiServerAway { .. } => write!(f, "the API server is taken away"),
             Broken::TakenDown { deployment } => write!(f, "{deployment} is taken down"),
+            Broken::Scaled { from, .. } => write!(f, "the database has not its {from} members"),
             Broken::VolumeSmall { pod, .. } => write!(f, "the volume of {pod} is a small one"),
             Broken::VolumeFull { node, .. } => write!(f, "a volume on {node} is full"),
         }
@@ -101,6 +108,10 @@ impl Hands<'_> {
             Broken::ServerFrozen { node, process } => self.signal(node, "STOP", process).await,
             Broken::ApiServerAway { node } => self.shell(node, &format!("mv {MANIFEST} {AWAY}")).await.map(drop),
             Broken::TakenDown { deployment } => self.take_down(deployment).await,
+            Broken::Scaled { from, to } => {
+                self.note_members(Some(*from)).await?;
+                self.scale(*to).await
+            }
             Broken::VolumeSmall { node, pod, path } => {
                 let words = format!("{}\n{}", disk::shrink(pod, path), disk::WHOLE);
                 self.without(node, pod, &words).await
@@ -123,6 +134,11 @@ impl Hands<'_> {
                 self.shell(node, &format!("[ ! -e {AWAY} ] || mv {AWAY} {MANIFEST}")).await.map(drop)
             }
             Broken::TakenDown { deployment } => self.put_up(deployment).await,
+            Broken::Scaled { .. } => {
+                let Some(from) = self.noted_members().await? else { return Ok(()) };
+                self.scale(from).await?;
+                self.note_members(None).await
+            }
             Broken::VolumeSmall { node, pod, path } => {
                 let there = self.shell(node, &disk::look()).await?;
                 if !there.contains("small ") {
@@ -234,6 +250,28 @@ impl Hands<'_> {
             .await
     }
 
+    /// Gives the database another number of members, as `wplab scale db` does.
+    async fn scale(&self, members: u8) -> Result<()> {
+        let images = prove::images_of(self.cluster).await?;
+        let mut wanted = self.cluster.lab_file().await?;
+        wanted.database.members = members;
+        let Hands { cx, docker, cluster, .. } = *self;
+        Resizing { cx, docker, cluster, wanted: &wanted, images: &images, protected: true }.resize().await.map(drop)
+    }
+
+    /// Writes at the members' set how many there were; nothing once there are as many again.
+    async fn note_members(&self, members: Option<u8>) -> Result<()> {
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let patch = json!({"metadata": {"annotations": {MEMBERS: members.map(|members| members.to_string())}}});
+        let patched = self.cluster.api::<StatefulSet>().patch(database::MEMBERS, &params, &Patch::Merge(&patch)).await;
+        patched.map_err(Refused).context("cannot mark the database's members").map(drop)
+    }
+
+    async fn noted_members(&self) -> Result<Option<u8>> {
+        let set: Option<StatefulSet> = self.cluster.get(database::MEMBERS).await?;
+        Ok(set.and_then(|set| set.annotations().get(MEMBERS)?.parse().ok()))
+    }
+
     async fn patch(&self, api: &Api<Deployment>, name: &str, patch: &serde_json::Value) -> Result<()> {
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         let patched = api.patch(name, &params, &Patch::Merge(patch)).await.map_err(Refused);
@@ -260,6 +298,8 @@ impl Hands<'_> {
         if let Ok(Ok(all)) = all {
             let down = all.items.iter().filter(|deployment| deployment.annotations().contains_key(REPLICAS));
             found.extend(down.map(|deployment| Broken::TakenDown { deployment: deployment.name_any() }));
+            let from = self.noted_members().await?;
+            found.extend(from.map(|from| Broken::Scaled { from, to: from }));
         }
         Ok(found)
     }

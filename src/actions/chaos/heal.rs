@@ -118,7 +118,7 @@ fn in_order(mut all: Vec<Broken>) -> Vec<Broken> {
         Broken::Network { .. } => 2,
         Broken::ApiServerAway { .. } => 3,
         Broken::ServerFrozen { .. } | Broken::VolumeFull { .. } => 4,
-        Broken::TakenDown { .. } => 5,
+        Broken::TakenDown { .. } | Broken::Scaled { .. } => 5,
         Broken::VolumeSmall { .. } => 6,
     });
     all

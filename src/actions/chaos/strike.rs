@@ -123,6 +123,10 @@ impl Strike {
             Fault::TakeDown { of } => {
                 strike(of.to_string(), vec![Broken::TakenDown { deployment: of.name().to_owned() }], Deed::Break)
             }
+            Fault::ScaleMembers { to } => {
+                let (from, to) = (ground.spec.database.members, *to);
+                strike(format!("{from} to {to}"), vec![Broken::Scaled { from, to }], Deed::Break)
+            }
             Fault::RestartEngine => {
                 let all = ground.nodes().await?.into_iter().map(|node| Broken::NodeStopped { node: node.name });
                 strike("every node".to_owned(), all.collect(), Deed::Engine)

@@ -13,10 +13,11 @@ use kube::{
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Change, NoScaling, change};
+use super::{NoScaling, change};
 use crate::{
-    actions::failover,
-    host::nodes,
+    actions::{failover, up::keep},
+    cluster::Cluster,
+    host::{docker::Docker, nodes},
     inside::agent::{
         count::{Count, Target},
         record::{COUNTS, STATE},
@@ -24,11 +25,12 @@ use crate::{
     labels::{COMPONENT, Component, WRITER},
     parts::{
         database::{self, Member},
+        images::ImageSet,
         volumes,
         workers::{self, Owner},
     },
     run::{Run, StepCx, Stepped, advice::Trouble, event::StepId, wait::Look},
-    spec::{FreedVolumes, LabName, Topology},
+    spec::{FreedVolumes, LabName, LabSpec, Topology},
 };
 
 /// How long members may take to know how many they are; the kubelet brings the number to them.
@@ -66,39 +68,37 @@ pub struct Resized {
 /// As [`super::change()`]; a member that takes writes and is to go cannot be relieved; or what is waited for does not come in
 /// time: with the last reason.
 pub async fn db(run: &Run, lab: &LabName, members: u8, unprotected: bool) -> Result<Resized> {
-    let relieved = run.step(StepId::Database, async |cx| relief(&cx, lab, members).await).await?;
-    if let Some(to) = relieved {
-        failover::failover(run, lab, Some(&to), false).await?;
-    }
     run.step(StepId::Database, async |cx| {
         let change = change(&cx, lab, |spec| spec.database.members = members).await?;
-        if unprotected && change.wanted.database.topology == Topology::Galera {
+        let galera = change.wanted.database.topology == Topology::Galera;
+        if unprotected && galera {
             let why = "a write of topology galera is always at every member before it is acknowledged".to_owned();
             return Err(Trouble::from(NoScaling { lab: lab.clone(), why, hints: Vec::new() }).into());
         }
         let had = change.had.database.members;
-        let protected = !unprotected && (members > 1 || change.wanted.database.topology == Topology::Galera);
-        let resizing = Resizing { cx: &cx, change: &change, target: Target::new(usize::from(members), !unprotected) };
-        resizing.resize().await?;
+        let resizing = Resizing {
+            cx: &cx,
+            docker: &change.docker,
+            cluster: &change.cluster,
+            wanted: &change.wanted,
+            images: &change.images,
+            protected: !unprotected,
+        };
+        let writer = resizing.resize().await?;
         let (kept, removed) = resizing.freed().await?;
-        let writer = database::settle(&cx, &change.cluster, &change.wanted).await?;
-        let detail = format!("{members} members, {writer} takes writes");
-        let name = lab.clone();
+        let detail = format!("{}, {writer} takes writes", count_of(members));
+        let (name, protected) = (lab.clone(), galera || (members > 1 && !unprotected));
         Ok(Stepped::changed(had != members, Resized { name, had, members, writer, protected, kept, removed }, detail))
     })
     .await
 }
 
-/// Who is to take writes first: `None` where whoever does stays.
-async fn relief(cx: &StepCx, lab: &LabName, members: u8) -> Result<Stepped<Option<String>>> {
-    let change = change(cx, lab, |spec| spec.database.members = members).await?;
-    let seen = database::members(&change.cluster).await?;
-    let names = database::names(members);
-    let to = successor(&seen, &names);
-    let detail = to.as_ref().map_or_else(|| "the writer stays".to_owned(), |to| format!("{to} is to take writes"));
-    Ok(Stepped::already(to, detail))
+/// A number of members, in words.
+pub fn count_of(members: u8) -> String {
+    if members == 1 { "1 member".to_owned() } else { format!("{members} members") }
 }
 
+/// The member that is to take writes first: `None` where whoever does stays.
 fn successor(seen: &[Member], staying: &[String]) -> Option<String> {
     let stays = |member: &&Member| staying.contains(&member.name);
     let leaves = seen.iter().any(|member| member.role.as_deref() == Some(WRITER) && !stays(&member));
@@ -109,56 +109,76 @@ fn successor(seen: &[Member], staying: &[String]) -> Option<String> {
         .map(|member| member.name.clone())
 }
 
-struct Resizing<'a> {
-    cx: &'a StepCx,
-    change: &'a Change,
-    target: Target,
+/// A database that is given another number of members; whoever does it has the lab's lock.
+pub(crate) struct Resizing<'a> {
+    pub(crate) cx: &'a StepCx,
+    pub(crate) docker: &'a Docker,
+    pub(crate) cluster: &'a Cluster,
+    /// The lab as it is to be.
+    pub(crate) wanted: &'a LabSpec,
+    pub(crate) images: &'a ImageSet,
+    /// Whether a write is to be at another member before it is acknowledged.
+    pub(crate) protected: bool,
 }
 
 impl Resizing<'_> {
-    async fn resize(&self) -> Result<()> {
-        let Change { cluster, wanted, images, docker, .. } = self.change;
+    /// Does it, and waits until all is well; who takes writes then.
+    ///
+    /// # Errors
+    /// As [`db`].
+    pub(crate) async fn resize(&self) -> Result<String> {
+        let Resizing { cx, docker, cluster, wanted, images, .. } = *self;
         let members = wanted.database.members;
-        let galera = wanted.database.topology == Topology::Galera;
-        let there = database::members(cluster).await?.len();
-        if usize::from(members) >= there {
-            self.change.record().await?;
-            volumes::ensure(self.cx, docker, cluster, wanted).await?;
+        let there = database::members(cluster).await?;
+        if usize::from(members) >= there.len() {
+            self.record().await?;
+            volumes::ensure(cx, docker, cluster, wanted).await?;
             self.tell().await?;
             cluster.apply(&database::objects(wanted, images)?).await?;
-            return self.counted().await;
+            self.counted().await?;
+            return database::settle(cx, cluster, wanted).await;
         }
-        if galera {
+        if let Some(to) = successor(&there, &database::names(members)) {
+            failover::moved(cx, cluster, &wanted.name, Some(&to), false).await?;
+        }
+        if wanted.database.topology == Topology::Galera {
             // Each leaves by itself, and the others count it no more. Until all have left, nobody starts the cluster without them.
-            for number in (members..u8::try_from(there)?).rev() {
+            for number in (members..u8::try_from(there.len())?).rev() {
                 let mut fewer = wanted.clone();
                 fewer.database.members = number;
                 cluster.apply(&database::objects(&fewer, images)?).await?;
                 self.gone(number).await?;
             }
-            self.change.record().await?;
-            return self.tell().await;
+            self.record().await?;
+        } else {
+            self.ask().await?;
+            self.counted().await?;
+            self.record().await?;
+            cluster.apply(&database::objects(wanted, images)?).await?;
+            self.gone(members).await?;
         }
-        self.ask().await?;
-        self.counted().await?;
-        self.change.record().await?;
-        cluster.apply(&database::objects(wanted, images)?).await?;
-        self.gone(members).await?;
-        self.tell().await
+        self.tell().await?;
+        database::settle(cx, cluster, wanted).await
+    }
+
+    fn target(&self) -> Target {
+        Target::new(usize::from(self.wanted.database.members), self.protected)
+    }
+
+    async fn record(&self) -> Result<()> {
+        keep::record(self.cluster, self.wanted, self.images).await
     }
 
     /// Writes down how many members there shall be.
     async fn ask(&self) -> Result<()> {
-        let Target { members, acks } = self.target;
-        let protected = acks > 0 || members == 1;
-        self.change.cluster.apply(&[database::agent::state(members, protected)?]).await.map(drop)
+        let state = database::agent::state(self.target().members, self.protected)?;
+        self.cluster.apply(&[state]).await.map(drop)
     }
 
     /// The same, and sees to it that every member knows.
     async fn tell(&self) -> Result<()> {
         self.ask().await?;
-        let cluster = &self.change.cluster;
-        let members = self.target.members;
+        let (cluster, members) = (self.cluster, self.target().members);
         let patch = Patch::Merge(json!({ "metadata": { "annotations": { NUDGE: members.to_string() } } }));
         for pod in cluster.pods(&format!("{COMPONENT}={}", Component::Database.as_str())).await? {
             let patched = cluster.api::<Pod>().patch(&pod.name_any(), &PatchParams::default(), &patch).await;
@@ -179,16 +199,16 @@ impl Resizing<'_> {
 
     /// Waits until the agent has made it so that as many count as shall.
     async fn counted(&self) -> Result<()> {
-        if self.change.wanted.database.topology == Topology::Galera {
+        if self.wanted.database.topology == Topology::Galera {
             return Ok(());
         }
-        let cluster = &self.change.cluster;
+        let (cluster, target) = (self.cluster, self.target());
         self.cx
             .until("the agent to change who counts", LIMIT, EVERY, || async {
                 let state: Option<ConfigMap> = cluster.get(STATE).await?;
                 let counts = state.as_ref().and_then(|state| state.data.as_ref()?.get(COUNTS));
                 let count: Option<Count> = counts.and_then(|text| serde_json::from_str(text).ok());
-                if count.is_some_and(|count| (count.members, count.acks) == (self.target.members, self.target.acks)) {
+                if count.is_some_and(|count| (count.members, count.acks) == (target.members, target.acks)) {
                     return Ok(Look::Ready(()));
                 }
                 let record = database::agent::look(cluster).await?;
@@ -200,7 +220,7 @@ impl Resizing<'_> {
 
     /// Waits until no member from this ordinal on is there.
     async fn gone(&self, from: u8) -> Result<()> {
-        let cluster = &self.change.cluster;
+        let cluster = self.cluster;
         let staying = database::names(from);
         self.cx
             .until("members to leave", LIMIT, EVERY, || async {
@@ -218,12 +238,12 @@ impl Resizing<'_> {
 
     /// What becomes of the volumes of members that are gone, as the lab file says: those that were kept, and those that were removed.
     async fn freed(&self) -> Result<(Vec<String>, Vec<String>)> {
-        let Change { cluster, wanted, docker, .. } = self.change;
+        let Resizing { cluster, wanted, docker, .. } = *self;
         let names = |lab| nodes::worker_names(lab, wanted.cluster.workers);
         let (containers, workers) = (names(&wanted.name), names(&cluster.inside));
         let mut former = workers::held(cluster, wanted, &workers).await?;
         former.retain(|held| matches!(held.of, Owner::Former(_)));
-        let told: Vec<String> = former.iter().map(ToString::to_string).collect();
+        let told = former.iter().map(|held| format!("volume {} on {}", held.volume, held.node)).collect();
         if wanted.database.freed_volumes == FreedVolumes::Keep {
             return Ok((told, Vec::new()));
         }

@@ -167,6 +167,14 @@ pub(super) fn number(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| format!("{} is not a whole number", quoted(text)))
 }
 
+pub(super) const MEMBERS: &str = "allowed: 1 to 9";
+
+/// A number of database members.
+pub(super) fn members(text: &str) -> Result<u8, String> {
+    let number = text.parse().ok().filter(|number| (1..=9).contains(number));
+    number.ok_or_else(|| format!("{} is no number of members", quoted(text)))
+}
+
 /// A topology, or any.
 pub(super) fn topology(text: &str) -> Result<Option<crate::spec::Topology>, String> {
     use crate::spec::Topology::{Galera, Replication};

@@ -7,8 +7,8 @@ use include_dir::{Dir, include_dir};
 use super::{
     Count, Expect, Fault, Scenario, Steady, Target,
     fields::{
-        LATE, NAME, Problems, SENTENCE, SHARE, SPAN, Section, late, name, number, sentence, share, some_time, span,
-        topology, word, words,
+        LATE, MEMBERS, NAME, Problems, SENTENCE, SHARE, SPAN, Section, late, members, name, number, sentence, share,
+        some_time, span, topology, word, words,
     },
 };
 use crate::spec::{
@@ -39,7 +39,7 @@ const HOMES: &[Target] = &[Target::Writer, Target::Reader, Target::Wordpress, Ta
 const SERVERS: &[Target] = &[Target::Writer, Target::Reader, Target::Nfs, Target::Etcd];
 
 /// Every fault: its name, whom it may be about, and the fields that it has beside that.
-const FAULTS: [(&str, &[Target], &[&str]); 13] = [
+const FAULTS: [(&str, &[Target], &[&str]); 14] = [
     (
         "delete-pods",
         &[
@@ -65,6 +65,7 @@ const FAULTS: [(&str, &[Target], &[&str]); 13] = [
     ("lose-volume", &[Target::Writer, Target::Reader], &[]),
     ("fill-volume", &[Target::Writer, Target::Reader, Target::Nfs], &[]),
     ("take-down", &[Target::Coredns, Target::MetricsServer, Target::ApiServer], &[]),
+    ("scale-members", &[], &["to"]),
     ("restart-engine", &[], &[]),
 ];
 
@@ -201,6 +202,10 @@ fn fault(problems: &mut Problems, node: &Node) -> Option<Fault> {
     let section = Section::new(problems, "fault", node, &keys);
     if *what == "restart-engine" {
         return Some(Fault::RestartEngine);
+    }
+    if *what == "scale-members" {
+        let to = section.must(problems, "to", MEMBERS, members)?;
+        return Some(Fault::ScaleMembers { to });
     }
     let cure = words(targets, Target::name);
     let of = section.must(problems, "of", &cure, |text| {

@@ -238,12 +238,17 @@ pub enum Fault {
         /// Which.
         of: Target,
     },
+    /// The database has other members, and those that it had at the end.
+    ScaleMembers {
+        /// How many meanwhile.
+        to: u8,
+    },
     /// The container engine is restarted, with all that runs in it.
     RestartEngine,
 }
 
 impl Fault {
-    /// Whom it is about; nobody in particular when it is the whole machine.
+    /// Whom it is about; nobody in particular when it is the whole machine or the whole database.
     pub fn of(&self) -> Option<Target> {
         match self {
             Fault::DeletePods { of, .. }
@@ -258,7 +263,7 @@ impl Fault {
             | Fault::LoseVolume { of }
             | Fault::FillVolume { of }
             | Fault::TakeDown { of } => Some(*of),
-            Fault::RestartEngine => None,
+            Fault::ScaleMembers { .. } | Fault::RestartEngine => None,
         }
     }
 }
