@@ -2,13 +2,18 @@
 //! packet filter, and the database asked directly. A set within CI's time is run always, about six minutes after `up`;
 //! `every_drill` runs all of them and writes the table for people.
 
-use std::{fmt::Write, fs, path::PathBuf};
+use std::{
+    fmt::Write,
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
 use crate::{
     lab::{Engine, Lab, Ran, say},
-    ledger::tell,
+    ledger::{tell, try_tell},
 };
 
 /// The drills of CI: one of each kind that takes less than a minute.
@@ -25,6 +30,8 @@ fn drills_measure_and_are_undone_whatever_ends_them() {
 
     some_drills_pass(&lab);
     a_lost_row_is_told(&lab);
+    nothing_is_acknowledged_that_no_replica_has(&lab);
+    what_waits_for_nobody_is_lost_with_its_volume_and_told(&lab);
     a_killed_run_is_healed_from_what_is_found(&lab);
     an_interrupted_run_heals_itself(&lab);
     what_cannot_be_done_is_refused_before_anything_is_broken(&lab);
@@ -88,6 +95,91 @@ fn a_lost_row_is_told(lab: &Lab) {
     assert_eq!((&rows["lost-rows"], rows["lost"].as_array().map(Vec::len)), (&Value::from(1), Some(3)), "{rows}");
     let unwritten = rows["unwritten"].as_array().expect("a list");
     assert_eq!(unwritten.len(), 6, "two rows at three members: {rows}");
+}
+
+/// A source is ended while both replicas stand still and people write: nobody hears that a write is safe.
+fn nothing_is_acknowledged_that_no_replica_has(lab: &Lab) {
+    let writer = writer(lab);
+    lab.block_on(tell(lab.client(), &writer, "CREATE TABLE IF NOT EXISTS unheard (id INT PRIMARY KEY)"));
+    let replicas = replicas(lab);
+    replicas.iter().for_each(|replica| signal(lab, replica, "STOP"));
+    let writes: Vec<_> = lab.block_on(async {
+        let write = |id: u32| {
+            let (client, writer) = (lab.client(), writer.clone());
+            tokio::spawn(async move { try_tell(client, &writer, &format!("INSERT INTO unheard VALUES ({id})")).await })
+        };
+        (0..8).map(write).collect()
+    });
+    // They have to be under way: their commits wait for a replica.
+    let begin = Instant::now();
+    while lab.member(&writer)["waiting"].as_u64().is_none_or(|waiting| waiting == 0) {
+        assert!(begin.elapsed() < Duration::from_secs(10), "no commit waits: {}", lab.member(&writer));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    lab.delete_pods(&[&writer], 60);
+    let ended = lab.block_on(futures_util::future::join_all(writes));
+    let told = ended.into_iter().filter(|write| write.as_ref().is_ok_and(Result::is_ok)).count();
+    replicas.iter().for_each(|replica| signal(lab, replica, "CONT"));
+    assert_eq!(told, 0, "writes that no replica has were acknowledged");
+    lab.up(&[]).assert_code(0);
+}
+
+/// A lab without semi-synchronous replication, a replica that stands still and a lost volume: the ledger says what is gone.
+fn what_waits_for_nobody_is_lost_with_its_volume_and_told(lab: &Lab) {
+    let name = lab.name();
+    let scaled = lab.run(&["scale", "db", "2", name, "--unprotected", "-o", "json"]).assert_code(0).json();
+    assert_eq!(scaled["protected"], Value::from(false), "{scaled}");
+    let (writer, replica) = (writer(lab), replicas(lab).remove(0));
+    let before = uid(lab, &writer);
+    let scenario = lab.file(
+        "name: lost\nsummary: what only the writer has is lost\nsteady: serving\nfault: {do: lose-volume, of: writer}\nlasts: 30s\n\
+         expect: {lost-rows: 0}\nheal: {within: 4m}\n",
+    );
+    let ran = lab.run_while(&["chaos", "run", &scenario, "--lab", name, "-o", "json"], "all is well after", || {
+        signal(lab, &replica, "STOP");
+        let begin = Instant::now();
+        while uid(lab, &writer) == before {
+            assert!(begin.elapsed() < Duration::from_secs(60), "the writer was not hit");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        signal(lab, &replica, "CONT");
+        // Nobody gives up a source that may have more than the others, but a person.
+        let moved = lab.run(&["failover", "--accept-loss", name, "-o", "json"]).assert_code(0).json();
+        assert_eq!(moved["to"], Value::from(replica.clone()), "{moved}");
+    });
+    ran.assert_code(1);
+    let round = &ran.json()["rounds"][0];
+    let lost = round["rows"]["lost-rows"].as_u64().expect("a number");
+    say(&format!("{lost} of {} acknowledged rows are lost, and told", round["rows"]["acknowledged"]));
+    assert!(lost > 10, "{round}");
+    let scaled = lab.run(&["scale", "db", "3", name, "-o", "json"]).assert_code(0).json();
+    assert_eq!(scaled["protected"], Value::from(true), "{scaled}");
+}
+
+fn writer(lab: &Lab) -> String {
+    names(lab, "app.kubernetes.io/component=database,wplab.dev/role=writer").remove(0)
+}
+
+fn replicas(lab: &Lab) -> Vec<String> {
+    names(lab, "app.kubernetes.io/component=database,wplab.dev/role=reader")
+}
+
+fn names(lab: &Lab, labels: &str) -> Vec<String> {
+    lab.try_pods(labels).expect("pods").iter().filter_map(|pod| pod.metadata.name.clone()).collect()
+}
+
+/// Which of the pods of this name there is, if there is one.
+fn uid(lab: &Lab, pod: &str) -> Option<String> {
+    let pods = lab.try_pods("app.kubernetes.io/component=database").expect("pods");
+    pods.into_iter().find(|found| found.metadata.name.as_deref() == Some(pod)).and_then(|found| found.metadata.uid)
+}
+
+/// Sends a signal to the server of one member, on its node.
+fn signal(lab: &Lab, member: &str, signal: &str) {
+    let pods = lab.try_pods("app.kubernetes.io/component=database").expect("pods");
+    let pod = pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(member)).expect("the member");
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).expect("its node");
+    lab.block_on(Engine::sh(&node, &format!("pkill -{signal} -x mysqld")));
 }
 
 /// The run is killed in the middle, and what it has written down is lost, too.

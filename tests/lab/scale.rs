@@ -16,7 +16,10 @@ use kube::{
 };
 use serde_json::json;
 
-use super::lab::{Engine, Lab, say};
+use super::{
+    lab::{Engine, Lab, say},
+    ledger::Ledger,
+};
 
 fn nodes(lab: &Lab) -> BTreeMap<String, bool> {
     let nodes: Vec<Node> = lab.list(&ListParams::default());
@@ -101,11 +104,13 @@ fn workers(lab: &Lab, url: &str) {
     lab.run(&["stop", name]).assert_code(0);
     lab.run(&["start", name]).assert_code(0);
 
+    members(lab, url);
+
     // A volume that only it has keeps it, and nothing is touched.
     let volume = stranger(&third);
     let volumes: Api<PersistentVolume> = Api::all(lab.client());
     lab.block_on(volumes.create(&PostParams::default(), &volume)).expect("a volume");
-    let refused = lab.run(&["scale", "workers", "2", name]);
+    let refused = lab.run(&["scale", "workers", "2", name, "--yes"]);
     assert!(refused.code == Some(2) && refused.stderr.contains("default/theirs"), "{}", refused.stderr);
     assert_eq!(nodes(lab).get(&third), Some(&true), "it still takes pods");
     lab.block_on(volumes.delete("theirs", &DeleteParams::default())).expect("deleted");
@@ -117,12 +122,48 @@ fn workers(lab: &Lab, url: &str) {
     assert!(on(lab) > 0, "some pod is on {third}");
     let begin = Instant::now();
     while_read(lab, url, || {
-        lab.run(&["scale", "workers", "2", name]).assert_code(0);
+        lab.run(&["scale", "workers", "2", name, "--yes"]).assert_code(0);
     });
     say(&format!("a worker left in {:.1} s", begin.elapsed().as_secs_f64()));
     assert_eq!(nodes(lab).len(), 3);
     assert!(!Engine::container_exists(&third), "its container is gone");
     assert_eq!(written(lab, "/cluster/workers"), json!(2));
+}
+
+/// Members come and go while somebody writes: to as many as there are workers, to one, and back to two.
+fn members(lab: &Lab, url: &str) {
+    let name = lab.name();
+    let ledger = lab.block_on(Ledger::open(lab.client(), "ledger_of_members"));
+    let scaled = |number: &str, kept: usize| {
+        let begin = Instant::now();
+        let mut scaled = json!(null);
+        while_read(lab, url, || {
+            scaled = lab.run(&["scale", "db", number, name, "-o", "json"]).assert_code(0).json();
+        });
+        let gap = ledger.longest_gap_since(begin);
+        say(&format!("{number} members after {:.1} s, no write for {gap:.1?}", begin.elapsed().as_secs_f64()));
+        assert_eq!(
+            (&scaled["members"], scaled["kept"].as_array().map(Vec::len)),
+            (&json!(number.parse::<u8>().ok()), Some(kept))
+        );
+        assert_eq!(written(lab, "/database/members"), scaled["members"]);
+        lab.block_on(ledger.until_written(10));
+        scaled
+    };
+    let many = lab.run(&["scale", "db", "4", name]).assert_code(2).stderr.clone();
+    assert!(many.contains("4 members need 4 workers, and there are 3"), "{many}");
+    let three = scaled("3", 0);
+    assert_eq!(three["protected"], json!(true));
+    // Who takes writes is among those who go.
+    lab.run(&["failover", "--to", "db-2", name]).assert_code(0);
+    let one = scaled("1", 2);
+    assert_eq!((&one["writer"], &one["protected"]), (&json!("db-0"), &json!(false)));
+    assert!(lab.try_pods("app.kubernetes.io/component=database").expect("pods").len() == 1, "the others are gone");
+    // What they had is still theirs.
+    let two = scaled("2", 1);
+    assert_eq!((&two["writer"], &two["protected"]), (&json!("db-0"), &json!(true)));
+    let rows = lab.block_on(ledger.close(&["db-0", "db-1"]));
+    say(&format!("{rows} acknowledged rows are at both members"));
 }
 
 fn stranger(node: &str) -> PersistentVolume {

@@ -175,6 +175,12 @@ pub(crate) async fn tell(client: Client, pod: &str, statement: &str) {
     conn.query_drop(statement).await.expect("the member takes it");
 }
 
+/// One statement at one member, which may fail.
+pub(crate) async fn try_tell(client: Client, pod: &str, statement: &str) -> Result<(), mysql_async::Error> {
+    let mut conn = Login::of(client).await.to(pod).await.expect("the member lets us in");
+    conn.query_drop(statement).await
+}
+
 impl Login {
     /// As the site's account.
     async fn of(client: Client) -> Login {
