@@ -9,6 +9,7 @@ pub mod down;
 pub mod failover;
 pub mod images;
 pub mod list;
+pub mod load;
 pub mod logs;
 pub mod plan;
 pub mod prepare;

@@ -112,6 +112,27 @@ pub(super) fn span(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "write a time from a second to a week, with units, such as 90s, 10m or 1h30m".to_owned())
 }
 
+/// What a report is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Html,
+    Junit,
+    Json,
+}
+
+/// A report, and the file that it goes to.
+pub(super) fn report(text: &str) -> Result<(Kind, PathBuf), String> {
+    let wrong = || "write html=FILE, junit=FILE or json=FILE, or several of them with commas between".to_owned();
+    let (kind, path) = text.split_once('=').ok_or_else(wrong)?;
+    let kind = match kind {
+        "html" => Kind::Html,
+        "junit" => Kind::Junit,
+        "json" => Kind::Json,
+        _ => return Err(wrong()),
+    };
+    if path.is_empty() { Err(wrong()) } else { Ok((kind, PathBuf::from(path))) }
+}
+
 /// A registry's host, as it stands before the first slash of a reference.
 pub(super) fn mirror(text: &str) -> Result<String, String> {
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');

@@ -18,6 +18,7 @@ use wplab::{
 };
 
 use super::{
+    args::{self, Kind},
     failure::{Ending, Interrupted},
     render::chaos::{html, junit, table},
     session::Session,
@@ -87,31 +88,11 @@ struct Run {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
     /// Also write what was found out to files: html, junit and json
-    #[arg(long, value_name = "KIND=FILE,…", value_delimiter = ',', value_parser = report)]
+    #[arg(long, value_name = "KIND=FILE,…", value_delimiter = ',', value_parser = args::report)]
     report: Vec<(Kind, PathBuf)>,
     /// Agree to what hurts others on this machine, such as a restart of its container engine
     #[arg(short, long)]
     yes: bool,
-}
-
-/// What a report is written as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Html,
-    Junit,
-    Json,
-}
-
-fn report(text: &str) -> Result<(Kind, PathBuf), String> {
-    let wrong = || "write html=FILE, junit=FILE or json=FILE, or several of them with commas between".to_owned();
-    let (kind, path) = text.split_once('=').ok_or_else(wrong)?;
-    let kind = match kind {
-        "html" => Kind::Html,
-        "junit" => Kind::Junit,
-        "json" => Kind::Json,
-        _ => return Err(wrong()),
-    };
-    if path.is_empty() { Err(wrong()) } else { Ok((kind, PathBuf::from(path))) }
 }
 
 impl Chaos {

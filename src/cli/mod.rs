@@ -15,6 +15,7 @@ mod images;
 mod inside;
 mod kubeconfig;
 mod list;
+mod load;
 mod logs;
 mod manifests;
 mod pause;
@@ -118,6 +119,7 @@ enum Command {
     Start(start::Start),
     Snapshot(snapshot::Snapshot),
     Chaos(chaos::Chaos),
+    Load(load::LoadArgs),
     Credentials(credentials::Credentials),
     Kubeconfig(kubeconfig::Kubeconfig),
     Logs(logs::Logs),
@@ -173,6 +175,7 @@ impl Command {
             Command::Failover(it) => it.run(session).await,
             Command::Replace(it) => it.run(session).await,
             Command::Chaos(it) => it.run(session).await,
+            Command::Load(it) => it.run(session).await,
             Command::Recover(it) => it.run(session).await,
             Command::Repair(it) => it.run(session).await,
             Command::Diagnose(it) => it.run(session).await,

@@ -13,6 +13,7 @@ pub mod ready;
 mod refused;
 pub mod rollout;
 pub mod secrets;
+pub mod usage;
 mod watch;
 
 use std::{fmt, fmt::Debug, path::Path, time::Duration};
@@ -30,7 +31,6 @@ use kube::{
     Api, Client, Config, Resource, ResourceExt,
     api::ListParams,
     config::{KubeConfigOptions, Kubeconfig},
-    core::{ApiResource, DynamicObject, GroupVersionKind},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
@@ -164,20 +164,6 @@ impl Cluster {
             Ok(())
         })?;
         Ok(self.apply(&objects).await? > 0)
-    }
-
-    /// When the metrics API last measured each of the pods in the lab's namespace that a label selector picks.
-    ///
-    /// # Errors
-    /// Nobody answers that API, or not as it should.
-    pub async fn measured(&self, selector: &str) -> Result<BTreeMap<String, Timestamp>> {
-        let kind = GroupVersionKind::gvk("metrics.k8s.io", "v1beta1", "PodMetrics");
-        let kind = ApiResource::from_gvk_with_plural(&kind, "pods");
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), NAMESPACE, &kind);
-        let found = api.list(&ListParams::default().labels(selector)).await.map_err(Refused);
-        let at = |pod: &DynamicObject| pod.data.get("timestamp")?.as_str()?.parse().ok();
-        let found = found.context("cannot read what was measured")?;
-        Ok(found.items.iter().filter_map(|pod| Some((pod.name_any(), at(pod)?))).collect())
     }
 
     /// Whether so many nodes' kubelets have renewed their leases since a moment: what the API server says of their pods

@@ -46,7 +46,7 @@ pub enum StepId {
     Restore,
     /// Removal of a lab (`down`), or of a snapshot.
     Remove,
-    /// A lab is to be well before it is broken (`chaos`).
+    /// A lab is to be well before it is broken (`chaos`), or ready before users come (`load`).
     Steady,
     /// Something of a lab is broken (`chaos`).
     Fault,
@@ -54,6 +54,10 @@ pub enum StepId {
     Heal,
     /// What was acknowledged is looked for (`chaos`).
     Verify,
+    /// Users ask for things at the front door (`load`).
+    Traffic,
+    /// Users are gone, until what the autoscaler added is gone, too (`load`).
+    Rest,
     /// Something missing on the machine is being installed (`--fix`).
     Fix,
 }
@@ -95,6 +99,8 @@ impl StepId {
             StepId::Fault => "fault",
             StepId::Heal => "heal",
             StepId::Verify => "verify",
+            StepId::Traffic => "traffic",
+            StepId::Rest => "rest",
             StepId::Fix => "fix",
         }
     }

@@ -14,6 +14,7 @@ pub(crate) const COMMANDS: [&str; 26] = [
     "start",
     "snapshot",
     "chaos",
+    "load",
     "credentials",
     "kubeconfig",
     "logs",

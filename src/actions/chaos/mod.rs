@@ -29,6 +29,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use self::ground::Ground;
+pub(in crate::actions) use self::sums::latency;
 pub use self::{
     heal::{HealReport, heal},
     report::ChaosReport,

@@ -43,7 +43,8 @@ pub(super) fn served(samples: &[Sample], every: f64, (begin, end): (f64, f64), e
     }
 }
 
-fn latency(mut took: Vec<f64>) -> Option<Latency> {
+/// Percentiles; `None` of nothing.
+pub(in crate::actions) fn latency(mut took: Vec<f64>) -> Option<Latency> {
     took.sort_by(f64::total_cmp);
     let max = *took.last()?;
     // The smallest value that so many of a thousand do not exceed.

@@ -3,12 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Result, bail, ensure};
-use jiff::Timestamp;
 use k8s_openapi::api::{autoscaling::v2::HorizontalPodAutoscaler, core::v1::Pod};
 
 use crate::{
     actions::smoke::check::{Check, Hopeless},
-    cluster::{Cluster, ready},
+    cluster::{Cluster, ready, usage::Measured},
     labels::{COMPONENT, Component},
     run::{advice::Hint, wait::Look},
 };
@@ -28,12 +27,12 @@ fn frontends() -> String {
 }
 
 /// Whether a running pod was measured after its containers began.
-fn fresh(pods: &[Pod], measured: &BTreeMap<String, Timestamp>) -> Result<()> {
+fn fresh(pods: &[Pod], measured: &BTreeMap<String, Measured>) -> Result<()> {
     let began = |pod: &Pod| {
         let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
         statuses.iter().map(|s| Some(s.state.as_ref()?.running.as_ref()?.started_at.as_ref()?.0)).max().flatten()
     };
-    let since = |pod: &Pod| Some(*measured.get(pod.metadata.name.as_ref()?)? > began(pod)?).filter(|fresh| *fresh);
+    let since = |pod: &Pod| Some(measured.get(pod.metadata.name.as_ref()?)?.at > began(pod)?).filter(|fresh| *fresh);
     ensure!(pods.iter().find_map(since).is_some(), "no CPU value of this start yet: nobody has measured a replica");
     Ok(())
 }
@@ -67,7 +66,9 @@ mod tests {
             .expect("a pod")
         };
         let pods = [pod("a", "2026-01-01T10:00:00Z"), pod("b", "2026-01-01T10:00:05Z")];
-        let measured = |name: &str, at: &str| BTreeMap::from([(name.to_owned(), at.parse().expect("a time"))]);
+        let measured = |name: &str, at: &str| {
+            BTreeMap::from([(name.to_owned(), Measured { at: at.parse().expect("a time"), cores: 0.0 })])
+        };
         assert!(fresh(&pods, &BTreeMap::new()).is_err(), "nobody has measured");
         assert!(fresh(&pods, &measured("a", "2026-01-01T09:59:59Z")).is_err(), "of the start before");
         assert!(fresh(&pods, &measured("gone", "2026-01-01T10:01:00Z")).is_err(), "of another pod");

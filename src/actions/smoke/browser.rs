@@ -8,7 +8,7 @@ use bytes::Bytes;
 use reqwest::{
     Client, Method, RequestBuilder, Url,
     cookie::{CookieStore, Jar},
-    header::{COOKIE, HOST, HeaderMap, LOCATION, SET_COOKIE},
+    header::{COOKIE, HOST, HeaderMap, HeaderValue, LOCATION, SET_COOKIE},
     redirect::Policy,
 };
 
@@ -107,6 +107,16 @@ impl Browser {
     /// The path cannot be part of a URL.
     pub fn url(&self, path: &str) -> Result<Url> {
         self.site.join(path).with_context(|| format!("{path:?} cannot be part of a URL"))
+    }
+
+    /// The cookies that would be sent to a path; marked as what must not be shown.
+    ///
+    /// # Errors
+    /// As [`Browser::url`].
+    pub fn cookies(&self, path: &str) -> Result<Option<HeaderValue>> {
+        let mut cookies = self.jar.cookies(&self.url(path)?);
+        cookies.iter_mut().for_each(|cookies| cookies.set_sensitive(true));
+        Ok(cookies)
     }
 
     /// The names of the cookies that would be sent to a path.

@@ -13,6 +13,7 @@ mod picture;
 mod schema;
 mod secrets;
 pub mod site;
+pub mod stock;
 mod storage;
 #[cfg(test)]
 mod testing;

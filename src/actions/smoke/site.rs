@@ -39,8 +39,8 @@ pub struct Visit<'a> {
     /// Comes without cookies, as the public does.
     pub(super) visitor: Browser,
     /// Logs in once; the same cookies are then used at every door.
-    editor: Browser,
-    marker: Marker,
+    pub(super) editor: Browser,
+    pub(super) marker: Marker,
     post: Mutex<Option<u64>>,
     upload: Mutex<Option<Upload>>,
     draft: Mutex<Option<Draft>>,
@@ -54,8 +54,8 @@ struct Draft {
 }
 
 #[derive(Clone)]
-struct Upload {
-    path: String,
+pub(super) struct Upload {
+    pub(super) path: String,
     bytes: Bytes,
 }
 
@@ -171,7 +171,9 @@ impl<'a> Visit<'a> {
         let mut made = self.upload.lock().await;
         let upload = match &*made {
             Some(upload) => upload.clone(),
-            None => made.insert(self.create_upload().await.context("cannot upload an image")?).clone(),
+            None => made
+                .insert(self.create_upload(picture::gif(self.marker.as_str())).await.context("cannot upload an image")?)
+                .clone(),
         };
         let seen = self.at_every_door(|door| {
             let upload = upload.clone();
@@ -237,7 +239,7 @@ impl<'a> Visit<'a> {
         Ok(removed)
     }
 
-    async fn create_post(&self) -> Result<u64> {
+    pub(super) async fn create_post(&self) -> Result<u64> {
         let door = self.front_door().await?;
         let nonce = self.nonce(&door).await?;
         let name = self.marker.as_str();
@@ -246,10 +248,10 @@ impl<'a> Visit<'a> {
         made["id"].as_u64().context("WordPress tells no number for the post")
     }
 
-    async fn create_upload(&self) -> Result<Upload> {
+    pub(super) async fn create_upload(&self, image: Vec<u8>) -> Result<Upload> {
         let door = self.front_door().await?;
         let nonce = self.nonce(&door).await?;
-        let bytes = Bytes::from(picture::gif(self.marker.as_str()));
+        let bytes = Bytes::from(image);
         let name = format!("attachment; filename=\"{}.gif\"", self.marker.as_str());
         let body = bytes.clone();
         let path = rest_path("media");
@@ -304,7 +306,7 @@ impl<'a> Visit<'a> {
         understood(&page.await?)
     }
 
-    async fn front_door(&self) -> Result<Door> {
+    pub(super) async fn front_door(&self) -> Result<Door> {
         (self.doors)().await?.into_iter().next().context("there is no way in")
     }
 
@@ -330,11 +332,11 @@ impl<'a> Visit<'a> {
 }
 
 /// Works with plain and with pretty permalinks.
-fn rest_path(route: &str) -> String {
+pub(super) fn rest_path(route: &str) -> String {
     format!("/index.php?rest_route=/wp/v2/{}", route.replacen('?', "&", 1))
 }
 
-fn understood(page: &Page) -> Result<Value> {
+pub(super) fn understood(page: &Page) -> Result<Value> {
     let answer: Value = serde_json::from_slice(&page.body).unwrap_or_default();
     if (200..300).contains(&page.status) && !answer.is_null() {
         return Ok(answer);

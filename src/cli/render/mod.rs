@@ -7,6 +7,7 @@ pub(super) mod contracts;
 #[cfg(test)]
 mod demo;
 mod lines;
+pub(super) mod load;
 mod paint;
 pub(super) mod report;
 mod stream;

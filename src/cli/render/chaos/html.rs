@@ -7,9 +7,7 @@ use wplab::actions::chaos::{
     report::{Round, Served},
 };
 
-use super::{escaped, outage, picture::picture};
-
-const STYLE: &str = include_str!("page.css");
+use super::{STYLE, escaped, outage, picture::picture};
 
 /// The whole page.
 pub(crate) fn page(report: &ChaosReport) -> String {

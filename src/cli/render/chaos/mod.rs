@@ -7,8 +7,11 @@ mod picture;
 mod sample;
 pub(crate) mod table;
 
+#[cfg(test)]
+pub(super) use self::sample::golden;
+
 /// A text in HTML or XML.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let allowed = |c: &char| !c.is_control() || *c == '\n';
     let mut safe = String::with_capacity(text.len());
     for c in text.chars().filter(allowed) {
@@ -22,6 +25,9 @@ fn escaped(text: &str) -> String {
     }
     safe
 }
+
+/// How pages of reports look.
+pub(super) const STYLE: &str = include_str!("page.css");
 
 /// How long nobody was served, in few digits.
 fn outage(served: &wplab::actions::chaos::report::Served) -> String {

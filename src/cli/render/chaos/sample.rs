@@ -109,7 +109,7 @@ pub(super) fn report() -> ChaosReport {
 }
 
 /// Compares with a file under `tests/golden`, or writes it with `GOLDEN=update`.
-pub(super) fn golden(name: &str, text: &str) {
+pub(in crate::cli::render) fn golden(name: &str, text: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if std::env::var_os("GOLDEN").is_some_and(|value| value == "update") {
         fs::create_dir_all(path.parent().expect("a folder")).expect("made");
