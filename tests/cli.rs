@@ -52,6 +52,7 @@ fn help_is_data_and_has_examples() {
         ("help-chaos", &["chaos", "--help"]),
         ("help-chaos-run", &["chaos", "run", "--help"]),
         ("help-scale", &["scale", "--help"]),
+        ("help-load", &["load", "--help"]),
         ("help-snapshot", &["snapshot", "--help"]),
         ("help-snapshot-restore", &["snapshot", "restore", "--help"]),
     ];
@@ -121,6 +122,13 @@ fn wrong_usage_is_exit_code_2_and_one_message() {
         ("bounds-the-other-way", &["scale", "wordpress", "5..2"]),
         ("too-few-workers", &["scale", "workers", "1"]),
         ("scale-of-nothing", &["scale", "wordpress"]),
+        ("no-users", &["load", "--users", "0"]),
+        ("users-and-rate", &["load", "--users", "5", "--rate", "5"]),
+        ("rate", &["load", "--rate", "99999999999"]),
+        ("duration", &["load", "--duration", "60"]),
+        ("long-ramp", &["load", "--ramp", "1m", "--duration", "30s"]),
+        ("end-of-a-proof", &["load", "--prove-hpa", "--duration", "1m"]),
+        ("load-report", &["load", "--report", "load.html"]),
     ];
     let mut all = String::new();
     for (name, args) in cases {

@@ -5,6 +5,7 @@ use wplab::{
     actions::{
         chaos::CannotRun,
         failover::NoFailover,
+        load::CannotScale,
         logs::NoSuchPart,
         recover::{NoRecovery, Unasked},
         repair::NoRepair,
@@ -105,6 +106,7 @@ fn every_error() -> Vec<(&'static str, Trouble)> {
         of(NoSuchSnapshot { name: kept(), others: vec![text("lesson")] }),
         of(SnapshotExists { name: kept(), of: lab() }),
         of(CannotRun { lab: lab(), why: vec![(text("clock-jump"), text("there is one clock"))] }),
+        of(CannotScale { lab: lab(), replicas: 3 }),
         of(WrongScenarios(vec![spec()])),
         of(InTheWay { lab: lab(), snapshot: kept() }),
         of(OtherData { lab: lab(), what: "topology", has: "replication", wanted: "galera" }),

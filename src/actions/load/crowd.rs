@@ -1,5 +1,6 @@
 //! Users who come, ask, think and go: the one file that names goose, which does that work (docs/decisions/0026-load.md). It is told
-//! how many users there are, how they come and what they ask for in which proportion; each answer is written into the tally.
+//! how many users there are, how they come, how long they think and how often all of them together may ask; each answer is written
+//! into the tally. What is next is the mix's to say: goose would let every user begin with the same.
 //!
 //! goose is made for programs of its own: without what is done here it would listen on two ports of every address, print, log,
 //! take Ctrl-C for itself and end the process at the second one.
@@ -25,7 +26,7 @@ use reqwest::{
 use tokio::{sync::Notify, task::JoinHandle};
 
 use super::{
-    mix::{Kind, Mix},
+    mix::Mix,
     tally::{Sample, Tally},
 };
 
@@ -119,15 +120,12 @@ impl Crowd {
             Box::pin(async { Ok(()) })
         });
         site = site.register_transaction(Transaction::new(come).set_name("come").set_on_start());
-        for kind in self.errand.mix.kinds() {
-            let errand = self.errand.clone();
-            let ask: TransactionFunction = Arc::new(move |user| {
-                let errand = errand.clone();
-                Box::pin(async move { ask(user, &errand, kind).await })
-            });
-            let asks = Transaction::new(ask).set_name(kind.name()).set_weight(kind.of_twenty()).map_err(refused)?;
-            site = site.register_transaction(asks);
-        }
+        let errand = self.errand.clone();
+        let one: TransactionFunction = Arc::new(move |user| {
+            let errand = errand.clone();
+            Box::pin(async move { ask(user, &errand).await })
+        });
+        site = site.register_transaction(Transaction::new(one).set_name("ask"));
         let attack = GooseAttack::initialize_with_config(configured(&self.errand.site, pace)).map_err(refused)?;
         let attack = attack.register_scenario(site);
         let (over, tally) = (Arc::new(Notify::new()), self.errand.tally.clone());
@@ -178,8 +176,8 @@ fn client(site: &Url) -> Result<Client> {
 }
 
 /// One request of one user.
-async fn ask(user: &mut GooseUser, errand: &Errand, kind: Kind) -> TransactionResult {
-    let path = errand.mix.next(kind);
+async fn ask(user: &mut GooseUser, errand: &Errand) -> TransactionResult {
+    let (kind, path) = errand.mix.next();
     let url = errand.site.join(&path).ok().filter(|url| url.origin() == errand.site.origin());
     // A path that leads away is not asked for.
     let Some(url) = url else { return Ok(()) };

@@ -1,5 +1,6 @@
 //! Users of a stand-in for a site. goose has one switch for all loads of a process, so everything is one test.
 
+use super::super::mix::Kind;
 use super::*;
 use crate::actions::smoke::{
     stock::Stock,

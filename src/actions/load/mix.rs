@@ -26,6 +26,31 @@ pub enum Kind {
     Edit,
 }
 
+/// Twenty requests, in the order in which they are asked for, by whoever is next: so few users, and few requests, ask for the same
+/// mix as many.
+const ROUND: [Kind; 20] = [
+    Kind::Front,
+    Kind::Post,
+    Kind::Image,
+    Kind::Page,
+    Kind::Post,
+    Kind::Front,
+    Kind::Search,
+    Kind::Image,
+    Kind::Post,
+    Kind::Front,
+    Kind::Admin,
+    Kind::Front,
+    Kind::Post,
+    Kind::Image,
+    Kind::Page,
+    Kind::Search,
+    Kind::Post,
+    Kind::Front,
+    Kind::Image,
+    Kind::Edit,
+];
+
 /// What is searched for, in turn: some is found, some is not.
 const WORDS: [&str; 4] = ["hello", "wordpress", "sample", "nothing+has+this"];
 /// What somebody looks at who has logged in.
@@ -50,13 +75,8 @@ impl Kind {
     }
 
     /// How many of twenty requests are of this kind.
-    pub const fn of_twenty(self) -> usize {
-        match self {
-            Kind::Front | Kind::Post => 5,
-            Kind::Image => 4,
-            Kind::Page | Kind::Search => 2,
-            Kind::Admin | Kind::Edit => 1,
-        }
+    pub fn of_twenty(self) -> usize {
+        ROUND.iter().filter(|kind| **kind == self).count()
     }
 
     /// Whether only somebody who has logged in may ask for it.
@@ -88,24 +108,24 @@ impl Mix {
         Mix { stock, turn: AtomicUsize::new(0) }
     }
 
-    /// The kinds that this site has something of.
-    pub(super) fn kinds(&self) -> impl Iterator<Item = Kind> {
-        Kind::ALL.into_iter().filter(|kind| *kind != Kind::Page || !self.stock.pages.is_empty())
-    }
-
-    /// The address of the next request of a kind.
-    pub(super) fn next(&self, kind: Kind) -> String {
+    /// What is asked for next, and where it is. A site without pages is asked for a post instead.
+    pub(super) fn next(&self) -> (Kind, String) {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let of = |all: &[String]| all.get(turn % all.len().max(1)).map_or("/", String::as_str).to_owned();
-        match kind {
+        let (round, kind) = (turn / ROUND.len(), ROUND[turn % ROUND.len()]);
+        let kind = if kind == Kind::Page && self.stock.pages.is_empty() { Kind::Post } else { kind };
+        // Which of that kind: the same kind comes several times in a round.
+        let nth = round * kind.of_twenty() + ROUND[..turn % ROUND.len()].iter().filter(|one| **one == kind).count();
+        let of = |all: &[String]| all.get(nth % all.len().max(1)).map_or("/", String::as_str).to_owned();
+        let path = match kind {
             Kind::Front => "/".to_owned(),
             Kind::Post => of(&self.stock.posts),
             Kind::Page => of(&self.stock.pages),
-            Kind::Search => format!("/?s={}", WORDS[turn % WORDS.len()]),
+            Kind::Search => format!("/?s={}", WORDS[nth % WORDS.len()]),
             Kind::Image => of(&self.stock.images),
-            Kind::Admin => ADMIN[turn % ADMIN.len()].to_owned(),
+            Kind::Admin => ADMIN[nth % ADMIN.len()].to_owned(),
             Kind::Edit => self.stock.edit.clone(),
-        }
+        };
+        (kind, path)
     }
 }
 
@@ -119,25 +139,32 @@ mod tests {
     }
 
     #[test]
-    fn twenty_requests_are_a_whole_round() {
-        assert_eq!(Kind::ALL.iter().map(|kind| kind.of_twenty()).sum::<usize>(), 20);
-        let logged_in = Kind::ALL.iter().filter(|kind| kind.logged_in()).map(|kind| kind.of_twenty()).sum::<usize>();
-        assert_eq!(logged_in, 2);
+    fn every_twenty_requests_have_the_same_mix() {
+        let asked: Vec<usize> = Kind::ALL.iter().map(|kind| kind.of_twenty()).collect();
+        assert_eq!(asked, [5, 5, 2, 2, 4, 1, 1]);
+        let mix = mix(&["/p/"]);
+        for _ in 0..3 {
+            let round: Vec<Kind> = (0..20).map(|_| mix.next().0).collect();
+            let logged_in = round.iter().filter(|kind| kind.logged_in()).count();
+            assert!(logged_in == 2 && Kind::ALL.iter().all(|kind| round.contains(kind)), "{round:?}");
+        }
     }
 
     #[test]
     fn everything_that_the_site_has_is_asked_for_in_turn() {
         let mix = mix(&["/p/"]);
-        let posts: Vec<String> = (0..4).map(|_| mix.next(Kind::Post)).collect();
-        assert_eq!(posts, ["/a/", "/b/", "/a/", "/b/"]);
-        assert!(mix.next(Kind::Search).starts_with("/?s="));
-        assert_eq!(mix.next(Kind::Edit), "/e");
+        let asked: Vec<(Kind, String)> = (0..40).map(|_| mix.next()).collect();
+        let of = |kind: Kind| asked.iter().filter(|one| one.0 == kind).map(|one| one.1.as_str()).collect::<Vec<_>>();
+        assert_eq!(of(Kind::Post)[..4], ["/a/", "/b/", "/a/", "/b/"]);
+        assert_eq!(of(Kind::Admin), ADMIN);
+        assert_eq!(of(Kind::Search).len(), WORDS.len());
+        assert_eq!((of(Kind::Image)[0], of(Kind::Edit)[0]), ("/i.gif", "/e"));
     }
 
     #[test]
     fn nobody_asks_for_a_page_where_there_is_none() {
-        assert!(mix(&[]).kinds().all(|kind| kind != Kind::Page));
-        assert_eq!(mix(&["/p/"]).kinds().count(), Kind::ALL.len());
+        let mix = mix(&[]);
+        assert!((0..40).map(|_| mix.next().0).all(|kind| kind != Kind::Page));
     }
 
     #[test]

@@ -288,7 +288,7 @@ async fn traffic(cx: StepCx, crowd: &Crowd, pace: Pace, tally: &Tally) -> Result
     })
     .await?;
     going.stop().await?;
-    Ok(Stepped::done((), tally.told()))
+    Ok(Stepped::done((), tally.came_to()))
 }
 
 /// Whether so few requests failed that a site may be like that.

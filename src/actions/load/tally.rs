@@ -13,6 +13,9 @@ use super::{
 };
 use crate::actions::chaos::latency;
 
+/// What is of late, in seconds.
+const RECENT: f64 = 10.0;
+
 /// A request that has come to its end.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Sample {
@@ -78,14 +81,26 @@ impl Tally {
     /// How things go, in a few words.
     pub(super) fn told(&self) -> String {
         let seen = self.lock();
-        let failed = seen.samples.iter().filter(|sample| sample.error.is_some()).count();
-        format!("{} users, {} requests, {failed} failed", seen.users, seen.samples.len())
+        let last = seen.samples.iter().map(Sample::end).fold(0.0, f64::max);
+        let slow = p95(&seen.samples, last - RECENT, f64::INFINITY);
+        let slow = slow.map_or_else(String::new, |slow| format!(", p95 of late {:.0} ms", slow * 1000.0));
+        format!("{} users, {}{slow}", seen.users, counted(&seen.samples))
+    }
+
+    /// What it came to, in a few words.
+    pub(super) fn came_to(&self) -> String {
+        counted(&self.lock().samples)
     }
 
     /// Everything so far.
     pub(super) fn samples(&self) -> Vec<Sample> {
         self.lock().samples.clone()
     }
+}
+
+fn counted(samples: &[Sample]) -> String {
+    let failed = samples.iter().filter(|sample| sample.error.is_some()).count();
+    format!("{} requests, {failed} failed", samples.len())
 }
 
 /// The sum of each kind that was asked for, and that of all, over so many seconds.

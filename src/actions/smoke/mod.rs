@@ -16,7 +16,7 @@ pub mod site;
 pub mod stock;
 mod storage;
 #[cfg(test)]
-mod testing;
+pub(in crate::actions) mod testing;
 mod without_writer;
 
 use std::time::Duration;
