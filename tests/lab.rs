@@ -14,6 +14,8 @@ mod golden_roots;
 mod lab;
 #[path = "support/ledger.rs"]
 mod ledger;
+#[path = "lab/load.rs"]
+mod load;
 #[path = "lab/rights.rs"]
 mod rights;
 #[path = "support/roles.rs"]
