@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::{
     sync::mpsc,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -40,6 +40,9 @@ const RELEASING: Duration = Duration::from_secs(3);
 const STOPPING: Duration = Duration::from_secs(45);
 /// How long a server that has finished a copy may take to end itself.
 const RESTARTING: Duration = Duration::from_secs(120);
+/// How long a replica that is to end still takes queries, although it says that it takes none: connections come to it as long as some
+/// node has not heard of that.
+const LEAVING: Duration = Duration::from_secs(2);
 /// How long a source that hears from nobody goes on as if it were one.
 const ISOLATION: Duration = Duration::from_secs(10);
 const NO_SESSION: &str = "there is no connection to the server";
@@ -386,6 +389,9 @@ impl Member {
     async fn stop(&mut self) -> Result<()> {
         let open = self.board.read().server.is_some_and(|facts| facts.is_open()) && self.data == Data::Present;
         self.board.enter(State::Stopping, "");
+        if self.board.read().server.is_some_and(|facts| facts.applies()) {
+            sleep(LEAVING).await;
+        }
         let shut = match self.session.as_mut() {
             _ if !open => true,
             Some(session) => local::close(session, CLOSING).await.is_ok(),
