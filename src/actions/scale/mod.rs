@@ -3,6 +3,7 @@
 
 pub mod db;
 pub mod wordpress;
+mod work;
 pub mod workers;
 
 use std::{fmt, path::Path};

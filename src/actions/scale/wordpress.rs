@@ -93,7 +93,7 @@ pub struct Rebounded {
 /// Gives the autoscaler other bounds, and waits until as many replicas serve as they allow.
 ///
 /// # Errors
-/// As [`super::change()`]; or the replicas are not as many in time: with the last reason.
+/// The bounds are none that a lab file may have; the lab does not answer; or the replicas are not as many in time: with the last reason.
 pub async fn wordpress(run: &Run, lab: &LabName, bounds: Bounds) -> Result<Rebounded> {
     run.step(StepId::Autoscale, async |cx| {
         let change = change(&cx, lab, |spec| bounds.set(spec)).await?;

@@ -7,14 +7,13 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Change, NoScaling, change, edited};
+use super::{
+    Change, NoScaling, change, edited,
+    work::{Seen, Work, decide},
+};
 use crate::{
     actions::standing,
-    cluster::Cluster,
-    host::{
-        docker::Container,
-        nodes::{self, NotOurs, join, join::Joining, rules},
-    },
+    host::nodes::{self, NotOurs, join, join::Joining, rules},
     parts::{
         images::{self, Role, golden},
         workers::{self, Held, Owner},
@@ -49,7 +48,7 @@ pub struct Staffed {
 /// What goes for good with the workers that leave, as sentences: what was kept of former members.
 ///
 /// # Errors
-/// It cannot be done ([`NoScaling`]), or as [`super::change()`].
+/// It cannot be done ([`NoScaling`]), or the lab does not answer.
 pub async fn look(lab: &LabName, wanted: u8) -> Result<Vec<String>> {
     let cluster = standing::open(lab).await?;
     let had = cluster.lab_file().await?;
@@ -57,7 +56,7 @@ pub async fn look(lab: &LabName, wanted: u8) -> Result<Vec<String>> {
         Some(few) => few.because(Trouble::from(wrong)),
         None => wrong.into(),
     })?;
-    let held = held(&cluster, &spec).await?;
+    let held = workers::held(&cluster, &spec, &beyond(&cluster.inside, wanted)).await?;
     Ok(kept(&held).map(ToString::to_string).collect())
 }
 
@@ -72,7 +71,7 @@ fn few(had: &LabSpec, wanted: u8) -> Option<Trouble> {
 /// Gives a lab this many workers. `agreed` says that what was kept of former members on those that leave may go.
 ///
 /// # Errors
-/// [`NoScaling`], before anything is touched; as [`super::change()`]; a worker does not boot or join, or a pod does not move.
+/// [`NoScaling`], before anything is touched; the lab does not answer; a worker does not boot or join, or a pod does not move.
 pub async fn workers(run: &Run, lab: &LabName, wanted: u8, agreed: bool) -> Result<Staffed> {
     run.step(StepId::Cluster, async |cx| {
         let change = change(&cx, lab, |spec| spec.cluster.workers = wanted).await?;
@@ -88,7 +87,9 @@ pub async fn workers(run: &Run, lab: &LabName, wanted: u8, agreed: bool) -> Resu
             let without = Hint::Scale { lab: lab.clone(), what: "workers", to: (nth - 1).to_string() };
             impossible(why, [Hint::Up { lab: lab.clone() }].into_iter().chain((nth > 2).then_some(without)).collect())
         })?;
-        let held = held(&change.cluster, &change.wanted).await?;
+        let mut leave = beyond(&change.cluster.inside, wanted);
+        leave.extend(work.part.iter().map(|worker| worker.inside.clone()).filter(|name| work.stay.contains(name)));
+        let held = workers::held(&change.cluster, &change.wanted, &leave).await?;
         if let Some(cannot) = pinned(lab, &change.had, &held) {
             return Err(Trouble::from(cannot).into());
         }
@@ -114,75 +115,9 @@ fn told(workers: u8, joined: &[String], left: &[String]) -> String {
     all.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
-/// A worker, as far as there is anything of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Seen {
-    name: String,
-    inside: String,
-    /// Whether its container runs; `None` where there is none.
-    runs: Option<bool>,
-    /// Kubernetes knows it.
-    joined: bool,
-}
-
-impl Seen {
-    fn of(there: &[Container], known: &[String], name: String, inside: &str) -> Seen {
-        let runs = there.iter().find(|container| container.name == name).map(|container| container.running);
-        Seen { runs, joined: known.iter().any(|node| node == inside), inside: inside.to_owned(), name }
-    }
-
-    /// It does what a worker does.
-    fn works(&self) -> bool {
-        self.runs == Some(true) && self.joined
-    }
-
-    fn is_there(&self) -> bool {
-        self.runs.is_some() || self.joined
-    }
-}
-
-/// What is to be done.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Work {
-    /// Those that leave, and what is left of some that never joined.
-    part: Vec<Seen>,
-    /// Those that join.
-    join: Vec<String>,
-    /// All that there are then, as Kubernetes knows them.
-    stay: Vec<String>,
-}
-
-/// What is to be done so that a lab that has written down `had` workers has `wanted`. What there is beyond those was begun or is
-/// about to go, whoever was interrupted; what is lacking of them is nobody's to make anew here.
-///
-/// # Errors
-/// One of those that stay does not work: which, and how that shows.
-fn decide(seen: &[Seen], had: u8, wanted: u8) -> Result<Work, (u8, String)> {
-    let mut work = Work::default();
-    for (nth, worker) in (1..).zip(seen) {
-        let Seen { name, .. } = worker;
-        if nth <= had.min(wanted) && !worker.works() {
-            let why = match worker.runs {
-                Some(true) => format!("{name} runs, and Kubernetes does not know it"),
-                _ => format!("{name} does not run"),
-            };
-            return Err((nth, why));
-        }
-        if nth > wanted || !worker.works() {
-            work.part.extend(worker.is_there().then(|| worker.clone()));
-        }
-        if nth <= wanted {
-            work.join.extend((!worker.works()).then(|| name.clone()));
-            work.stay.push(worker.inside.clone());
-        }
-    }
-    Ok(work)
-}
-
-/// What the workers beyond those that are wanted have that cannot move.
-async fn held(cluster: &Cluster, spec: &LabSpec) -> Result<Vec<Held>> {
-    let leave = nodes::worker_names(&cluster.inside, MOST).split_off(usize::from(spec.cluster.workers));
-    workers::held(cluster, spec, &leave).await
+/// The workers beyond so many, by the name of their lab.
+fn beyond(lab: &LabName, workers: u8) -> Vec<String> {
+    nodes::worker_names(lab, MOST).split_off(usize::from(workers))
 }
 
 fn kept(held: &[Held]) -> impl Iterator<Item = &Held> {
@@ -196,10 +131,10 @@ fn pinned(lab: &LabName, had: &LabSpec, held: &[Held]) -> Option<NoScaling> {
     // Members leave the database from its end.
     let mut last = had.database.members;
     let on: BTreeSet<&str> = needed.iter().filter_map(|held| member(held)).collect();
-    while on.contains(format!("db-{}", last.saturating_sub(1)).as_str()) {
+    while last > 0 && on.contains(format!("db-{}", last - 1).as_str()) {
         last -= 1;
     }
-    if last < had.database.members {
+    if last < had.database.members && edited(had, |spec| spec.database.members = last).is_ok() {
         hints.push(Hint::Scale { lab: lab.clone(), what: "db", to: last.to_string() });
     }
     for held in &needed {
@@ -224,34 +159,34 @@ fn member(held: &Held) -> Option<&str> {
     }
 }
 
-/// Lets workers leave: first their pods, then what the lab has written down, then they themselves.
+/// Lets workers leave: first their pods, then what the lab has written down, then they themselves, and at last what nobody has
+/// any more, also of those that left before.
 async fn part(cx: &StepCx, change: &Change, part: &[Seen], held: &[Held]) -> Result<()> {
-    if part.is_empty() {
-        return Ok(());
+    let (docker, cluster, lab) = (&change.docker, &change.cluster, &change.wanted.name);
+    let (joined, left): (Vec<_>, Vec<_>) = part.iter().partition(|worker| worker.joined);
+    let joined: Vec<String> = joined.into_iter().map(|worker| worker.inside.clone()).collect();
+    let wanted = change.wanted.cluster.workers;
+    for worker in &left {
+        cx.say(format!("removing {}, left by whoever was interrupted", worker.name));
     }
-    let names = |of: fn(&Seen) -> &String| part.iter().map(|worker| of(worker).clone()).collect::<Vec<_>>();
-    let (containers, inside) = (names(|worker| &worker.name), names(|worker| &worker.inside));
-    for worker in part {
-        match worker.joined {
-            true => cx.say(format!("{} leaves", worker.name)),
-            false => cx.say(format!("removing {}, left by whoever was interrupted", worker.name)),
-        }
+    if !joined.is_empty() {
+        cx.say(format!("{} leaves", joined.join(", ")));
+        workers::empty(cx, cluster, &joined).await?;
     }
-    let joined: Vec<String> = part.iter().filter(|worker| worker.joined).map(|worker| worker.inside.clone()).collect();
-    workers::empty(cx, &change.cluster, &joined).await?;
-    if change.wanted.cluster.workers < change.had.cluster.workers {
+    if wanted < change.had.cluster.workers {
         change.record().await?;
     }
     for node in &joined {
-        workers::forget(&change.cluster, node).await?;
+        workers::forget(cluster, node).await?;
     }
-    join::part(&change.docker, &change.wanted.name, &containers).await?;
-    for node in &inside {
+    let containers: Vec<String> = part.iter().map(|worker| worker.name.clone()).collect();
+    join::part(docker, &containers).await?;
+    for worker in part {
         // A kubelet may have joined, or joined again, until it was gone.
-        workers::forget(&change.cluster, node).await?;
+        workers::forget(cluster, &worker.inside).await?;
     }
-    let gone: Vec<Held> = held.iter().filter(|held| inside.contains(&held.node)).cloned().collect();
-    workers::give_up(&change.cluster, &gone).await
+    join::forget(docker, lab, &[containers, beyond(lab, wanted)].concat()).await?;
+    workers::give_up(cluster, held).await
 }
 
 /// Lets workers join, if any are to, with every image before they take the first pod.
@@ -275,7 +210,8 @@ async fn come(cx: &StepCx, change: &Change, work: &Work) -> Result<()> {
             for name in names {
                 workers::forget(cluster, &nodes::inside_name(name, lab, &cluster.inside)).await?;
             }
-            join::part(docker, lab, names).await?;
+            join::part(docker, names).await?;
+            join::forget(docker, lab, names).await?;
             return Err(error);
         }
     }
@@ -288,57 +224,6 @@ mod tests {
 
     fn lab() -> LabName {
         LabName::new("zoo").expect("a name")
-    }
-
-    /// Nine workers, of each whether its container runs and whether it has joined.
-    fn seen(some: &[(Option<bool>, bool)]) -> Vec<Seen> {
-        let nothing = std::iter::repeat(&(None, false));
-        let names = nodes::worker_names(&lab(), MOST).into_iter().zip(some.iter().chain(nothing));
-        names.map(|(name, &(runs, joined))| Seen { inside: name.clone(), name, runs, joined }).collect()
-    }
-
-    const WORKS: (Option<bool>, bool) = (Some(true), true);
-
-    /// Who leaves, who joins.
-    fn names(some: &[(Option<bool>, bool)], had: u8, wanted: u8) -> Result<(Vec<String>, Vec<String>), (u8, String)> {
-        let work = decide(&seen(some), had, wanted)?;
-        assert_eq!(work.stay.len(), usize::from(wanted));
-        Ok((work.part.into_iter().map(|worker| worker.name).collect(), work.join))
-    }
-
-    #[test]
-    fn workers_come_and_go_at_the_end() {
-        let strings = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
-        let (none, three, four) = (strings(&[]), [WORKS; 3], [WORKS; 4]);
-        assert_eq!(names(&three, 3, 3), Ok((none.clone(), none.clone())));
-        assert_eq!(names(&three, 3, 5), Ok((none.clone(), strings(&["zoo-worker4", "zoo-worker5"]))));
-        assert_eq!(names(&four, 4, 2), Ok((strings(&["zoo-worker3", "zoo-worker4"]), none)));
-    }
-
-    #[test]
-    fn whoever_was_interrupted_the_next_one_finishes_or_removes_it() {
-        let worker4 = vec!["zoo-worker4".to_owned()];
-        let with = |fourth| [WORKS, WORKS, WORKS, fourth];
-        // It never joined, or it was about to go: it is made anew, or removed.
-        for half in [(Some(true), false), (Some(false), false), (Some(false), true), (None, true)] {
-            assert_eq!(names(&with(half), 3, 4), Ok((worker4.clone(), worker4.clone())), "{half:?}");
-            assert_eq!(names(&with(half), 3, 3), Ok((worker4.clone(), Vec::new())), "{half:?}");
-        }
-        // It joined, and was not written down.
-        assert_eq!(names(&with(WORKS), 3, 4), Ok((Vec::new(), Vec::new())));
-        assert_eq!(names(&with(WORKS), 3, 3), Ok((worker4, Vec::new())));
-    }
-
-    #[test]
-    fn a_lab_that_lacks_what_it_has_written_down_is_not_scaled() {
-        for half in [(Some(true), false), (Some(false), true), (None, true), (None, false)] {
-            assert!(
-                names(&[WORKS, half, WORKS], 3, 4).is_err_and(|(nth, why)| nth == 2 && why.starts_with("zoo-worker2 ")),
-                "{half:?}"
-            );
-        }
-        // One that is to leave anyway may be broken.
-        assert!(names(&[WORKS, WORKS, (Some(false), true)], 3, 2).is_ok());
     }
 
     #[test]

@@ -125,12 +125,19 @@ impl Joining<'_> {
     }
 }
 
-/// Removes the containers of workers that left, or never joined, with their volumes and clones.
+/// Removes the containers of workers that left, or never joined, with their volumes.
 ///
 /// # Errors
-/// The engine does not answer or cannot.
-pub async fn part(docker: &Docker, lab: &LabName, names: &[String]) -> Result<()> {
-    try_join_all(names.iter().map(|name| docker.remove_container(name))).await?;
+/// The engine cannot.
+pub async fn part(docker: &Docker, names: &[String]) -> Result<()> {
+    try_join_all(names.iter().map(|name| docker.remove_container(name))).await.map(drop)
+}
+
+/// Removes the clones of workers that are gone, if they had some.
+///
+/// # Errors
+/// Who holds them does not answer.
+pub async fn forget(docker: &Docker, lab: &LabName, names: &[String]) -> Result<()> {
     match Roots::of(docker, lab).await? {
         Some(roots) => roots.part(lab, names).await,
         None => Ok(()),

@@ -81,7 +81,9 @@ pub async fn held(cluster: &Cluster, spec: &LabSpec, nodes: &[String]) -> Result
     let on = |volume: &PersistentVolume| nodes.iter().find(|node| pins(volume).iter().any(|pin| pin == *node)).cloned();
     let held = volumes.iter().filter_map(|volume| {
         let node = on(volume)?;
-        Some(Held { node, volume: volume.name_any(), of: owner(volume, &claims, spec) })
+        let of = owner(volume, &claims, spec);
+        // What nobody has any more, and was never the lab's, is left alone.
+        (of != Owner::Nobody || ours(volume)).then(|| Held { node, volume: volume.name_any(), of })
     });
     Ok(held.collect())
 }
@@ -92,6 +94,12 @@ fn pins(volume: &PersistentVolume) -> Vec<String> {
     let terms = required.into_iter().flat_map(|required| &required.node_selector_terms);
     let fields = terms.flat_map(|term| [&term.match_expressions, &term.match_fields]).flatten().flatten();
     fields.filter(|field| field.operator == "In").flat_map(|field| field.values.clone().unwrap_or_default()).collect()
+}
+
+/// Whether a claim of the lab had it.
+fn ours(volume: &PersistentVolume) -> bool {
+    let to = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
+    to.is_some_and(|to| to.namespace.as_deref() == Some(NAMESPACE))
 }
 
 fn owner(volume: &PersistentVolume, claims: &[PersistentVolumeClaim], spec: &LabSpec) -> Owner {
@@ -183,6 +191,10 @@ mod tests {
         assert_eq!(of(&spec, "data-db-2", to("wplab", "data-db-2")), Owner::Nobody);
         assert_eq!(of(&spec, "pvc-7", to("wplab", "data-db-2")), Owner::Member("db-2".into()));
         assert_eq!(of(&spec, "left", json!(null)), Owner::Nobody);
+        assert!(!ours(&volume("left", json!(null), "zoo-worker")));
+        assert!(
+            ours(&volume("left", to("wplab", "x"), "zoo-worker")) && !ours(&volume("left", to("default", "x"), "y"))
+        );
         // Made in advance for a claim that is not there yet.
         assert_eq!(
             of(&spec, "data-db-0", json!({"namespace": "wplab", "name": "data-db-0"})),
