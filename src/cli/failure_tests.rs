@@ -13,7 +13,7 @@ use wplab::{
         scale::NoScaling,
         snapshot::{NoSuchSnapshot, SnapshotExists, restore::InTheWay},
         standing::{NoSuchLab, Paused, Stopped},
-        up::OtherData,
+        up::{OtherData, OtherMembers},
     },
     cluster::{
         NotComplete, OtherVersion,
@@ -109,6 +109,7 @@ fn every_error() -> Vec<(&'static str, Trouble)> {
         of(CannotScale { lab: lab(), replicas: 3 }),
         of(WrongScenarios(vec![spec()])),
         of(InTheWay { lab: lab(), snapshot: kept() }),
+        of(OtherMembers { lab: lab(), has: 5, wanted: 3 }),
         of(OtherData { lab: lab(), what: "topology", has: "replication", wanted: "galera" }),
         of(NotOurs { lab: lab(), containers: vec![text("demo-control-plane")] }),
         of(Differs { lab: lab(), workers: 3, wanted: 2 }),

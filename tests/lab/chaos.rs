@@ -103,9 +103,10 @@ fn nothing_is_acknowledged_that_no_replica_has(lab: &Lab) {
     lab.block_on(tell(lab.client(), &writer, "CREATE TABLE IF NOT EXISTS unheard (id INT PRIMARY KEY)"));
     let replicas = replicas(lab);
     replicas.iter().for_each(|replica| signal(lab, replica, "STOP"));
+    let client = lab.client();
     let writes: Vec<_> = lab.block_on(async {
         let write = |id: u32| {
-            let (client, writer) = (lab.client(), writer.clone());
+            let (client, writer) = (client.clone(), writer.clone());
             tokio::spawn(async move { try_tell(client, &writer, &format!("INSERT INTO unheard VALUES ({id})")).await })
         };
         (0..8).map(write).collect()

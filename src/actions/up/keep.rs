@@ -5,9 +5,13 @@ use std::{borrow::Cow, fmt, time::Duration};
 
 use anyhow::{Context, Result};
 
+use k8s_openapi::api::core::v1::ConfigMap;
+
 use crate::{
+    actions::scale::db::count_of,
     cluster::{Cluster, OtherVersion},
     host::nodes::{self, Access},
+    inside::agent::record::{INITIALISED, STATE},
     labels,
     parts::{
         database,
@@ -53,9 +57,27 @@ impl Standing {
 /// [`OtherData`]; or the cluster does not answer.
 async fn check(cluster: &Cluster, wanted: &LabSpec, images: &ImageSet) -> Result<()> {
     match recorded(cluster).await? {
-        Some((stands, had)) => Ok(compare(&stands, had.flavour(), wanted, images.flavour())?),
+        Some((stands, had)) => {
+            compare(&stands, had.flavour(), wanted, images.flavour())?;
+            Ok(same_members(cluster, &stands, wanted).await??)
+        }
         None => Ok(()),
     }
+}
+
+/// Members of a database that lives come and go one safe step at a time, which is not `up`'s business.
+///
+/// # Errors
+/// The cluster does not answer; the inner one is [`OtherMembers`].
+async fn same_members(cluster: &Cluster, stands: &LabSpec, wanted: &LabSpec) -> Result<Result<(), Trouble>> {
+    let (has, wanted_members) = (stands.database.members, wanted.database.members);
+    if has == wanted_members {
+        return Ok(Ok(()));
+    }
+    let state: Option<ConfigMap> = cluster.get(STATE).await?;
+    let lives = state.and_then(|state| state.data).is_some_and(|data| data.contains_key(INITIALISED));
+    let other = OtherMembers { lab: wanted.name.clone(), has, wanted: wanted_members };
+    Ok(if lives { Err(Trouble::from(other)) } else { Ok(()) })
 }
 
 /// Connects to a cluster that may hold a lab, and writes into it what the lab is made from, for whoever comes later.
@@ -93,10 +115,14 @@ pub(crate) async fn record(cluster: &Cluster, spec: &LabSpec, images: &ImageSet)
 pub(crate) async fn foresee(wanted: &LabSpec) -> Result<Standing, Trouble> {
     let asked = async {
         let cluster = Cluster::connect(&nodes::kubeconfig_path(&wanted.name), &wanted.name).await?;
-        recorded(&cluster).await
+        let Some((stands, had)) = recorded(&cluster).await? else { return anyhow::Ok(None) };
+        let members = same_members(&cluster, &stands, wanted).await?;
+        Ok(Some((stands, had, members)))
     };
     match tokio::time::timeout(PATIENCE, asked).await {
-        Ok(Ok(Some((stands, had)))) => keep(&stands, had, wanted),
+        Ok(Ok(Some((stands, had, members)))) => {
+            keep(&stands, had, wanted).and_then(|standing| members.map(|()| standing))
+        }
         _ => Ok(Standing::default()),
     }
 }
@@ -154,6 +180,36 @@ impl Advise for OtherData {
             Hint::Anew { lab: lab.clone() },
             Hint::OtherName,
         ]
+    }
+}
+
+/// The lab has another number of database members than `up` is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherMembers {
+    /// The lab.
+    pub lab: LabName,
+    /// How many it has.
+    pub has: u8,
+    /// How many are asked for.
+    pub wanted: u8,
+}
+
+impl fmt::Display for OtherMembers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OtherMembers { lab, has, wanted } = self;
+        write!(f, "lab {lab} has {} in its database, and this asks for {wanted}", count_of(*has))
+    }
+}
+
+impl Advise for OtherMembers {
+    fn blame(&self) -> Blame {
+        Blame::User
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        let OtherMembers { lab, has, wanted } = self;
+        let keep = Hint::words(format!("with `database: {{members: {has}}}` in its lab file it stays as it is"));
+        vec![Hint::Scale { lab: lab.clone(), what: "db", to: wanted.to_string() }, keep]
     }
 }
 

@@ -11,7 +11,10 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow};
 use serde::Serialize;
 
-pub use self::{diagnostics::Diagnosed, keep::OtherData};
+pub use self::{
+    diagnostics::Diagnosed,
+    keep::{OtherData, OtherMembers},
+};
 
 use self::{keep::Standing, turns::Turns};
 use crate::{
