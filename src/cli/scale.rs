@@ -85,7 +85,7 @@ async fn database(session: &Session, members: u8, lab: &Lab, unprotected: bool) 
     }
     terminal.result(&now, |_| {
         let was = if now.had == now.members { "as before".to_owned() } else { format!("it had {}", now.had) };
-        format!("the database of lab {name} has {}, {was}; {} takes writes\n", db::count_of(now.members), now.writer)
+        format!("the database of lab {name} has {}, {was}; {} takes writes\n", in_words(now.members), now.writer)
     });
     terminal.next(&[(command("status", name), "who does what"), (command("smoke", name), "prove it")]);
     Ok(Ending::Done)

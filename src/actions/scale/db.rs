@@ -86,16 +86,11 @@ pub async fn db(run: &Run, lab: &LabName, members: u8, unprotected: bool) -> Res
         };
         let writer = resizing.resize().await?;
         let (kept, removed) = resizing.freed().await?;
-        let detail = format!("{}, {writer} takes writes", count_of(members));
+        let detail = format!("{}, {writer} takes writes", database::in_words(members));
         let (name, protected) = (lab.clone(), galera || (members > 1 && !unprotected));
         Ok(Stepped::changed(had != members, Resized { name, had, members, writer, protected, kept, removed }, detail))
     })
     .await
-}
-
-/// A number of members, in words.
-pub fn count_of(members: u8) -> String {
-    if members == 1 { "1 member".to_owned() } else { format!("{members} members") }
 }
 
 /// The member that is to take writes first: `None` where whoever does stays.

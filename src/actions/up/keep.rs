@@ -8,7 +8,6 @@ use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use crate::{
-    actions::scale::db::count_of,
     cluster::{Cluster, OtherVersion},
     host::nodes::{self, Access},
     inside::agent::record::{INITIALISED, STATE},
@@ -197,7 +196,7 @@ pub struct OtherMembers {
 impl fmt::Display for OtherMembers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let OtherMembers { lab, has, wanted } = self;
-        write!(f, "lab {lab} has {} in its database, and this asks for {wanted}", count_of(*has))
+        write!(f, "lab {lab} has {} in its database, and this asks for {wanted}", database::in_words(*has))
     }
 }
 

@@ -13,3 +13,8 @@ pub const WORDPRESS: &str = "wordpress";
 pub fn names(members: u8) -> Vec<String> {
     (0..members).map(|ordinal| format!("{MEMBERS}-{ordinal}")).collect()
 }
+
+/// So many members, in words.
+pub fn in_words(members: u8) -> String {
+    if members == 1 { "1 member".to_owned() } else { format!("{members} members") }
+}
