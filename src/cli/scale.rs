@@ -2,10 +2,13 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use wplab::actions::scale::{
-    db,
-    wordpress::{self, Bounds},
-    workers,
+use wplab::{
+    actions::scale::{
+        db,
+        wordpress::{self, Bounds},
+        workers,
+    },
+    parts::database::in_words,
 };
 
 use super::{args::Lab, failure::Ending, session::Session, spell::command};
