@@ -125,7 +125,7 @@ fn nothing_is_acknowledged_that_no_replica_has(lab: &Lab) {
     lab.up(&[]).assert_code(0);
 }
 
-/// A lab without semi-synchronous replication, a replica that stands still and a lost volume: the ledger says what is gone.
+/// A lab without semi-synchronous replication, a replica that is away and a lost volume: the ledger says what is gone.
 fn what_waits_for_nobody_is_lost_with_its_volume_and_told(lab: &Lab) {
     let name = lab.name();
     let scaled = lab.run(&["scale", "db", "2", name, "--unprotected", "-o", "json"]).assert_code(0).json();
@@ -137,13 +137,14 @@ fn what_waits_for_nobody_is_lost_with_its_volume_and_told(lab: &Lab) {
          expect: {lost-rows: 0}\nheal: {within: 4m}\n",
     );
     let ran = lab.run_while(&["chaos", "run", &scenario, "--lab", name, "-o", "json"], "all is well after", || {
-        signal(lab, &replica, "STOP");
+        // What is sent to a server that only stands still waits in its node's kernel, and is not lost.
+        on_node_of(lab, &replica, "pkill -STOP -f '[/]tools/wplab member'; pkill -KILL -x mysqld");
         let begin = Instant::now();
         while uid(lab, &writer) == before {
             assert!(begin.elapsed() < Duration::from_secs(60), "the writer was not hit");
             std::thread::sleep(Duration::from_millis(200));
         }
-        signal(lab, &replica, "CONT");
+        on_node_of(lab, &replica, "pkill -CONT -f '[/]tools/wplab member'");
         // Nobody gives up a source that may have more than the others, but a person.
         let moved = lab.run(&["failover", "--accept-loss", name, "-o", "json"]).assert_code(0).json();
         assert_eq!(moved["to"], Value::from(replica.clone()), "{moved}");
@@ -175,12 +176,17 @@ fn uid(lab: &Lab, pod: &str) -> Option<String> {
     pods.into_iter().find(|found| found.metadata.name.as_deref() == Some(pod)).and_then(|found| found.metadata.uid)
 }
 
-/// Sends a signal to the server of one member, on its node.
+/// Sends a signal to the server of one member.
 fn signal(lab: &Lab, member: &str, signal: &str) {
+    on_node_of(lab, member, &format!("pkill -{signal} -x mysqld"));
+}
+
+/// Runs words of the shell on the node of one member.
+fn on_node_of(lab: &Lab, member: &str, words: &str) {
     let pods = lab.try_pods("app.kubernetes.io/component=database").expect("pods");
     let pod = pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(member)).expect("the member");
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).expect("its node");
-    lab.block_on(Engine::sh(&node, &format!("pkill -{signal} -x mysqld")));
+    lab.block_on(Engine::sh(&node, words));
 }
 
 /// The run is killed in the middle, and what it has written down is lost, too.

@@ -78,13 +78,13 @@ fn bounds(lab: &Lab, url: &str) {
     });
 }
 
-fn workers(lab: &Lab, url: &str) {
+fn workers(lab: &Lab, url: &str, small: &str) {
     let (name, had) = (lab.name(), tokens(lab));
     let third = format!("{name}-worker3");
     // Killed while it boots: it is no Node, `up` says whose business that is, and the next one begins anew.
     lab.run_until(&["scale", "workers", "3", name], "to boot", "KILL");
     assert!(Engine::container_exists(&third), "its container was made");
-    let refused = lab.up(&["--workers", "3"]);
+    let refused = lab.up(&["-f", small, "--workers", "3"]);
     assert!(
         refused.code == Some(2) && refused.stderr.contains(&format!("wplab scale workers 3 {name}")),
         "{}",
@@ -191,7 +191,7 @@ fn a_lab_grows_and_shrinks() {
     let up = lab.up(&["-f", &small]).assert_code(0).json();
     let url = up["url"].as_str().expect("a URL");
     bounds(&lab, url);
-    workers(&lab, url);
+    workers(&lab, url, &small);
     lab.run(&["smoke", lab.name()]).assert_code(0);
     lab.run(&["down", lab.name()]).assert_code(0);
     assert_eq!(Engine::snapshot(), before, "down leaves the engine as it was");
