@@ -318,7 +318,10 @@ fn wrong(members: Option<&(Vec<Member>, u8)>, record: Option<&Record>) -> Vec<Wr
 
 fn member(member: &Member) -> MemberSummary {
     let trouble = health::trouble(member);
-    let doing = || member.status.as_ref().map_or("unknown", |status| status.state.name()).to_owned();
+    // A source whose writes nobody has to have is told apart: with it goes what only it has.
+    let alone = member.facts().is_some_and(|facts| facts.acks == Some(0));
+    let state = member.status.as_ref().map_or("unknown", |status| status.state.name());
+    let doing = || if alone { format!("{state}, unprotected") } else { state.to_owned() };
     MemberSummary {
         name: member.name.clone(),
         node: member.node.clone().unwrap_or_default(),

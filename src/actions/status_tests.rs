@@ -58,6 +58,15 @@ fn a_member_without_a_pod_is_a_row_too() {
 }
 
 #[test]
+fn a_writer_that_nobody_copies_is_told_apart() {
+    let mut alone = source();
+    (alone.semi_sync, alone.acks) = (false, Some(0));
+    let state = |server| member(&tests::member("db-0", "writer", server)).state;
+    assert!(state(alone).ends_with(", unprotected"));
+    assert!(!state(source()).contains("unprotected"));
+}
+
+#[test]
 fn nothing_is_said_about_the_database_while_half_of_it_is_unknown() {
     let members = (Vec::new(), 3);
     let record = Record::Unkept { why: "no agent leads yet".into(), last: None };

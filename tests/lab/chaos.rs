@@ -5,6 +5,7 @@
 use std::{
     fmt::Write,
     fs,
+    io::Write as _,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -240,17 +241,26 @@ fn every_drill() {
     let mut table = "| topology | scenario | rounds | longest read outage | longest write outage | errors | rows acknowledged | rows lost | met |\n\
                      |---|---|---|---|---|---|---|---|---|\n"
         .to_owned();
+    // It takes hours: whoever is interrupted goes on where it was.
+    let so_far = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("drills.txt");
+    let done = fs::read_to_string(&so_far).unwrap_or_default();
     for topology in ["replication", "galera"] {
         let lab = Lab::new(&format!("wplab-drills-{topology}"));
         lab.up(&["--topology", topology]).assert_code(0);
         let listed = lab.run(&["chaos", "list", "--lab", lab.name(), "-o", "json"]).assert_code(0).json();
         for scenario in listed.as_array().expect("scenarios").iter().filter(|one| one["can-run"] == true) {
             let name = scenario["name"].as_str().expect("a name");
+            if let Some(line) = done.lines().find(|line| line.starts_with(&format!("| {topology} | `{name}` |"))) {
+                table += &format!("{line}\n");
+                continue;
+            }
             let rounds = if scenario["fault"]["of"] == "writer" { ROUNDS } else { 1 }.to_string();
             let ran = run(&lab, &[name], &["--rounds", &rounds]);
             let line = line(topology, name, &ran);
             say(&line);
             table += &line;
+            let mut file = fs::File::options().create(true).append(true).open(&so_far).expect("a file");
+            file.write_all(line.as_bytes()).expect("written");
             if ran.code == Some(4) {
                 // Whatever it was, the next ones begin with a lab that is well.
                 lab.run(&["down", lab.name()]).assert_code(0);
@@ -260,6 +270,7 @@ fn every_drill() {
         lab.run(&["down", lab.name()]).assert_code(0);
     }
     keep(&table);
+    fs::remove_file(&so_far).expect("removed");
 }
 
 fn line(topology: &str, name: &str, ran: &Ran) -> String {

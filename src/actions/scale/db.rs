@@ -65,7 +65,7 @@ pub struct Resized {
 /// data, until this is called without it.
 ///
 /// # Errors
-/// As [`super::change()`]; a member that takes writes and is to go cannot be relieved; or what is waited for does not come in
+/// What is wanted is against the rules of a lab file, or the lab cannot be opened; a member that takes writes and is to go cannot be relieved; or what is waited for does not come in
 /// time: with the last reason.
 pub async fn db(run: &Run, lab: &LabName, members: u8, unprotected: bool) -> Result<Resized> {
     run.step(StepId::Database, async |cx| {
