@@ -83,7 +83,8 @@ pub(super) async fn rows(cluster: &Cluster, member: &str) -> Result<Vec<Found>> 
 }
 
 impl Ledger {
-    /// Begins. `writer` says which member takes writes now; whoever writes goes there at every change.
+    /// Begins. `writer` says which member takes writes now; whoever writes goes there at every change, but for one who stays
+    /// where it is connected.
     pub(super) fn open(
         cluster: &Cluster,
         clock: Clock,
@@ -101,6 +102,7 @@ impl Ledger {
                 writer: writer.clone(),
                 at: None,
                 told: 0,
+                keeps: number + 1 == SESSIONS,
             };
             sessions.spawn(session.write(stop.clone()));
         }
@@ -122,6 +124,9 @@ struct Session {
     at: Option<Connection>,
     /// The last of its rows that was acknowledged.
     told: u64,
+    /// Whether it goes on writing where it is connected when the role moves: a member that is the writer no more must not
+    /// acknowledge anything that the next one does not have.
+    keeps: bool,
 }
 
 impl Session {
@@ -176,7 +181,7 @@ impl Session {
         };
         tokio::select! {
             done = timeout_at(end, work) => done.unwrap_or_else(|_| Err(anyhow!(SILENT))),
-            _ = writer.changed() => Err(anyhow!(MOVED)),
+            _ = writer.changed(), if !self.keeps => Err(anyhow!(MOVED)),
         }
     }
 }
