@@ -152,29 +152,14 @@ async fn serves_anew(cluster: &Cluster, member: &str, before: Option<&str>) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        inside::member::status::{MemberStatus, ServerFacts},
-        labels::READER,
-    };
+    use crate::{labels::READER, parts::database::health::tests};
 
     fn member(number: usize, role: &str, serves: bool) -> Member {
-        let source = role == WRITER;
-        let server = ServerFacts {
-            super_read_only: !source,
-            semi_sync: true,
-            source_host: Some("db-0.db-members".into()).filter(|_| !source),
-            io_running: serves,
-            sql_running: serves,
-            ..ServerFacts::default()
-        };
-        Member {
-            name: format!("db-{number}"),
-            node: None,
-            role: Some(role.to_owned()),
-            reads: !source,
-            pod_waits: None,
-            status: Some(MemberStatus { server: Some(server).filter(|_| serves), ..MemberStatus::default() }),
-        }
+        let server = if role == WRITER { tests::source() } else { tests::replica(None) };
+        let mut member = tests::member(&format!("db-{number}"), role, server);
+        let status = member.status.as_mut().expect("a status");
+        status.server = status.server.take().filter(|_| serves);
+        member
     }
 
     #[test]

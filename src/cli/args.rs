@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context;
 use clap::Args;
 use jiff::SignedDuration;
 use wplab::{
@@ -131,6 +132,29 @@ pub(super) fn report(text: &str) -> Result<(Kind, PathBuf), String> {
         _ => return Err(wrong()),
     };
     if path.is_empty() { Err(wrong()) } else { Ok((kind, PathBuf::from(path))) }
+}
+
+/// Writes what was found out to every file that was asked for, and says so.
+///
+/// # Errors
+/// A file cannot be written.
+pub(super) fn write<T: serde::Serialize>(
+    reports: &[(Kind, PathBuf)],
+    terminal: &super::Terminal,
+    found: &T,
+    html: impl Fn(&T) -> String,
+    junit: impl Fn(&T) -> String,
+) -> anyhow::Result<()> {
+    for (kind, path) in reports {
+        let text = match kind {
+            Kind::Html => html(found),
+            Kind::Junit => junit(found),
+            Kind::Json => serde_json::to_string_pretty(found).context("cannot write the report as JSON")? + "\n",
+        };
+        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        terminal.say(&format!("wrote {}", path.display()));
+    }
+    Ok(())
 }
 
 /// A registry's host, as it stands before the first slash of a reference.

@@ -2,10 +2,10 @@
 
 use std::{fmt, path::PathBuf};
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Error, Result};
 use clap::{Args, Subcommand};
 use wplab::{
-    actions::chaos::{self, ChaosOptions, ChaosReport, Ran},
+    actions::chaos::{self, ChaosOptions, Ran},
     run::{
         advice::{Advise, Blame, Hint, Trouble},
         wait::TimedOut,
@@ -148,11 +148,7 @@ impl Run {
         if !found.rounds.is_empty() || failed.is_none() {
             terminal.result(&found, |paint| table::ran(&found, paint));
         }
-        for (kind, path) in &report {
-            let text = written(*kind, &found)?;
-            std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
-            terminal.say(&format!("wrote {}", path.display()));
-        }
+        args::write(&report, terminal, &found, html::page, junit::suite)?;
         if let Some(error) = failed {
             return Err(error);
         }
@@ -214,12 +210,4 @@ impl Advise for WrongScenarios {
     fn hints(&self) -> Vec<Hint> {
         Vec::new()
     }
-}
-
-fn written(kind: Kind, found: &ChaosReport) -> Result<String> {
-    Ok(match kind {
-        Kind::Html => html::page(found),
-        Kind::Junit => junit::suite(found),
-        Kind::Json => serde_json::to_string_pretty(found).context("cannot write the report as JSON")? + "\n",
-    })
 }

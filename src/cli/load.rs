@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Error, Result};
 use clap::Args;
 use wplab::{
     actions::load::{Load, LoadOptions, LoadReport, Much},
@@ -78,11 +78,7 @@ impl LoadArgs {
         let terminal = &session.terminal;
         if let Some(found) = &found {
             terminal.result(found, |paint| table::ran(found, paint));
-            for (kind, path) in &self.report {
-                let text = written(*kind, found)?;
-                std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
-                terminal.say(&format!("wrote {}", path.display()));
-            }
+            args::write(&self.report, terminal, found, html::page, junit::suite)?;
         }
         if let Some(error) = failed {
             return Err(error);
@@ -123,14 +119,6 @@ async fn cut_off(session: &Session, load: &Load, error: Error) -> (Option<LoadRe
         Ok(found) => (found, Some(error)),
         Err(left) => (None, Some(error.context(format!("a post and an image are left: {left:#}")))),
     }
-}
-
-fn written(kind: args::Kind, found: &LoadReport) -> Result<String> {
-    Ok(match kind {
-        args::Kind::Html => html::page(found),
-        args::Kind::Junit => junit::suite(found),
-        args::Kind::Json => serde_json::to_string_pretty(found).context("cannot write the report as JSON")? + "\n",
-    })
 }
 
 #[cfg(test)]

@@ -87,7 +87,7 @@ async fn database(session: &Session, members: u8, lab: &Lab, unprotected: bool) 
         terminal.say("no write waits for a replica: if the writer is lost, data is");
     }
     terminal.result(&now, |_| {
-        let was = if now.had == now.members { "as before".to_owned() } else { format!("it had {}", now.had) };
+        let was = before(now.had, now.members);
         format!("the database of lab {name} has {}, {was}; {} takes writes\n", in_words(now.members), now.writer)
     });
     terminal.next(&[(command("status", name), "who does what"), (command("smoke", name), "prove it")]);
@@ -116,10 +116,11 @@ async fn workers(session: &Session, wanted: u8, lab: &Lab, yes: bool) -> Result<
     }
     let agreed = !lost.is_empty();
     let now = session.perform(|run| async move { workers::workers(&run, name, wanted, agreed).await }).await?;
-    terminal.result(&now, |_| {
-        let was = if now.had == now.workers { "as before".to_owned() } else { format!("it had {}", now.had) };
-        format!("lab {name} has {} workers, {was}\n", now.workers)
-    });
+    terminal.result(&now, |_| format!("lab {name} has {} workers, {}\n", now.workers, before(now.had, now.workers)));
     terminal.next(&[(command("status", name), "who is where"), (command("smoke", name), "prove it")]);
     Ok(Ending::Done)
+}
+
+fn before(had: u8, now: u8) -> String {
+    if had == now { "as before".to_owned() } else { format!("it had {had}") }
 }

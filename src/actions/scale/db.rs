@@ -22,7 +22,7 @@ use crate::{
         count::{Count, Target},
         record::{COUNTS, STATE},
     },
-    labels::{COMPONENT, Component, WRITER},
+    labels::WRITER,
     parts::{
         database::{self, Member},
         images::ImageSet,
@@ -175,7 +175,7 @@ impl Resizing<'_> {
         self.ask().await?;
         let (cluster, members) = (self.cluster, self.target().members);
         let patch = Patch::Merge(json!({ "metadata": { "annotations": { NUDGE: members.to_string() } } }));
-        for pod in cluster.pods(&format!("{COMPONENT}={}", Component::Database.as_str())).await? {
+        for pod in database::pods(cluster).await? {
             let patched = cluster.api::<Pod>().patch(&pod.name_any(), &PatchParams::default(), &patch).await;
             crate::cluster::gone(patched).with_context(|| format!("cannot mark pod {}", pod.name_any()))?;
         }
@@ -219,7 +219,7 @@ impl Resizing<'_> {
         let staying = database::names(from);
         self.cx
             .until("members to leave", LIMIT, EVERY, || async {
-                let pods = cluster.pods(&format!("{COMPONENT}={}", Component::Database.as_str())).await?;
+                let pods = database::pods(cluster).await?;
                 let names = pods.iter().map(ResourceExt::name_any);
                 let left: Vec<String> = names.filter(|name| !staying.contains(name)).collect();
                 Ok(if left.is_empty() {
@@ -256,29 +256,14 @@ impl Resizing<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        inside::member::status::{MemberStatus, ServerFacts},
-        labels::READER,
-    };
+    use crate::{labels::READER, parts::database::health::tests};
 
     fn member(number: usize, role: &str, serves: bool) -> Member {
-        let source = role == WRITER;
-        let server = ServerFacts {
-            super_read_only: !source,
-            semi_sync: true,
-            source_host: Some("db-0.db-members".into()).filter(|_| !source),
-            io_running: serves,
-            sql_running: serves,
-            ..ServerFacts::default()
-        };
-        Member {
-            name: format!("db-{number}"),
-            node: None,
-            role: Some(role.to_owned()),
-            reads: !source,
-            pod_waits: None,
-            status: Some(MemberStatus { server: Some(server).filter(|_| serves), ..MemberStatus::default() }),
-        }
+        let server = if role == WRITER { tests::source() } else { tests::replica(None) };
+        let mut member = tests::member(&format!("db-{number}"), role, server);
+        let status = member.status.as_mut().expect("a status");
+        status.server = status.server.take().filter(|_| serves);
+        member
     }
 
     #[test]

@@ -8,8 +8,7 @@ use kube::ResourceExt;
 use crate::{
     actions::smoke::check::Check,
     cluster::Cluster,
-    labels::{COMPONENT, Component},
-    parts::database::connect,
+    parts::database::{self, connect},
     run::advice::Hint,
     spec::{LabSpec, Topology},
 };
@@ -34,7 +33,7 @@ pub(super) fn checks<'a>(cluster: &'a Cluster, spec: &LabSpec) -> Vec<Check<'a>>
 }
 
 async fn look(cluster: &Cluster) -> Result<String> {
-    let pods = cluster.pods(&format!("{COMPONENT}={}", Component::Database.as_str())).await?;
+    let pods = database::pods(cluster).await?;
     let mut looked = Vec::new();
     for pod in &pods {
         let name = pod.name_any();

@@ -34,8 +34,7 @@ pub const AGENT: &str = "agent";
 pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> {
     let database = &spec.database;
     let mut objects = part("agent")?;
-    let state = state(usize::from(database.members), true)?;
-    objects.iter_mut().filter(|object| name_of(object) == name_of(&state)).for_each(|object| *object = state.clone());
+    fill(&mut objects, usize::from(database.members), true)?;
     edit(&mut objects, AGENT, |deployment: &mut Deployment| {
         let pod = pod_of(&mut deployment.spec.as_mut().context("it has no spec")?.template)?;
         set_image(pod, AGENT, images.reference(Role::Tool)?)?;
@@ -55,18 +54,22 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
 /// The manifest and this code do not fit (which the tests rule out).
 pub fn state(members: usize, protected: bool) -> Result<DynamicObject> {
     let mut objects = part("agent")?;
-    edit(&mut objects, STATE, |state: &mut ConfigMap| {
+    fill(&mut objects, members, protected)?;
+    objects
+        .into_iter()
+        .find(|object| name_of(object) == format!("ConfigMap/{STATE}"))
+        .context("there is no such record")
+}
+
+fn fill(objects: &mut [DynamicObject], members: usize, protected: bool) -> Result<()> {
+    edit(objects, STATE, |state: &mut ConfigMap| {
         let data = state.data.get_or_insert_default();
         data.insert(MEMBERS.to_owned(), members.to_string());
         if !protected {
             data.insert(PROTECTED.to_owned(), "false".to_owned());
         }
         Ok(())
-    })?;
-    objects
-        .into_iter()
-        .find(|object| name_of(object) == format!("ConfigMap/{STATE}"))
-        .context("there is no such record")
+    })
 }
 
 /// Lets the first agent of a new lab lead at once: for whoever has just made the namespace, and for nobody else. Without it

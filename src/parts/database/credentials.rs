@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::names::{CREDENTIALS, MEMBERS, TLS};
+use super::names::{CREDENTIALS, MEMBERS, MOST, TLS};
 use crate::{
     cluster::{Cluster, secrets::password},
     inside::orders,
@@ -22,8 +22,6 @@ const ORDERS: &str = "orders-ca";
 const ETCD: &str = "etcd-ca";
 /// The authority that etcd's members trust among themselves.
 const ETCD_PEERS: &str = "etcd-peer-ca";
-/// The most members that a lab can have.
-const MOST_MEMBERS: u32 = 9;
 
 /// The keys of the Secret with the accounts' passwords.
 pub fn keys(topology: Topology) -> [&'static str; 3] {
@@ -66,7 +64,7 @@ fn papers(topology: Topology) -> Vec<Paper> {
     let mut papers = vec![paper(TLS, Component::Database, DATABASE, Use::Peer, names())];
     match topology {
         Topology::Replication => {
-            let members = (0..MOST_MEMBERS).map(|ordinal| orders::host(&format!("{MEMBERS}-{ordinal}"))).collect();
+            let members = (0..MOST).map(|ordinal| orders::host(&format!("{MEMBERS}-{ordinal}"))).collect();
             let agent = vec![orders::AGENT.to_owned()];
             papers.push(paper("orders-member", Component::Database, ORDERS, Use::Server, members));
             papers.push(paper("orders-agent", Component::Agent, ORDERS, Use::Client, agent));
@@ -124,7 +122,7 @@ pub(in crate::parts) fn subject(component: Component) -> String {
 /// Every name under which a member is reached. Members are named one by one as well, because OpenSSL takes a wildcard only
 /// with two more labels behind it.
 pub(in crate::parts) fn names() -> Vec<String> {
-    let members = (0..MOST_MEMBERS).map(|ordinal| format!("db-{ordinal}.db-members"));
+    let members = (0..MOST).map(|ordinal| format!("db-{ordinal}.db-members"));
     let hosts = ["db".to_owned(), "db-read".to_owned()].into_iter().chain(members);
     let suffixes = [
         String::new(),

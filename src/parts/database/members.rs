@@ -125,12 +125,20 @@ impl Advise for Undecided {
     }
 }
 
+/// Every member's pod that exists.
+///
+/// # Errors
+/// The API server does not answer.
+pub async fn pods(cluster: &Cluster) -> Result<Vec<Pod>> {
+    cluster.pods(&format!("{COMPONENT}={}", Component::Database.as_str())).await
+}
+
 /// Every member's pod that exists, by name; each supervisor is asked, all at once.
 ///
 /// # Errors
 /// The API server does not answer. A supervisor that does not is no error.
 pub async fn members(cluster: &Cluster) -> Result<Vec<Member>> {
-    let pods = cluster.pods(&format!("{COMPONENT}={}", Component::Database.as_str())).await?;
+    let pods = pods(cluster).await?;
     Ok(join_all(pods.iter().map(|pod| member(cluster, pod))).await)
 }
 

@@ -21,8 +21,8 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 pub use crate::inside::member::CONTAINER;
 pub use credentials::{certificates, keys, renew as renew_passwords};
 pub(super) use credentials::{names as certificate_names, subject as certificate_subject};
-pub use members::{Connection, Member, Undecided, connect, connect_within, members};
-pub use names::{CREDENTIALS, MEMBERS, TLS, WORDPRESS, in_words, names};
+pub use members::{Connection, Member, Undecided, connect, connect_within, members, pods};
+pub use names::{CREDENTIALS, MEMBERS, MOST, TLS, WORDPRESS, in_words, names};
 pub use objects::objects;
 
 use self::health::Wrong;

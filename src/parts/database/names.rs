@@ -2,6 +2,8 @@
 
 /// The StatefulSet; its pods are `db-0`, `db-1`, ….
 pub const MEMBERS: &str = "db";
+/// A database has no more members than this.
+pub const MOST: u8 = 9;
 /// The Secret with `root-password`, `wordpress-password` and `replication-password`.
 pub const CREDENTIALS: &str = "db-credentials";
 /// The Secret with the members' certificate, its key and the authority's certificate (`tls.crt`, `tls.key`, `ca.crt`).

@@ -16,8 +16,6 @@ use crate::{
     spec::{LabSpec, Topology},
 };
 
-/// A database has no more members than this.
-const MOST: u8 = 9;
 /// The claim of the server of the site's shared files.
 const EXPORT: &str = "export-nfs-0";
 
@@ -115,7 +113,7 @@ fn owner(volume: &PersistentVolume, claims: &[PersistentVolumeClaim], spec: &Lab
     if to.uid.is_some() && !claims.iter().any(|claim| own(&claim)) {
         return Owner::Nobody;
     }
-    let member = (0..).zip(database::names(MOST)).find(|(_, member)| name == data_of(member));
+    let member = (0..).zip(database::names(database::MOST)).find(|(_, member)| name == data_of(member));
     let etcd = spec.database.topology == Topology::Galera && name.starts_with(&data_of(discovery::ETCD));
     match member {
         _ if namespace != NAMESPACE => Owner::Other(format!("{namespace}/{name}")),
