@@ -15,7 +15,7 @@ pub struct Count {
     /// The members from `db-0` on that count.
     pub members: usize,
     /// How many replicas must have a write before it is acknowledged. With none a lost source is lost data.
-    pub acks: usize,
+    pub acks: u32,
     /// The members from this ordinal on are about to leave, and acknowledge nothing any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaving: Option<usize>,
@@ -34,13 +34,14 @@ pub struct Target {
     /// How many members there shall be.
     pub members: usize,
     /// How many replicas must have a write before it is acknowledged.
-    pub acks: usize,
+    pub acks: u32,
 }
 
 impl Target {
     /// So many members, and every write at as many replicas that a lost source and one more lost member cost nothing, while a lost
     /// replica holds nothing up. Unprotected, no write waits for a replica.
     pub fn new(members: usize, protected: bool) -> Target {
-        Target { members, acks: if protected { members / 2 } else { 0 } }
+        let half = u32::try_from(members / 2).unwrap_or(u32::MAX);
+        Target { members, acks: if protected { half } else { 0 } }
     }
 }

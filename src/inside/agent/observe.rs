@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::StreamExt;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::{
     Api, ResourceExt,
     runtime::{
@@ -24,6 +24,21 @@ use crate::labels::{COMPONENT, Component};
 /// The label selector of the members' pods.
 pub(super) fn selector() -> String {
     format!("{COMPONENT}={}", Component::Database.as_str())
+}
+
+/// Hears of every version of one ConfigMap; never ends.
+pub(super) async fn map(api: Api<ConfigMap>, name: &str, mut changed: impl FnMut(&ConfigMap)) {
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let mut events = Box::pin(watcher(api, config).default_backoff());
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Apply(map) | Event::InitApply(map)) => changed(&map),
+            Ok(_) => {}
+            Err(error) => {
+                log::warn("a record cannot be watched", &[("record", name.into()), ("why", error.to_string().into())]);
+            }
+        }
+    }
 }
 
 /// Watches pods and members; never ends.

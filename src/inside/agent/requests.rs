@@ -6,20 +6,13 @@ use std::{
     time::Duration,
 };
 
-use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{
-    Api,
-    runtime::{
-        WatchStreamExt,
-        watcher::{Config, Event, watcher},
-    },
-};
+use kube::Api;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{decide, known::Observations, log, record::ROLES};
+use super::{decide, known::Observations, log, observe, record::ROLES};
 
 /// The key with what is asked for, as JSON ([`Asked`]).
 pub const REQUEST: &str = "request";
@@ -93,21 +86,14 @@ impl Requests {
 
     /// Watches the record; never ends.
     pub(super) async fn watch(self, api: Api<ConfigMap>, observed: Observations) {
-        let config = Config::default().fields(&format!("metadata.name={ROLES}"));
-        let mut events = Box::pin(watcher(api, config).default_backoff());
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(Event::Apply(map) | Event::InitApply(map)) => {
-                    let before = self.get();
-                    self.set(read(&map));
-                    if self.get() != before {
-                        observed.wake();
-                    }
-                }
-                Ok(_) => {}
-                Err(error) => log::warn("the record cannot be watched", &[("why", error.to_string().into())]),
+        let changed = |map: &ConfigMap| {
+            let before = self.get();
+            self.set(read(map));
+            if self.get() != before {
+                observed.wake();
             }
-        }
+        };
+        observe::map(api, ROLES, changed).await;
     }
 }
 

@@ -8,15 +8,8 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{
-    Api, ResourceExt,
-    runtime::{
-        WatchStreamExt,
-        watcher::{Config, Event, watcher},
-    },
-};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use super::{
@@ -24,7 +17,7 @@ use super::{
     count::{Count, Target},
     known::Observations,
     lease::Leadership,
-    log,
+    log, observe,
     record::{COUNTS, DECIDED, INITIALISED, MEMBERS, PROTECTED, STATE},
 };
 use crate::inside::member::mandate::Term;
@@ -84,24 +77,15 @@ impl Targets {
 
     /// Watches the object; never ends.
     pub(super) async fn watch(self, api: Api<ConfigMap>, observed: Observations) {
-        let config = Config::default().fields(&format!("metadata.name={STATE}"));
-        let mut events = Box::pin(watcher(api, config).default_backoff());
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(Event::Apply(map) | Event::InitApply(map)) => match target(&map) {
-                    Ok(target) if self.get() == Some(target) => {}
-                    Ok(target) => {
-                        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(target);
-                        observed.wake();
-                    }
-                    Err(error) => {
-                        log::warn("what is asked for cannot be read", &[("why", format!("{error:#}").into())])
-                    }
-                },
-                Ok(_) => {}
-                Err(error) => log::warn("the state cannot be watched", &[("why", error.to_string().into())]),
+        let changed = |map: &ConfigMap| match target(map) {
+            Ok(target) if self.get() == Some(target) => {}
+            Ok(target) => {
+                *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(target);
+                observed.wake();
             }
-        }
+            Err(error) => log::warn("what is asked for cannot be read", &[("why", format!("{error:#}").into())]),
+        };
+        observe::map(api, STATE, changed).await;
     }
 }
 

@@ -8,7 +8,7 @@
 
 use super::{
     Mark, Request, Seen, View, Wanted,
-    evidence::{acknowledges_still, counted, mandate, part_of, server, told, wanted},
+    evidence::{acknowledges_still, counted, is_near, mandate, part_of, server, told, wanted},
 };
 use crate::inside::{
     agent::count::Count,
@@ -17,9 +17,6 @@ use crate::inside::{
         status::ServerFacts,
     },
 };
-
-/// Seconds behind the source beyond which a new member is not counted on yet.
-const MOST_LAG: u64 = 1;
 
 /// The next step.
 #[derive(Debug, Default)]
@@ -72,7 +69,7 @@ pub(super) fn change(view: &View<'_>, term: &Term, source: &Seen, facts: &Server
     if knows(source) > version {
         return Change { counts: caught_up(view, source), ..waits("what counts is to be as new as its source's") };
     }
-    if facts.acks.map(|waits| waits as usize) != Some(acks) || (more && knows(source) < version) {
+    if facts.acks != Some(acks) || (more && knows(source) < version) {
         return tell(view, term, source, facts, acks, version);
     }
     if more {
@@ -111,15 +108,13 @@ fn write(now: &Count, next: Count, reason: &str) -> Change {
 }
 
 /// The source is told for how many replicas it is to wait.
-fn tell(view: &View<'_>, term: &Term, source: &Seen, facts: &ServerFacts, acks: usize, version: u64) -> Change {
-    let lacking = acks.saturating_sub(facts.clients as usize);
-    let begins = facts.acks.is_some_and(|waits| (waits as usize) < acks);
-    if begins && lacking > 0 {
+fn tell(view: &View<'_>, term: &Term, source: &Seen, facts: &ServerFacts, acks: u32, version: u64) -> Change {
+    let begins = facts.acks.is_some_and(|waits| waits < acks);
+    if begins && facts.clients < acks {
         // Told now, every write would wait for somebody who is not there.
         return waits(format!("{} of {acks} replicas that are to acknowledge writes do", facts.clients));
     }
-    let order =
-        Wanted { version, ..wanted(view, source, term, What::Await { acks: u32::try_from(acks).unwrap_or(u32::MAX) }) };
+    let order = Wanted { version, ..wanted(view, source, term, What::Await { acks }) };
     Change { order: Some(order), ..waits(format!("{} is to wait for {acks} replicas", source.name)) }
 }
 
@@ -130,7 +125,7 @@ fn held(
     source: &Seen,
     facts: &ServerFacts,
     version: u64,
-    need: usize,
+    need: u32,
 ) -> Result<(), Box<Change>> {
     let unread = |name: &str, error| Box::new(waits(format!("cannot read what {name} has: {error:#}")));
     let Some(mark) = view.mark.filter(|mark| mark.term == *term && mark.version == version) else {
@@ -138,12 +133,12 @@ fn held(
         let mark = Mark { term: term.clone(), version, executed };
         return Err(Box::new(Change { mark: Some(mark), ..waits("replicas are to have what the source has") }));
     };
-    let mut have = 0;
+    let mut have = 0_u32;
     for member in counted(view).filter(|member| member.name != source.name && member.ordinal() < staying(view)) {
         let follows = mandate(member).is_some_and(|own| own.is(&Part::Follows(source.name.clone()), term));
         let Some(facts) = server(member).filter(|facts| follows && !facts.relay_log_damaged()) else { continue };
         let all = facts.everything().map_err(|error| unread(&member.name, error))?;
-        have += usize::from(all.contains(&mark.executed));
+        have += u32::from(all.contains(&mark.executed));
     }
     if have >= need {
         return Ok(());
@@ -188,11 +183,7 @@ fn grow(view: &View<'_>, term: &Term, source: &Seen) -> Change {
         let Some(member) = view.members.iter().find(|member| member.ordinal() == ordinal) else {
             return waits(format!("a member db-{ordinal} is to come"));
         };
-        let ready = mandate(member).is_some_and(|own| own.is(&learns, term))
-            && member.serves()
-            && server(member).is_some_and(|facts| facts.serves_as_replica())
-            && server(member).and_then(|facts| facts.lag_seconds).is_some_and(|lag| lag <= MOST_LAG);
-        if !ready {
+        if !mandate(member).is_some_and(|own| own.is(&learns, term)) || !is_near(member) {
             return waits(if member.serves() { format!("{} catches up", member.name) } else { member.trouble() });
         }
     }

@@ -8,7 +8,7 @@ use crate::inside::member::{
 };
 
 /// How many replicas must have a commit before it is acknowledged.
-pub(super) fn acks(view: &View<'_>) -> usize {
+pub(super) fn acks(view: &View<'_>) -> u32 {
     view.count.acks
 }
 
@@ -22,7 +22,7 @@ pub(super) fn counted<'a>(view: &View<'a>) -> impl Iterator<Item = &'a Seen> + C
 /// whatever was acknowledged is at one of them: all replicas but as many as can be missing from an acknowledgement. Where nobody
 /// has to acknowledge, that is more than there are.
 pub(super) fn quorum(view: &View<'_>) -> usize {
-    view.count.members.saturating_sub(acks(view)).max(1)
+    view.count.members.saturating_sub(acks(view) as usize).max(1)
 }
 
 pub(super) fn mandate(member: &Seen) -> Option<&Mandate> {
@@ -47,6 +47,20 @@ pub(super) fn part_of<'a>(view: &'a View<'_>, term: &'a Term) -> impl Iterator<I
 /// There is no source that takes writes: everybody who applies what it was sent may be read from.
 pub(super) fn away(view: &View<'_>, outlook: Outlook) -> Decision {
     Decision::keep(names(view.members, |member| member.status().is_some_and(MemberStatus::readable)), outlook)
+}
+
+/// Seconds behind the source beyond which a member is not relied on: whoever is to take over or to count would have to catch up first.
+const MOST_LAG: u64 = 1;
+
+/// Whether a member follows, and is hardly behind.
+pub(super) fn is_near(member: &Seen) -> bool {
+    let facts = server(member).filter(|_| member.serves()).filter(|facts| facts.serves_as_replica());
+    facts.and_then(|facts| facts.lag_seconds).is_some_and(|lag| lag <= MOST_LAG)
+}
+
+/// How far a member is behind, if that is too much.
+pub(super) fn lags(member: &Seen) -> Option<u64> {
+    server(member).and_then(|facts| facts.lag_seconds).filter(|lag| *lag > MOST_LAG)
 }
 
 /// An order that is decided from what counts now.

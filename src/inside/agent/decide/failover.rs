@@ -9,7 +9,7 @@
 
 use super::{
     Decision, Outlook, Request, Seen, View, Wanted,
-    evidence::{acks, away, counted, mandate, quorum, server, told, wanted},
+    evidence::{acks, away, counted, is_near, lags, mandate, quorum, server, told, wanted},
 };
 use crate::{
     inside::member::{
@@ -18,10 +18,6 @@ use crate::{
     },
     wire::gtid::GtidSet,
 };
-
-/// Seconds behind the source beyond which a member is no aim of a planned switch-over: it would have to catch up while
-/// nobody writes.
-const MOST_LAG: u64 = 1;
 
 /// The source does not answer, or has nothing to answer with, and is taken for lost, for this reason.
 pub(super) fn lost(view: &View<'_>, term: &Term, source: &str, why: &str) -> Decision {
@@ -112,8 +108,7 @@ pub(super) fn choose(view: &View<'_>, term: &Term) -> Decision {
     if !applied {
         return vacant(Vec::new(), format!("{name}, which is to be the source, applies what it was sent"));
     }
-    let acks = u32::try_from(acks(view)).unwrap_or(u32::MAX);
-    let what = What::Promote { acks, holds: holds.to_string() };
+    let what = What::Promote { acks: acks(view), holds: holds.to_string() };
     let orders = vec![Wanted { member: name.clone(), term: term.clone(), version: view.count.version, what }];
     Decision { decides: Some(term.clone()), ..vacant(orders, format!("{name} is being made the source")) }
 }
@@ -234,19 +229,15 @@ pub(super) fn asked(
 
 /// Whom the source may be switched to now.
 fn aim(view: &View<'_>, source: &Seen, request: &Request) -> Result<String, String> {
-    let follows = |member: &&Seen| {
-        let facts = server(member).filter(|_| member.serves()).filter(|facts| facts.serves_as_replica());
-        facts.is_some_and(|facts| facts.lag_seconds.is_some_and(|lag| lag <= MOST_LAG))
-    };
-    let near: Vec<&Seen> = counted(view).filter(|member| member.name != source.name).filter(follows).collect();
+    let near: Vec<&Seen> =
+        counted(view).filter(|member| member.name != source.name).filter(|member| is_near(member)).collect();
     let to = match &request.to {
         None => near.first().map(|member| member.name.clone()).ok_or("no replica is up to date")?,
         Some(to) => {
             let member = counted(view).find(|member| member.name == *to);
             let member = member.ok_or_else(|| format!("there is no member {to}"))?;
             if !near.iter().any(|near| near.name == *to) {
-                let lag = server(member).and_then(|facts| facts.lag_seconds).filter(|lag| *lag > MOST_LAG);
-                return Err(match lag {
+                return Err(match lags(member) {
                     Some(lag) => format!("{to} is {lag} s behind {}", source.name),
                     None => member.trouble(),
                 });
@@ -256,7 +247,7 @@ fn aim(view: &View<'_>, source: &Seen, request: &Request) -> Result<String, Stri
     };
     // The source of before acknowledges again only once it follows.
     let others = near.iter().filter(|member| member.name != to).count();
-    let need = quorum(view).saturating_sub(2).max(acks(view).min(view.count.members.saturating_sub(2)));
+    let need = quorum(view).saturating_sub(2).max((acks(view) as usize).min(view.count.members.saturating_sub(2)));
     if others < need {
         return Err(format!(
             "only {others} other replicas follow {}, {need} must, so that {to} is not alone",

@@ -384,7 +384,7 @@ impl World {
     /// Nobody becomes the source without a quorum, unless the one of before is known to be shut or a person says so (`again`), nor without everything that was ever acknowledged.
     fn promoted(&mut self, number: usize, order: &Wanted, again: bool) {
         let (term, first) = (&order.term, order.term.number == 1);
-        let quorum = self.count.members - self.count.acks;
+        let quorum = self.count.members - self.count.acks as usize;
         if !first && !again {
             let newer = self.took_part.range(term..).flat_map(|(_, members)| members);
             let count = newer.filter(|member| **member < self.count.members).collect::<BTreeSet<_>>().len();

@@ -86,7 +86,7 @@ fn settled(view: &View<'_>, term: &Term, source: &Seen, facts: &ServerFacts) -> 
     let part = |member: &Seen| if member.ordinal() < staying { &follows } else { &learns };
     let others = || view.members.iter().filter(|member| member.name != *name);
     // By what it waits for itself, and not by less.
-    let enough = facts.clients as usize >= acks(view) && facts.acks.is_some_and(|waits| waits as usize >= acks(view));
+    let enough = facts.clients >= acks(view) && facts.acks.is_some_and(|waits| waits >= acks(view));
     let settles = |member: &Seen| !enough || !mandate(member).is_some_and(|own| own.is(part(member), term));
     let reads = names(view.members, |member| {
         let status = member.status();
@@ -157,8 +157,7 @@ fn reopened(view: &View<'_>, term: &Term, member: &Seen) -> Decision {
     }
     match may_reopen(view, term, member) {
         Open::Yes(term) => {
-            let acks = u32::try_from(acks(view)).unwrap_or(u32::MAX);
-            let what = What::Promote { acks, holds: String::new() };
+            let what = What::Promote { acks: acks(view), holds: String::new() };
             Decision {
                 decides: Some(term.clone()),
                 orders: vec![wanted(view, member, &term, what)],
@@ -236,8 +235,7 @@ fn new_lab(view: &View<'_>) -> Decision {
         [] => waits(view.members.iter().find(|member| member.name == FIRST).map_or(FIRST.to_owned(), Seen::trouble)),
         [only] if only.name == FIRST => match told(only) {
             Some(_) => {
-                let acks = u32::try_from(acks(view)).unwrap_or(u32::MAX);
-                let what = What::Promote { acks, holds: String::new() };
+                let what = What::Promote { acks: acks(view), holds: String::new() };
                 let term = Term::default().next(view.me);
                 Decision {
                     orders: vec![wanted(view, only, &term, what)],
