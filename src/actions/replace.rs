@@ -4,7 +4,7 @@
 use std::{fmt, time::Duration};
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{Api, ResourceExt, api::DeleteParams};
 use serde::Serialize;
 
@@ -12,7 +12,10 @@ use crate::{
     actions::standing,
     cluster::{Cluster, Refused, gone},
     labels::WRITER,
-    parts::database::{self, Member},
+    parts::{
+        database::{self, Member},
+        workers,
+    },
     run::{
         Run, Stepped,
         advice::{Advise, Blame, Hint, Trouble},
@@ -110,9 +113,7 @@ pub async fn replace(run: &Run, lab: &LabName, member: &str) -> Result<Replaced>
         let cluster = standing::open(lab).await?;
         let before: Option<Pod> = cluster.get(member).await?;
         let uid = before.as_ref().and_then(ResourceExt::uid);
-        let claims: Api<PersistentVolumeClaim> = cluster.api();
-        gone(claims.delete(&format!("data-{member}"), &DeleteParams::default()).await)
-            .context("cannot give up its claim")?;
+        workers::release(&cluster, member).await?;
         if let Some(pod) = &before {
             // Nobody says that a pod has ended where the node is lost.
             let lost = !on_a_ready_node(&cluster, pod).await?;

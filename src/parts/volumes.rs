@@ -12,7 +12,7 @@ use k8s_openapi::api::{
 use kube::{ResourceExt, api::ListParams, core::DynamicObject};
 use serde_json::json;
 
-use super::{database, discovery};
+use super::{database, discovery, workers::held};
 use crate::{
     cluster::{Cluster, Refused, manifests::untyped},
     host::{docker::Docker, nodes},
@@ -54,6 +54,17 @@ fn volumes(spec: &LabSpec) -> Vec<Volume> {
     std::iter::once(export).chain(members).chain(etcd).collect()
 }
 
+/// Members that come move to workers that have none, where others have moved to their places. `taken` says which have one.
+fn apart(wanted: &mut [Volume], taken: &[bool]) {
+    let mut taken = taken.to_vec();
+    let members = || |volume: &&mut Volume| volume.component == Component::Database;
+    for volume in wanted.iter_mut().filter(members()) {
+        let free = taken.iter().position(|taken| !taken);
+        volume.worker = if taken[volume.worker] { free.unwrap_or(volume.worker) } else { volume.worker };
+        taken[volume.worker] = true;
+    }
+}
+
 /// What is applied for one: a volume that only its claim may have, on one node. It outlives its claim, so that nothing is
 /// deleted by mistake; a claim that is made again gets another one from the class.
 fn object(volume: &Volume, node: &str) -> Result<DynamicObject> {
@@ -82,14 +93,17 @@ pub async fn ensure(cx: &StepCx, docker: &Docker, cluster: &Cluster, spec: &LabS
     let claims = cluster.api::<PersistentVolumeClaim>().list(&ListParams::default()).await;
     let claims = claims.map_err(Refused).context("cannot list the claims")?;
     let there: BTreeSet<String> = claims.items.iter().map(ResourceExt::name_any).collect();
-    let mut wanted = volumes(spec);
-    wanted.retain(|volume| !there.contains(&volume.claim));
-    if wanted.is_empty() {
-        return Ok(());
-    }
     // A worker's container may have another name than its Node.
     let names = |lab| nodes::worker_names(lab, spec.cluster.workers);
     let (containers, workers) = (names(&spec.name), names(&cluster.inside));
+    let held = held(cluster, spec, &workers).await?;
+    let mut wanted = volumes(spec);
+    wanted.retain(|volume| !there.contains(&volume.claim) && held.iter().all(|held| held.volume != volume.claim));
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let has = |node: &String| held.iter().any(|held| held.node == *node && held.member().is_some());
+    apart(&mut wanted, &workers.iter().map(has).collect::<Vec<_>>());
     try_join_all(wanted.iter().map(|volume| folder(docker, volume, &containers[volume.worker]))).await?;
     let exists = |class: Option<&StorageClass>| match class {
         Some(_) => Look::Ready(()),
@@ -139,6 +153,22 @@ mod tests {
         assert_eq!((node("export-nfs-0"), node("data-etcd-2")), (1, 2));
         spec.database.topology = Topology::Replication;
         assert_eq!(super::volumes(&spec).len(), 4);
+    }
+
+    #[test]
+    fn a_member_that_comes_goes_where_none_is() {
+        let mut spec = testing::spec();
+        (spec.cluster.workers, spec.database.members) = (4, 4);
+        let places = |taken: &[bool], keep: std::ops::Range<usize>| {
+            let mut wanted: Vec<Volume> = volumes(&spec).into_iter().skip(1 + keep.start).take(keep.len()).collect();
+            apart(&mut wanted, taken);
+            wanted.into_iter().map(|volume| volume.worker).collect::<Vec<_>>()
+        };
+        assert_eq!(places(&[false; 4], 0..4), [0, 1, 2, 3]);
+        assert_eq!(places(&[true, true, false, false], 2..4), [2, 3]);
+        // One of the first two was made anew on the third worker.
+        assert_eq!(places(&[true, false, true, false], 2..4), [1, 3]);
+        assert_eq!(places(&[true; 4], 2..3), [2], "no place is any better");
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
 use serde_json::Value;
 
 use crate::{
@@ -133,6 +135,9 @@ fn what_waits_for_nobody_is_lost_with_its_volume_and_told(lab: &Lab) {
     assert_eq!(scaled["protected"], Value::from(false), "{scaled}");
     let (writer, replica) = (writer(lab), replicas(lab).remove(0));
     let before = uid(lab, &writer);
+    // The lost one is made anew on the only other worker that there is, where what was kept of the third member is.
+    let (nodes, closed) = (Api::<Node>::all(lab.client()), node_of(lab, &writer));
+    lab.block_on(nodes.cordon(&closed)).expect("a closed node");
     let scenario = lab.file(
         "name: lost\nsummary: what only the writer has is lost\nsteady: serving\nfault: {do: lose-volume, of: writer}\nlasts: 30s\n\
          expect: {lost-rows: 0}\nheal: {within: 4m}\n",
@@ -155,8 +160,10 @@ fn what_waits_for_nobody_is_lost_with_its_volume_and_told(lab: &Lab) {
     let lost = round["rows"]["lost-rows"].as_u64().expect("a number");
     say(&format!("{lost} of {} acknowledged rows are lost, and told", round["rows"]["acknowledged"]));
     assert!(lost > 10, "{round}");
+    lab.block_on(nodes.uncordon(&closed)).expect("an open node");
     let scaled = lab.run(&["scale", "db", "3", name, "-o", "json"]).assert_code(0).json();
     assert_eq!(scaled["protected"], Value::from(true), "{scaled}");
+    assert_eq!(node_of(lab, "db-2"), closed, "each member has a worker of its own");
 }
 
 fn writer(lab: &Lab) -> String {
@@ -184,10 +191,13 @@ fn signal(lab: &Lab, member: &str, signal: &str) {
 
 /// Runs words of the shell on the node of one member.
 fn on_node_of(lab: &Lab, member: &str, words: &str) {
+    lab.block_on(Engine::sh(&node_of(lab, member), words));
+}
+
+fn node_of(lab: &Lab, member: &str) -> String {
     let pods = lab.try_pods("app.kubernetes.io/component=database").expect("pods");
     let pod = pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(member)).expect("the member");
-    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).expect("its node");
-    lab.block_on(Engine::sh(&node, words));
+    pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).expect("its node")
 }
 
 /// The run is killed in the middle, and what it has written down is lost, too.

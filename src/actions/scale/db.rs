@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::{
     ResourceExt,
-    api::{Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams},
 };
 use serde::Serialize;
 use serde_json::json;
@@ -127,6 +127,7 @@ impl Resizing<'_> {
         let there = database::members(cluster).await?;
         if usize::from(members) >= there.len() {
             self.record().await?;
+            self.make_way(&there).await?;
             volumes::ensure(cx, docker, cluster, wanted).await?;
             self.tell().await?;
             cluster.apply(&database::objects(wanted, images)?).await?;
@@ -154,6 +155,26 @@ impl Resizing<'_> {
         }
         self.tell().await?;
         database::settle(cx, cluster, wanted).await
+    }
+
+    /// Whoever comes and has a volume where another member is now gets another one, on a worker that is free: each member has a
+    /// worker of its own, and a volume cannot move.
+    async fn make_way(&self, there: &[Member]) -> Result<()> {
+        let Resizing { cx, cluster, wanted, .. } = *self;
+        let workers = nodes::worker_names(&cluster.inside, wanted.cluster.workers);
+        let held = workers::held(cluster, wanted, &workers).await?;
+        let placed = |name: &String| there.iter().any(|member| member.name == *name && member.node.is_some());
+        let mut come = database::names(wanted.database.members);
+        come.retain(|name| !placed(name));
+        for (member, held) in workers::stranded(&held, &come) {
+            cx.say(format!("{member} begins anew: its volume is on {}, where another member is now", held.node));
+            workers::release(cluster, member).await?;
+            let pods = cluster.api::<Pod>();
+            crate::cluster::gone(pods.delete(member, &DeleteParams::default()).await)
+                .with_context(|| format!("cannot give up the waiting pod of {member}"))?;
+            workers::released(cx, cluster, member).await?;
+        }
+        Ok(())
     }
 
     fn target(&self) -> Target {

@@ -130,7 +130,7 @@ fn pinned(lab: &LabName, had: &LabSpec, held: &[Held]) -> Option<NoScaling> {
     let mut hints = Vec::new();
     // Members leave the database from its end.
     let mut last = had.database.members;
-    let on: BTreeSet<&str> = needed.iter().filter_map(|held| member(held)).collect();
+    let on: BTreeSet<&str> = needed.iter().filter_map(|held| held.member()).collect();
     while last > 0 && on.contains(format!("db-{}", last - 1).as_str()) {
         last -= 1;
     }
@@ -150,13 +150,6 @@ fn pinned(lab: &LabName, had: &LabSpec, held: &[Held]) -> Option<NoScaling> {
     let has: Vec<String> = needed.iter().map(ToString::to_string).collect();
     let why = format!("what the lab needs is on a worker that would leave: {}", has.join(", "));
     (!needed.is_empty()).then(|| NoScaling { lab: lab.clone(), why, hints })
-}
-
-fn member(held: &Held) -> Option<&str> {
-    match &held.of {
-        Owner::Member(name) => Some(name),
-        _ => None,
-    }
 }
 
 /// Lets workers leave: first their pods, then what the lab has written down, then they themselves, and at last what nobody has

@@ -1,6 +1,6 @@
 //! What a worker has that cannot move: volumes, which are folders on it, and whose they are.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
@@ -13,11 +13,14 @@ use crate::{
     cluster::{Cluster, Refused, gone},
     labels::NAMESPACE,
     parts::{database, discovery},
+    run::{StepCx, wait::Look},
     spec::{LabSpec, Topology},
 };
 
 /// The claim of the server of the site's shared files.
 const EXPORT: &str = "export-nfs-0";
+/// How long a claim that no running pod has may take to go.
+const RELEASE: Duration = Duration::from_mins(1);
 
 /// The claim of one of a StatefulSet's members, or what all of them begin with.
 fn data_of(member: &str) -> String {
@@ -33,6 +36,17 @@ pub struct Held {
     pub volume: String,
     /// Whose it is.
     pub of: Owner,
+}
+
+impl Held {
+    /// The member of the database whose it is.
+    #[must_use]
+    pub fn member(&self) -> Option<&str> {
+        match &self.of {
+            Owner::Member(name) => Some(name),
+            _ => None,
+        }
+    }
 }
 
 /// Who has a volume.
@@ -132,15 +146,46 @@ fn owner(volume: &PersistentVolume, claims: &[PersistentVolumeClaim], spec: &Lab
 pub async fn give_up(cluster: &Cluster, held: &[Held]) -> Result<()> {
     for Held { volume, of, .. } in held {
         if let Owner::Former(member) = of {
-            let claims: Api<PersistentVolumeClaim> = cluster.api();
-            gone(claims.delete(&data_of(member), &DeleteParams::default()).await)
-                .with_context(|| format!("cannot remove the claim of {member}"))?;
+            release(cluster, member).await?;
         }
         let volumes: Api<PersistentVolume> = cluster.all();
         gone(volumes.delete(volume, &DeleteParams::default()).await)
             .with_context(|| format!("cannot remove volume {volume}"))?;
     }
     Ok(())
+}
+
+/// A member of the database has its volume no more. The volume itself stays where its class keeps what nobody has.
+///
+/// # Errors
+/// The API server refuses.
+pub async fn release(cluster: &Cluster, member: &str) -> Result<()> {
+    let claims: Api<PersistentVolumeClaim> = cluster.api();
+    gone(claims.delete(&data_of(member), &DeleteParams::default()).await)
+        .with_context(|| format!("cannot give up the claim of {member}"))
+}
+
+/// Waits until nobody has a claim of this member's any more.
+///
+/// # Errors
+/// Kubernetes does not let it go in time: with what holds it.
+pub async fn released(cx: &StepCx, cluster: &Cluster, member: &str) -> Result<()> {
+    let claim = data_of(member);
+    let away = |found: Option<&PersistentVolumeClaim>| match found {
+        Some(_) => Look::NotYet("it is still there".to_owned()),
+        None => Look::Ready(()),
+    };
+    cluster.until_ready(cx, &cluster.api::<PersistentVolumeClaim>(), &claim, RELEASE, away).await
+}
+
+/// Volumes of members that are to come which no pod can have: there is another member's on that worker now, because it was made
+/// anew there while nobody had the place. `come` are those to come; who is there already needs no other place.
+#[must_use]
+pub fn stranded<'a>(held: &'a [Held], come: &[String]) -> Vec<(&'a str, &'a Held)> {
+    let members = || held.iter().filter_map(|held| held.member().map(|member| (member, held)));
+    let comes = |member: &str| come.iter().any(|name| name == member);
+    let taken = |node: &str| members().any(|(member, held)| held.node == node && !comes(member));
+    members().filter(|(member, held)| comes(member) && taken(&held.node)).collect()
 }
 
 #[cfg(test)]
@@ -200,6 +245,24 @@ mod tests {
         );
         spec.database.topology = Topology::Galera;
         assert_eq!(of(&spec, "data-etcd-0", to("wplab", "data-etcd-0")), Owner::Etcd);
+    }
+
+    #[test]
+    fn a_kept_volume_is_stranded_where_another_member_has_moved_to() {
+        let held = |member: &str, node: &str| Held {
+            node: node.to_owned(),
+            volume: format!("data-{member}"),
+            of: Owner::Member(member.to_owned()),
+        };
+        let come = ["db-2".to_owned()];
+        let names =
+            |held: &[Held]| stranded(held, &come).into_iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
+        assert_eq!(names(&[held("db-0", "zoo-worker3"), held("db-2", "zoo-worker3")]), ["db-2"]);
+        assert!(names(&[held("db-0", "zoo-worker"), held("db-2", "zoo-worker3")]).is_empty());
+        // Who stays has the place, whatever somebody who comes has there; two that come do not know of each other.
+        assert!(names(&[held("db-0", "zoo-worker"), held("db-1", "zoo-worker")]).is_empty());
+        let export = Held { of: Owner::Export, ..held("", "zoo-worker3") };
+        assert!(names(&[export, held("db-2", "zoo-worker3")]).is_empty());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use kube::{
 };
 use serde_json::json;
 
-pub use held::{Held, Owner, give_up, held};
+pub use held::{Held, Owner, give_up, held, release, released, stranded};
 
 use crate::{
     cluster::{Cluster, Refused, gone, passing, ready},
