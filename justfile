@@ -21,7 +21,7 @@ test-lab:
 test-lab-thoroughly:
     DRILLS=1 .ci/run test-lab
 
-# every built-in scenario on both topologies, five rounds of those that hit a writer; writes the table of docs/drills.md; goes on where it was ended
+# every built-in scenario on both topologies, five rounds of those that end a writer; writes the table of docs/drills.md; goes on where it was ended
 drills OUT="":
     OUT={{OUT}} cargo test --test lab -- --ignored --nocapture --exact chaos::every_drill
 

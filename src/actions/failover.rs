@@ -1,7 +1,7 @@
 //! Another member takes writes, because a person asks for it: what is asked is written into the agent's record, and the agent that
 //! leads does it, or says why not. What happens when a source is lost the agent does by itself.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -10,50 +10,20 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    actions::standing,
+    actions::standing::{self, Impossible},
     cluster::{Cluster, Refused},
     inside::agent::{
         record::{ROLES, Roles},
         requests::{ANSWER, Answered, Asked, PATIENCE, REQUEST},
     },
     parts::database,
-    run::{
-        Run, StepCx, Stepped,
-        advice::{Advise, Blame, Hint, Trouble},
-        event::StepId,
-        wait::Look,
-    },
+    run::{Run, StepCx, Stepped, advice::Trouble, event::StepId, wait::Look},
     spec::LabName,
 };
 
 /// How much longer than the agent the tool waits: an agent that begins to lead meanwhile takes this long to do so.
 const LEADING: Duration = Duration::from_secs(30);
 const EVERY: Duration = Duration::from_millis(200);
-
-/// It was refused, by the agent or before it was asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoFailover {
-    /// The lab that it is about.
-    pub lab: LabName,
-    /// Why.
-    pub why: String,
-}
-
-impl fmt::Display for NoFailover {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.why)
-    }
-}
-
-impl Advise for NoFailover {
-    fn blame(&self) -> Blame {
-        Blame::User
-    }
-
-    fn hints(&self) -> Vec<Hint> {
-        vec![Hint::Status { lab: self.lab.clone() }]
-    }
-}
 
 /// What was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -71,7 +41,7 @@ pub struct Moved {
 /// up also where fewer members can be asked than would know everything that it has acknowledged.
 ///
 /// # Errors
-/// [`NoFailover`] with the agent's reason; [`standing::NoSuchLab`]; nobody leads, or it takes too long: with the last reason.
+/// [`standing::Impossible`] with the agent's reason; [`standing::NoSuchLab`]; nobody leads, or it takes too long: with the last reason.
 pub async fn failover(run: &Run, lab: &LabName, to: Option<&str>, accept_loss: bool) -> Result<Moved> {
     run.step(StepId::Database, async |cx| {
         let cluster = standing::open(lab).await?;
@@ -93,7 +63,7 @@ pub(super) async fn moved(
     to: Option<&str>,
     accept_loss: bool,
 ) -> Result<Moved> {
-    let impossible = |why: String| Trouble::from(NoFailover { lab: lab.clone(), why });
+    let impossible = |why: String| Trouble::from(Impossible { lab: lab.clone(), why, hints: Vec::new() });
     let spec = cluster.lab_file().await?;
     let names = database::names(spec.database.members);
     if let Some(to) = to.filter(|to| !names.iter().any(|name| name == to)) {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::{
-    actions::standing,
+    actions::standing::{self, Impossible},
     cluster::Cluster,
     inside::member::{
         galera::{
@@ -49,31 +49,6 @@ pub struct Standing {
 impl Standing {
     fn seqno(&self) -> Option<i64> {
         self.position.as_ref()?.data().map(|(_, seqno)| seqno)
-    }
-}
-
-/// A decision that cannot be carried out, or must not be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoRecovery {
-    /// The lab that it is about.
-    pub lab: LabName,
-    /// Why.
-    pub why: String,
-}
-
-impl fmt::Display for NoRecovery {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.why)
-    }
-}
-
-impl Advise for NoRecovery {
-    fn blame(&self) -> Blame {
-        Blame::User
-    }
-
-    fn hints(&self) -> Vec<Hint> {
-        vec![Hint::Status { lab: self.lab.clone() }]
     }
 }
 
@@ -127,10 +102,10 @@ pub struct Choice {
 /// person's word, and is not asked.
 ///
 /// # Errors
-/// [`NoRecovery`] when it must not be done; [`Unasked`] when nobody knows whether it may be; [`EtcdSilent`];
+/// [`standing::Impossible`] when it must not be done; [`Unasked`] when nobody knows whether it may be; [`EtcdSilent`];
 /// [`crate::actions::standing::NoSuchLab`]; the cluster does not answer.
 pub async fn look(lab: &LabName, member: &str, dead: &[String]) -> Result<Choice> {
-    let impossible = |why| Trouble::from(NoRecovery { lab: lab.clone(), why });
+    let impossible = |why| Trouble::from(Impossible { lab: lab.clone(), why, hints: Vec::new() });
     let cluster = standing::open(lab).await?;
     let spec = cluster.lab_file().await?;
     if spec.database.topology != Topology::Galera {

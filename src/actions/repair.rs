@@ -1,13 +1,13 @@
 //! Rebuilds the etcd of a Galera lab whose volumes are lost: it is emptied, and every database member tells it again what it
 //! knows, which is all that etcd ever knew. The database goes on meanwhile.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::{
-    actions::standing,
+    actions::standing::{self, Impossible},
     cluster::Cluster,
     host::{docker::Docker, lock::LabLock},
     inside::member::galera::registry,
@@ -15,12 +15,7 @@ use crate::{
         database::{self, Member},
         discovery::{self, EtcdMember, Way},
     },
-    run::{
-        Run, Stepped,
-        advice::{Advise, Blame, Hint, Trouble},
-        event::StepId,
-        wait::Look,
-    },
+    run::{Run, Stepped, advice::Trouble, event::StepId, wait::Look},
     spec::{LabName, Topology},
 };
 
@@ -28,31 +23,6 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(60);
 /// How often it is looked whether they have.
 const EVERY: Duration = Duration::from_secs(1);
-
-/// There is nothing to repair, or it cannot be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoRepair {
-    /// The lab that it is about.
-    pub lab: LabName,
-    /// Why.
-    pub why: String,
-}
-
-impl fmt::Display for NoRepair {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.why)
-    }
-}
-
-impl Advise for NoRepair {
-    fn blame(&self) -> Blame {
-        Blame::User
-    }
-
-    fn hints(&self) -> Vec<Hint> {
-        vec![Hint::Status { lab: self.lab.clone() }]
-    }
-}
 
 /// What there is, and what rebuilding etcd means.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -77,9 +47,9 @@ pub struct Rebuilt {
 /// Looks whether there is something to rebuild.
 ///
 /// # Errors
-/// [`NoRepair`]: every member of etcd serves, or the lab has none; [`standing::NoSuchLab`]; the cluster does not answer.
+/// [`standing::Impossible`]: every member of etcd serves, or the lab has none; [`standing::NoSuchLab`]; the cluster does not answer.
 pub async fn look(lab: &LabName) -> Result<Plan> {
-    let impossible = |why| Trouble::from(NoRepair { lab: lab.clone(), why });
+    let impossible = |why| Trouble::from(Impossible { lab: lab.clone(), why, hints: Vec::new() });
     let cluster = standing::open(lab).await?;
     let spec = cluster.lab_file().await?;
     if spec.database.topology != Topology::Galera {

@@ -1,7 +1,7 @@
 //! A member is given up with its volume, on a person's word, and made anew from the others: the only way in which data of a lab that
 //! stands is thrown away. The agent never does that: what is on a node that does not answer may be the only copy of something.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -9,7 +9,7 @@ use kube::{Api, ResourceExt, api::DeleteParams};
 use serde::Serialize;
 
 use crate::{
-    actions::standing,
+    actions::standing::{self, Impossible},
     cluster::{Cluster, Refused, gone},
     labels::WRITER,
     parts::{
@@ -18,7 +18,7 @@ use crate::{
     },
     run::{
         Run, Stepped,
-        advice::{Advise, Blame, Hint, Trouble},
+        advice::{Hint, Trouble},
         event::StepId,
         wait::Look,
     },
@@ -28,34 +28,6 @@ use crate::{
 /// How long a member may take to be made anew and to have a copy.
 const LIMIT: Duration = Duration::from_secs(300);
 const EVERY: Duration = Duration::from_millis(500);
-
-/// It must not be done, or cannot be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoReplacement {
-    /// The lab that it is about.
-    pub lab: LabName,
-    /// Why.
-    pub why: String,
-    /// Whether it takes writes, so that another one has to first.
-    pub writes: bool,
-}
-
-impl fmt::Display for NoReplacement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.why)
-    }
-}
-
-impl Advise for NoReplacement {
-    fn blame(&self) -> Blame {
-        Blame::User
-    }
-
-    fn hints(&self) -> Vec<Hint> {
-        let failover = self.writes.then(|| Hint::Failover { lab: self.lab.clone() });
-        failover.into_iter().chain([Hint::Status { lab: self.lab.clone() }]).collect()
-    }
-}
 
 /// What was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -70,7 +42,7 @@ pub struct Replaced {
 /// Says what is given up, before anything is done.
 ///
 /// # Errors
-/// [`NoReplacement`]: it takes writes, or nobody else has the data; [`standing::NoSuchLab`]; the cluster does not answer.
+/// [`standing::Impossible`]: it takes writes, or nobody else has the data; [`standing::NoSuchLab`]; the cluster does not answer.
 pub async fn look(lab: &LabName, member: &str) -> Result<String> {
     let cluster = standing::open(lab).await?;
     let spec = cluster.lab_file().await?;
@@ -78,7 +50,9 @@ pub async fn look(lab: &LabName, member: &str) -> Result<String> {
     let names = database::names(spec.database.members);
     let writes = members.iter().any(|one| one.name == member && one.role.as_deref() == Some(WRITER));
     let given_up = given_up(member, &names, &members);
-    Ok(given_up.map_err(|why| Trouble::from(NoReplacement { lab: lab.clone(), why, writes }))?)
+    let status = Hint::Status { lab: lab.clone() };
+    let hints = writes.then(|| Hint::Failover { lab: lab.clone() }).into_iter().chain([status]).collect();
+    Ok(given_up.map_err(|why| Trouble::from(Impossible { lab: lab.clone(), why, hints }))?)
 }
 
 fn given_up(member: &str, names: &[String], members: &[Member]) -> Result<String, String> {

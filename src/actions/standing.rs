@@ -43,6 +43,34 @@ impl Advise for NoSuchLab {
     }
 }
 
+/// What is asked for cannot be done to a lab as it is. Nothing was touched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Impossible {
+    /// The lab.
+    pub lab: LabName,
+    /// Why, in one sentence.
+    pub why: String,
+    /// What would have to be done first; where nobody knows, whoever asked is sent to look.
+    pub hints: Vec<Hint>,
+}
+
+impl fmt::Display for Impossible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl Advise for Impossible {
+    fn blame(&self) -> Blame {
+        Blame::User
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        let status = Hint::Status { lab: self.lab.clone() };
+        self.hints.iter().cloned().chain(self.hints.is_empty().then_some(status)).collect()
+    }
+}
+
 /// The control plane of a lab does not run, so that nobody knows where its site is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stopped {

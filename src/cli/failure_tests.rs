@@ -4,15 +4,10 @@ use anyhow::{Context, Result, anyhow};
 use wplab::{
     actions::{
         chaos::CannotRun,
-        failover::NoFailover,
-        load::CannotScale,
         logs::NoSuchPart,
-        recover::{NoRecovery, Unasked},
-        repair::NoRepair,
-        replace::NoReplacement,
-        scale::NoScaling,
+        recover::Unasked,
         snapshot::{NoSuchSnapshot, SnapshotExists, restore::InTheWay},
-        standing::{NoSuchLab, Paused, Stopped},
+        standing::{Impossible, NoSuchLab, Paused, Stopped},
         up::{OtherData, OtherMembers},
     },
     cluster::{
@@ -82,18 +77,15 @@ fn every_error() -> Vec<(&'static str, Trouble)> {
         of(NotComplete { lab: lab(), lacks: text("it has no kubeconfig") }),
         of(OtherVersion { lab: lab(), wrong: spec() }),
         of(NoSuchPart { lab: lab(), of: text("cache"), known: vec![text("database")] }),
-        of(NoRecovery { lab: lab(), why: text("db-0 serves") }),
         of(Unasked {
             lab: lab(),
             member: text("db-0"),
             silent: vec![(text("db-2"), text("its supervisor, on node demo-worker, does not answer"))],
             dead: vec![text("db-1")],
         }),
-        of(NoRepair { lab: lab(), why: text("every member of etcd serves") }),
         of(EtcdSilent { lab: lab() }),
-        of(NoFailover { lab: lab(), why: text("db-2 is 30 s behind db-0") }),
-        of(NoReplacement { lab: lab(), why: text("db-0 takes writes; another one has to first"), writes: true }),
-        of(NoScaling {
+        of(Impossible { lab: lab(), why: text("db-2 is 30 s behind db-0"), hints: Vec::new() }),
+        of(Impossible {
             lab: lab(),
             why: text(
                 "what the lab needs is on a worker that would leave: the data of db-2 (volume data-db-2) on demo-worker3",
@@ -106,7 +98,6 @@ fn every_error() -> Vec<(&'static str, Trouble)> {
         of(NoSuchSnapshot { name: kept(), others: vec![text("lesson")] }),
         of(SnapshotExists { name: kept(), of: lab() }),
         of(CannotRun { lab: lab(), why: vec![(text("clock-jump"), text("there is one clock"))] }),
-        of(CannotScale { lab: lab(), replicas: 3 }),
         of(WrongScenarios(vec![spec()])),
         of(InTheWay { lab: lab(), snapshot: kept() }),
         of(OtherMembers { lab: lab(), has: 5, wanted: 3 }),

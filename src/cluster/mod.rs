@@ -24,7 +24,7 @@ use k8s_openapi::{
     NamespaceResourceScope,
     api::{
         coordination::v1::Lease,
-        core::v1::{Namespace, Pod},
+        core::v1::{Namespace, Pod, Service},
     },
 };
 use kube::{
@@ -142,6 +142,16 @@ impl Cluster {
             .await
             .map_err(Refused)
             .with_context(|| format!("cannot read {} {name}", K::kind(&())))
+    }
+
+    /// The cluster address of one of the lab's Services.
+    ///
+    /// # Errors
+    /// The API server does not answer; the Service is not there, or has no address.
+    pub async fn address_of(&self, service: &str) -> Result<String> {
+        let found = self.get::<Service>(service).await?.with_context(|| format!("Service {service} is gone"))?;
+        let address = found.spec.and_then(|spec| spec.cluster_ip).filter(|ip| !ip.is_empty() && ip != "None");
+        address.with_context(|| format!("Service {service} has no cluster address"))
     }
 
     /// The pods of the lab's namespace that a label selector picks, in the order of their names.

@@ -7,7 +7,7 @@ use k8s_openapi::api::{
     apps::v1::Deployment,
     autoscaling::v2::HorizontalPodAutoscaler,
     batch::v1::{CronJob, Job},
-    core::v1::{ConfigMap, PodTemplateSpec},
+    core::v1::{ConfigMap, HostAlias, PodTemplateSpec, Service},
 };
 use kube::{
     ResourceExt,
@@ -61,6 +61,8 @@ pub const CREDENTIALS: [&str; 10] = [
 /// How long installation and replicas may take, tries and the wait for the database included, which has ten minutes for
 /// itself.
 const INSTALL_LIMIT: Duration = Duration::from_secs(900);
+/// How long the database's Services may take, which are made at the same time.
+const SERVICE_LIMIT: Duration = Duration::from_mins(2);
 
 /// The site, as users see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -134,6 +136,25 @@ pub fn objects(spec: &LabSpec, images: &ImageSet, port: u16) -> Result<Vec<Dynam
     Ok(objects)
 }
 
+/// Lets replicas know where the database's Services are: pages are read and written also while nobody answers for names.
+async fn name_the_database(cx: &StepCx, cluster: &Cluster, objects: &mut [DynamicObject]) -> Result<()> {
+    let services = cluster.api::<Service>();
+    let there = |service: Option<&Service>| match service {
+        Some(_) => Look::Ready(()),
+        None => Look::NotYet("it does not exist yet".to_owned()),
+    };
+    let mut known = Vec::new();
+    for name in [WRITE_HOST, READ_HOST] {
+        cluster.until_ready(cx, &services, name, SERVICE_LIMIT, there).await?;
+        known.push(HostAlias { ip: cluster.address_of(name).await?, hostnames: Some(vec![name.to_owned()]) });
+    }
+    edit(objects, "wordpress", |deployment: &mut Deployment| {
+        let template = &mut deployment.spec.as_mut().context("it has no spec")?.template;
+        pod_of(template)?.host_aliases = Some(known);
+        Ok(())
+    })
+}
+
 /// Makes sure that WordPress is installed and every replica is ready. What pods mount from the database has to exist;
 /// whether it answers they wait for themselves. `serves` opens when they are ready: from there the autoscaler goes on.
 ///
@@ -150,7 +171,8 @@ pub async fn ensure(
     cx.say("credentials and configuration");
     let mut changed =
         usize::from(cluster.ensure_secret("wordpress-credentials", Component::Frontend, credentials).await?);
-    let objects = objects(spec, images, port)?;
+    let mut objects = objects(spec, images, port)?;
+    name_the_database(&cx, cluster, &mut objects).await?;
     let job = objects.iter().find(|o| name_of(o).starts_with("Job/")).map(ResourceExt::name_any);
     let job = job.context("the manifests have no Job")?;
     clear_jobs(&cx, cluster, &job).await?;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use k8s_openapi::{
     api::{
         apps::v1::StatefulSet,
-        core::v1::{PersistentVolume, PersistentVolumeClaim, Service, VolumeResourceRequirements},
+        core::v1::{PersistentVolume, PersistentVolumeClaim, VolumeResourceRequirements},
     },
     apimachinery::pkg::api::resource::Quantity,
 };
@@ -92,7 +92,7 @@ pub async fn ensure(
         .into_iter()
         .partition(|o| is_volume(o) || name_of(o).ends_with(&format!("/{CLAIM}")));
     let mut changed = cluster.apply(&server).await?;
-    let address = server_address(cluster).await?;
+    let address = cluster.address_of("nfs").await?;
 
     cluster.until_members_ready(&cx, "nfs", SERVER_LIMIT).await?;
 
@@ -113,12 +113,6 @@ pub async fn ensure(
 
     let detail = format!("{} exported at {address}, claim {CLAIM}", spec.storage.size.as_str());
     Ok(Stepped::changed(changed > 0, (), detail))
-}
-
-async fn server_address(cluster: &Cluster) -> Result<String> {
-    let service = cluster.get::<Service>("nfs").await?.context("Service nfs is gone")?;
-    let address = service.spec.and_then(|spec| spec.cluster_ip).filter(|ip| !ip.is_empty() && ip != "None");
-    address.context("Service nfs has no cluster address")
 }
 
 /// A volume whose claim was deleted remembers that claim and takes no other; the files in it are still the lab's.

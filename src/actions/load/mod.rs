@@ -11,7 +11,6 @@ pub mod report;
 mod tally;
 
 use std::{
-    fmt,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -36,14 +35,14 @@ use crate::{
             marker::Marker,
             site::{Doors, Visit},
         },
-        standing,
+        standing::{self, Impossible},
     },
     cluster::Cluster,
     host::docker::Docker,
     parts::frontend::Site,
     run::{
         Run, StepCx, Stepped,
-        advice::{Advise, Blame, Hint, Trouble},
+        advice::{Hint, Trouble},
         event::StepId,
         wait::Look,
     },
@@ -81,32 +80,6 @@ pub enum Much {
     Rate(u32),
 }
 
-/// The lab is one whose autoscaler cannot be shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CannotScale {
-    /// The lab.
-    pub lab: LabName,
-    /// Its fewest replicas, which are its most.
-    pub replicas: u8,
-}
-
-impl fmt::Display for CannotScale {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let CannotScale { lab, replicas } = self;
-        write!(f, "lab {lab} always has {replicas} replicas: autoscale.min and autoscale.max of its file are the same")
-    }
-}
-
-impl Advise for CannotScale {
-    fn blame(&self) -> Blame {
-        Blame::User
-    }
-
-    fn hints(&self) -> Vec<Hint> {
-        vec![Hint::words("give the lab file a larger autoscale.max"), Hint::Up { lab: self.lab.clone() }]
-    }
-}
-
 /// A load, and what is known of it so far.
 pub struct Load {
     options: LoadOptions,
@@ -135,7 +108,7 @@ impl Load {
     /// Lets users come, and says what came of it. What was made for them is removed.
     ///
     /// # Errors
-    /// [`standing::NoSuchLab`], and what else keeps a lab from being opened; [`CannotScale`]; the site lets nobody in; the lab does
+    /// [`standing::NoSuchLab`], and what else keeps a lab from being opened; [`standing::Impossible`]; the site lets nobody in; the lab does
     /// not come to rest before its autoscaler is to be shown.
     pub async fn run(&self, run: &Run) -> Result<LoadReport> {
         let docker = Docker::connect().await?;
@@ -144,7 +117,12 @@ impl Load {
         let autoscale = &spec.autoscale;
         if self.options.prove_hpa && autoscale.min == autoscale.max {
             let (lab, replicas) = (self.options.lab.clone(), autoscale.min);
-            return Err(Trouble::from(CannotScale { lab, replicas }).into());
+            let why = format!(
+                "lab {lab} always has {replicas} replicas: autoscale.min and autoscale.max of its file are the same"
+            );
+            let bounds = format!("{replicas}..{}", replicas.saturating_add(3));
+            let hints = vec![Hint::Scale { lab: lab.clone(), what: "wordpress", to: bounds }];
+            return Err(Trouble::from(Impossible { lab, why, hints }).into());
         }
         let visit = self.visit(&site).await?;
         let ended = self.work(run, &cluster, &spec, &site, &visit).await;

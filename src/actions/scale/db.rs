@@ -13,9 +13,9 @@ use kube::{
 use serde::Serialize;
 use serde_json::json;
 
-use super::{NoScaling, change};
+use super::change;
 use crate::{
-    actions::{failover, up::keep},
+    actions::{failover, standing::Impossible, up::keep},
     cluster::Cluster,
     host::{docker::Docker, nodes},
     inside::agent::{
@@ -73,7 +73,7 @@ pub async fn db(run: &Run, lab: &LabName, members: u8, unprotected: bool) -> Res
         let galera = change.wanted.database.topology == Topology::Galera;
         if unprotected && galera {
             let why = "a write of topology galera is always at every member before it is acknowledged".to_owned();
-            return Err(Trouble::from(NoScaling { lab: lab.clone(), why, hints: Vec::new() }).into());
+            return Err(Trouble::from(Impossible { lab: lab.clone(), why, hints: Vec::new() }).into());
         }
         let had = change.had.database.members;
         let resizing = Resizing {

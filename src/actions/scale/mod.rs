@@ -6,7 +6,7 @@ pub mod wordpress;
 mod work;
 pub mod workers;
 
-use std::{fmt, path::Path};
+use std::path::Path;
 
 use anyhow::Result;
 
@@ -15,43 +15,12 @@ use crate::{
     cluster::Cluster,
     host::{docker::Docker, lock::LabLock},
     parts::images::ImageSet,
-    run::{
-        StepCx,
-        advice::{Advise, Blame, Hint, Trouble},
-    },
+    run::{StepCx, advice::Trouble},
     spec::{
         LabName, LabSpec,
         load::{self, Overrides, SpecError},
     },
 };
-
-/// It cannot be done as things are; nothing was touched.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoScaling {
-    /// The lab that it is about.
-    pub lab: LabName,
-    /// Why.
-    pub why: String,
-    /// What would have to be done first.
-    pub hints: Vec<Hint>,
-}
-
-impl fmt::Display for NoScaling {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.why)
-    }
-}
-
-impl Advise for NoScaling {
-    fn blame(&self) -> Blame {
-        Blame::User
-    }
-
-    fn hints(&self) -> Vec<Hint> {
-        let status = Hint::Status { lab: self.lab.clone() };
-        self.hints.iter().cloned().chain(self.hints.is_empty().then_some(status)).collect()
-    }
-}
 
 /// A lab that is about to change, and that nobody else works on meanwhile.
 pub(super) struct Change {

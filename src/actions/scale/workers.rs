@@ -8,11 +8,11 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{
-    Change, NoScaling, change, edited,
+    Change, change, edited,
     work::{Seen, Work, decide},
 };
 use crate::{
-    actions::standing,
+    actions::standing::{self, Impossible},
     host::nodes::{self, NotOurs, join, join::Joining, rules},
     parts::{
         images::{self, Role, golden},
@@ -48,7 +48,7 @@ pub struct Staffed {
 /// What goes for good with the workers that leave, as sentences: what was kept of former members.
 ///
 /// # Errors
-/// It cannot be done ([`NoScaling`]), or the lab does not answer.
+/// It cannot be done ([`Impossible`]), or the lab does not answer.
 pub async fn look(lab: &LabName, wanted: u8) -> Result<Vec<String>> {
     let cluster = standing::open(lab).await?;
     let had = cluster.lab_file().await?;
@@ -65,18 +65,18 @@ fn few(had: &LabSpec, wanted: u8) -> Option<Trouble> {
     let (lab, members) = (had.name.clone(), had.database.members);
     let why = format!("lab {lab} cannot do with {wanted} workers");
     let hint = Hint::Scale { lab: lab.clone(), what: "db", to: wanted.to_string() };
-    (members > wanted).then(|| NoScaling { lab, why, hints: vec![hint] }.into())
+    (members > wanted).then(|| Impossible { lab, why, hints: vec![hint] }.into())
 }
 
 /// Gives a lab this many workers. `agreed` says that what was kept of former members on those that leave may go.
 ///
 /// # Errors
-/// [`NoScaling`], before anything is touched; the lab does not answer; a worker does not boot or join, or a pod does not move.
+/// [`Impossible`], before anything is touched; the lab does not answer; a worker does not boot or join, or a pod does not move.
 pub async fn workers(run: &Run, lab: &LabName, wanted: u8, agreed: bool) -> Result<Staffed> {
     run.step(StepId::Cluster, async |cx| {
         let change = change(&cx, lab, |spec| spec.cluster.workers = wanted).await?;
         let had = change.had.cluster.workers;
-        let impossible = |why, hints| Trouble::from(NoScaling { lab: lab.clone(), why, hints });
+        let impossible = |why, hints| Trouble::from(Impossible { lab: lab.clone(), why, hints });
         let there = nodes::containers(&change.docker, lab).await?;
         NotOurs::check(lab, &there)?;
         let known = workers::names(&change.cluster).await?;
@@ -125,7 +125,7 @@ fn kept(held: &[Held]) -> impl Iterator<Item = &Held> {
 }
 
 /// Why workers cannot leave, if they cannot: the lab needs what they have.
-fn pinned(lab: &LabName, had: &LabSpec, held: &[Held]) -> Option<NoScaling> {
+fn pinned(lab: &LabName, had: &LabSpec, held: &[Held]) -> Option<Impossible> {
     let needed: Vec<&Held> = held.iter().filter(|held| !matches!(held.of, Owner::Former(_) | Owner::Nobody)).collect();
     let mut hints = Vec::new();
     // Members leave the database from its end.
@@ -149,7 +149,7 @@ fn pinned(lab: &LabName, had: &LabSpec, held: &[Held]) -> Option<NoScaling> {
     }
     let has: Vec<String> = needed.iter().map(ToString::to_string).collect();
     let why = format!("what the lab needs is on a worker that would leave: {}", has.join(", "));
-    (!needed.is_empty()).then(|| NoScaling { lab: lab.clone(), why, hints })
+    (!needed.is_empty()).then(|| Impossible { lab: lab.clone(), why, hints })
 }
 
 /// Lets workers leave: first their pods, then what the lab has written down, then they themselves, and at last what nobody has
