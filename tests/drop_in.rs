@@ -89,6 +89,64 @@ fn statements_are_told_apart() {
     }
 }
 
+/// Who is connected to: whether somebody has just noted that the writer is away, whether the request must write, who answers; and
+/// who was asked (`W`riter, `R`eader), and what became of it.
+const CONNECTIONS: &[(bool, bool, &str, &str, &str)] = &[
+    (false, false, "WR", "W", "writer"),
+    (false, false, "R", "WR", "reader"),
+    (false, false, "", "WRRRRR", "It cannot reach its database at the moment."),
+    (true, false, "WR", "R", "reader"),
+    // No reader is left, and the writer is back already.
+    (true, false, "W", "RRRRRW", "writer"),
+    (true, false, "", "RRRRRW", "It cannot reach its database at the moment."),
+    (false, true, "W", "W", "writer"),
+    (false, true, "R", "W", "It can be read, but at the moment nothing can be saved. Nothing was changed."),
+    (true, true, "W", "", "It can be read, but at the moment nothing can be saved. Nothing was changed."),
+];
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_page_is_refused_only_when_nobody_answers() {
+    let images = ready::images(&["wordpress"]);
+    let away = code("away.php");
+    let reasons: Vec<&str> = away.lines().filter(|line| line.starts_with("const ")).collect();
+    let connect = "private function connect(string $host): bool {";
+    let database = code("database.php").replace("require_once __DIR__ . '/away.php';", "").replace(
+        connect,
+        &format!("{connect} $GLOBALS['asked'] .= $host; return str_contains($GLOBALS['up'], $host);"),
+    );
+    let cases = json!(CONNECTIONS).to_string();
+    let script = format!(
+        "<?php {reasons} function wplab_away($why) {{ throw new Exception($why); }}
+        class wpdb {{ public $dbhost = 'W'; }} putenv('WPLAB_DB_READ_HOST=R'); ob_start(); ?>{database}
+        $class = new ReflectionClass('Wplab_Database');
+        $told = [];
+        foreach (json_decode('{cases}') as [$noted, $editing, $up, $_, $_]) {{
+            $asked = '';
+            $noted ? touch('/tmp/wplab-writer-away') : @unlink('/tmp/wplab-writer-away');
+            $one = $class->newInstanceWithoutConstructor();
+            $connect = function () use ($editing) {{
+                $this->editing = $editing;
+                $this->db_connect();
+                return $this->reading ? 'reader' : 'writer';
+            }};
+            try {{
+                $came = $connect->bindTo($one, $class->name)();
+            }} catch (Exception $error) {{
+                $came = $error->getMessage();
+            }}
+            $told[] = [$asked, $came];
+        }}
+        while (ob_get_level() > 0 && ob_end_clean());
+        echo json_encode($told);",
+        reasons = reasons.join(" "),
+    );
+    let told = php(&images[0], &script);
+    for (index, case @ (.., asked, came)) in CONNECTIONS.iter().enumerate() {
+        assert_eq!((&told[index][0], &told[index][1]), (&json!(asked), &json!(came)), "{case:?}");
+    }
+}
+
 /// Requests (method, address, cookie or header, whether the shared folder is away), and whether they see the shared folder.
 const REQUESTS: &[(&str, &str, &str, bool, bool)] = &[
     ("GET", "/", "", false, false),
