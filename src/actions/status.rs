@@ -113,6 +113,9 @@ pub struct MemberSummary {
     /// The members from whose data a person may start the Galera cluster instead of waiting.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub start_from: Vec<String>,
+    /// Folders on its volume with what it alone had before its data was copied again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub aside: Vec<String>,
 }
 
 /// WordPress replicas.
@@ -331,6 +334,7 @@ fn member(member: &Member) -> MemberSummary {
         cluster_size: member.galera().map(|facts| facts.size),
         seqno: member.galera().map(|facts| facts.seqno),
         start_from: member.start_from().to_vec(),
+        aside: member.status.as_ref().map(|status| status.aside.clone()).unwrap_or_default(),
         healthy: trouble.is_none(),
         state: trouble.unwrap_or_else(doing),
     }
@@ -352,6 +356,7 @@ fn summaries(there: &[Member], wanted: u8) -> Vec<MemberSummary> {
                 state,
                 healthy: false,
                 start_from: Vec::new(),
+                aside: Vec::new(),
             });
         }
     }

@@ -103,6 +103,11 @@ pub(crate) fn status(seen: &StatusReport, paint: Paint) -> String {
             let _ = writeln!(text, "database    {wrong}");
         }
     }
+    for member in &seen.members {
+        for folder in &member.aside {
+            let _ = writeln!(text, "kept aside  what only {} had: {folder}", member.name);
+        }
+    }
     if !seen.etcd.is_empty() {
         let _ = write!(text, "\n{}", etcd(&seen.etcd));
     }
@@ -233,6 +238,7 @@ mod tests {
             state: "serving".into(),
             healthy: true,
             start_from: Vec::new(),
+            aside: Vec::new(),
         };
         StatusReport {
             name: LabName::default(),
@@ -282,6 +288,14 @@ mod tests {
             roles.refused = "two members are open".into();
         }
         assert!(status(&report, Paint::off()).contains("needs your decision: two members are open"));
+    }
+
+    #[test]
+    fn what_a_member_alone_had_is_said_to_be_kept() {
+        let mut report = seen();
+        report.members[1].aside.push("/var/lib/mysql/aside/7-1".into());
+        let text = status(&report, Paint::off());
+        assert!(text.contains("kept aside  what only db-1 had: /var/lib/mysql/aside/7-1\n"), "{text}");
     }
 
     #[test]

@@ -117,6 +117,9 @@ pub struct MemberStatus {
     /// By which recipe this member has made its data itself; empty where it is a copy, or nobody remembers.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub recipe: String,
+    /// Folders of its volume with what it alone had before its data was copied again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aside: Vec<String>,
     /// What the running server says; `None` while it does not answer.
     #[serde(flatten)]
     pub server: Option<ServerFacts>,

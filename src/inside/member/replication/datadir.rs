@@ -176,6 +176,14 @@ impl Volume {
         self.sync()
     }
 
+    /// The folders of what was kept aside, in the order of their names; none that cannot be read.
+    pub(super) fn kept_aside(&self) -> Vec<String> {
+        let folders = fs::read_dir(self.0.join("aside")).into_iter().flatten().flatten();
+        let mut names: Vec<String> = folders.map(|folder| folder.path().display().to_string()).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// A new folder for what is kept aside; its name is the term in which that happened.
     ///
     /// # Errors
@@ -334,9 +342,11 @@ mod tests {
         let root = tempfile::tempdir().expect("a folder");
         let volume = Volume::new(root.path());
         let term = Term { number: 7, by: "a".into() };
+        assert!(volume.kept_aside().is_empty());
         let (one, two) = (volume.aside(&term).expect("made"), volume.aside(&term).expect("made"));
         assert_ne!(one, two);
         assert!(one.ends_with("aside/7-1") && two.ends_with("aside/7-2"));
+        assert_eq!(volume.kept_aside(), [one, two].map(|folder| folder.display().to_string()));
     }
 
     #[test]

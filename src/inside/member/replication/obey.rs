@@ -141,6 +141,7 @@ impl Member {
         if !diverged.is_empty() {
             let folder = aside::keep(session, &self.volume, &mandate.term, &diverged).await?;
             log(&format!("{diverged}, which only this member has, is kept in {}", folder.display()));
+            self.board.change(|status| status.aside = self.volume.kept_aside());
         }
         self.volume.set_mandate(mandate)?;
         self.volume.expect_copy()?;

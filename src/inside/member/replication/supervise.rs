@@ -106,6 +106,7 @@ impl Member {
             status.has_data = data == Data::Present;
             status.mandate = mandate;
             status.recipe = volume.recipe();
+            status.aside = volume.kept_aside();
         });
         Ok(Member {
             config,
