@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::{
     lab::{Engine, Lab, Ran, say},
-    ledger::{tell, try_tell},
+    ledger::{ask, tell, try_tell},
 };
 
 /// The drills of CI: one of each kind that takes less than a minute.
@@ -24,6 +24,9 @@ const SOME: [&str; 3] = ["reader-process", "writer-process", "nfs-server"];
 /// What ends a writer is worth more than one look: these faults, of that target.
 const ENDS: [&str; 5] = ["delete-pods", "kill-server", "freeze-server", "kill-node", "lose-volume"];
 const ROUNDS: u32 = 5;
+
+/// A write under way.
+type Telling = tokio::task::JoinHandle<Result<(), mysql_async::Error>>;
 
 #[test]
 #[ignore = "needs Docker"]
@@ -35,6 +38,7 @@ fn drills_measure_and_are_undone_whatever_ends_them() {
     some_drills_pass(&lab);
     a_lost_row_is_told(&lab);
     nothing_is_acknowledged_that_no_replica_has(&lab);
+    what_only_a_lost_source_has_is_kept_aside(&lab);
     what_waits_for_nobody_is_lost_with_its_volume_and_told(&lab);
     a_killed_run_is_healed_from_what_is_found(&lab);
     an_interrupted_run_heals_itself(&lab);
@@ -107,26 +111,70 @@ fn nothing_is_acknowledged_that_no_replica_has(lab: &Lab) {
     lab.block_on(tell(lab.client(), &writer, "CREATE TABLE IF NOT EXISTS unheard (id INT PRIMARY KEY)"));
     let replicas = replicas(lab);
     replicas.iter().for_each(|replica| signal(lab, replica, "STOP"));
+    let writes = waiting_writes(lab, &writer, 0..8);
+    lab.delete_pods(&[&writer], 60);
+    assert_eq!(acknowledged(lab, writes), 0, "writes that no replica has were acknowledged");
+    replicas.iter().for_each(|replica| signal(lab, replica, "CONT"));
+    lab.up(&[]).assert_code(0);
+}
+
+/// A source is lost with commits that nobody was sent: it comes back as a replica of the next one, without them, and keeps them
+/// aside.
+fn what_only_a_lost_source_has_is_kept_aside(lab: &Lab) {
+    let (old, replicas) = (writer(lab), replicas(lab));
+    let leave = "pkill -STOP -f '[/]tools/wplab member'; pkill -KILL -x mysqld";
+    let back = "pkill -CONT -f '[/]tools/wplab member'";
+    replicas.iter().for_each(|replica| on_node_of(lab, replica, leave));
+    let writes = waiting_writes(lab, &old, 100..103);
+    on_node_of(lab, &old, leave);
+    assert_eq!(acknowledged(lab, writes), 0, "writes that no replica has were acknowledged");
+    replicas.iter().for_each(|replica| on_node_of(lab, replica, back));
+    let begin = Instant::now();
+    let writers = || names(lab, "app.kubernetes.io/component=database,wplab.dev/role=writer");
+    while writers().iter().all(|writer| *writer == old) {
+        assert!(begin.elapsed() < Duration::from_secs(60), "nobody else became the source");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    on_node_of(lab, &old, back);
+    lab.up(&[]).assert_code(0);
+    let status = lab.run(&["status", lab.name(), "-o", "json"]).assert_code(0).json();
+    let own = status["members"].as_array().and_then(|all| all.iter().find(|member| member["name"] == old));
+    let own = own.expect("the member");
+    let folder = own["aside"][0].as_str().unwrap_or_else(|| panic!("nothing is kept: {own}"));
+    assert_eq!(own["role"], "reader", "{own}");
+    let kept = lab.exec(
+        &old,
+        &["sh", "-c", &format!("ls {folder}; grep -c : {folder}/gtids.txt; grep -la unheard {folder}/*bin*")],
+    );
+    assert!(kept.contains("gtids.txt"), "{kept}");
+    for member in replicas.iter().chain([&old]) {
+        let rows = lab.block_on(ask(lab.client(), member, "SELECT COUNT(*) FROM unheard WHERE id >= 100"));
+        assert_eq!(rows, "0", "{member} has what was acknowledged to nobody");
+    }
+}
+
+/// Begins writes of table `unheard` at a source, and waits until their commits wait for a replica.
+fn waiting_writes(lab: &Lab, writer: &str, ids: std::ops::Range<u32>) -> Vec<Telling> {
     let client = lab.client();
-    let writes: Vec<_> = lab.block_on(async {
+    let writes = lab.block_on(async {
         let write = |id: u32| {
-            let (client, writer) = (client.clone(), writer.clone());
+            let (client, writer) = (client.clone(), writer.to_owned());
             tokio::spawn(async move { try_tell(client, &writer, &format!("INSERT INTO unheard VALUES ({id})")).await })
         };
-        (0..8).map(write).collect()
+        ids.map(write).collect()
     });
-    // They have to be under way: their commits wait for a replica.
     let begin = Instant::now();
-    while lab.member(&writer)["waiting"].as_u64().is_none_or(|waiting| waiting == 0) {
-        assert!(begin.elapsed() < Duration::from_secs(10), "no commit waits: {}", lab.member(&writer));
+    while lab.member(writer)["waiting"].as_u64().is_none_or(|waiting| waiting == 0) {
+        assert!(begin.elapsed() < Duration::from_secs(10), "no commit waits: {}", lab.member(writer));
         std::thread::sleep(Duration::from_millis(100));
     }
-    lab.delete_pods(&[&writer], 60);
+    writes
+}
+
+/// How many of these heard that they are safe, once all have ended.
+fn acknowledged(lab: &Lab, writes: Vec<Telling>) -> usize {
     let ended = lab.block_on(futures_util::future::join_all(writes));
-    let told = ended.into_iter().filter(|write| write.as_ref().is_ok_and(Result::is_ok)).count();
-    replicas.iter().for_each(|replica| signal(lab, replica, "CONT"));
-    assert_eq!(told, 0, "writes that no replica has were acknowledged");
-    lab.up(&[]).assert_code(0);
+    ended.into_iter().filter(|write| write.as_ref().is_ok_and(Result::is_ok)).count()
 }
 
 /// A lab without semi-synchronous replication, a replica that is away and a lost volume: the ledger says what is gone.
