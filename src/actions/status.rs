@@ -27,7 +27,7 @@ use crate::{
             members,
         },
         discovery::{self, EtcdMember},
-        storage::CLAIM,
+        storage::{CLAIM, SERVER},
     },
     run::wait::Look,
     spec::LabName,
@@ -154,6 +154,9 @@ pub struct VolumeStatus {
     pub phase: String,
     /// Nodes that it is mounted on.
     pub nodes: Vec<String>,
+    /// Why its file server does not serve; `None` when it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unserved: Option<String>,
 }
 
 impl StatusReport {
@@ -171,7 +174,7 @@ impl StatusReport {
             && self.replicas.wanted > 0
             && self.replicas.ready >= self.replicas.wanted
             && self.hpa.is_some_and(|hpa| hpa.cpu.is_some())
-            && self.volume.as_ref().is_some_and(|volume| volume.phase == "Bound")
+            && self.volume.as_ref().is_some_and(|volume| volume.phase == "Bound" && volume.unserved.is_none())
     }
 }
 
@@ -390,7 +393,11 @@ fn autoscaler(hpa: &HorizontalPodAutoscaler) -> HpaStatus {
 async fn volume(cluster: &Cluster) -> Result<Option<VolumeStatus>> {
     let Some(claim) = cluster.get::<PersistentVolumeClaim>(CLAIM).await? else { return Ok(None) };
     let pods = cluster.pods(&format!("{COMPONENT}={}", Component::Frontend.as_str())).await?;
-    Ok(Some(volume_of(&claim, &pods)))
+    let unserved = match ready::stateful_set(cluster.get::<StatefulSet>(SERVER).await?.as_ref()) {
+        Look::Ready(()) => None,
+        Look::NotYet(why) => Some(why),
+    };
+    Ok(Some(VolumeStatus { unserved, ..volume_of(&claim, &pods) }))
 }
 
 fn volume_of(claim: &PersistentVolumeClaim, pods: &[Pod]) -> VolumeStatus {
@@ -406,6 +413,7 @@ fn volume_of(claim: &PersistentVolumeClaim, pods: &[Pod]) -> VolumeStatus {
         size: size.unwrap_or_default(),
         phase: status.phase.unwrap_or_else(|| "Pending".to_owned()),
         nodes,
+        unserved: None,
     }
 }
 

@@ -31,6 +31,8 @@ use crate::{
 /// Stands for the address of Service `nfs` where no cluster is there to give it (`wplab render`).
 pub const SERVER_PLACEHOLDER: &str = "cluster-ip-of-service-nfs";
 
+/// The StatefulSet and the Service of the file server.
+pub const SERVER: &str = "nfs";
 /// The volume, and the ReadWriteMany claim that every replica mounts.
 pub const CLAIM: &str = "wp-content";
 
@@ -50,7 +52,7 @@ pub fn objects(spec: &LabSpec, images: &ImageSet, server: &str) -> Result<Vec<Dy
     let requests = || {
         Some(VolumeResourceRequirements { requests: Some([("storage".to_owned(), size.clone())].into()), limits: None })
     };
-    edit(&mut objects, "nfs", |set: &mut StatefulSet| {
+    edit(&mut objects, SERVER, |set: &mut StatefulSet| {
         let set = set.spec.as_mut().context("it has no spec")?;
         let pod = pod_of(&mut set.template)?;
         set_image(pod, "ready", images.reference(Role::Tool)?)?;
@@ -92,9 +94,9 @@ pub async fn ensure(
         .into_iter()
         .partition(|o| is_volume(o) || name_of(o).ends_with(&format!("/{CLAIM}")));
     let mut changed = cluster.apply(&server).await?;
-    let address = cluster.address_of("nfs").await?;
+    let address = cluster.address_of(SERVER).await?;
 
-    cluster.until_members_ready(&cx, "nfs", SERVER_LIMIT).await?;
+    cluster.until_members_ready(&cx, SERVER, SERVER_LIMIT).await?;
 
     cx.say("the shared volume");
     edit(&mut claim, CLAIM, |volume: &mut PersistentVolume| {

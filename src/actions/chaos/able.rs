@@ -10,7 +10,7 @@ use crate::{
     labels,
     spec::{
         Topology,
-        scenario::{Fault, Scenario},
+        scenario::{Fault, Scenario, Target},
     },
 };
 
@@ -22,6 +22,9 @@ pub(super) async fn unable(ground: &Ground, scenario: &Scenario, yes: bool) -> R
     let topology = ground.spec.database.topology;
     if !scenario.applies(topology) {
         return Ok(Some(format!("it is not for topology {}", topology.name())));
+    }
+    if let Some(why) = alone(&scenario.fault, ground.spec.database.members) {
+        return Ok(Some(why.to_owned()));
     }
     for (words, why) in needs(&scenario.fault) {
         if !works(ground, &words).await? {
@@ -47,6 +50,17 @@ pub(super) async fn unable(ground: &Ground, scenario: &Scenario, yes: bool) -> R
         }
         Fault::RestartEngine => restart(&ground.docker, ground, yes).await,
         _ => Ok(None),
+    }
+}
+
+/// What cannot be asked of a database that has a single member.
+fn alone(fault: &Fault, members: u8) -> Option<&'static str> {
+    match fault {
+        _ if members > 1 => None,
+        Fault::LoseVolume { .. } => {
+            Some("the database has a single member, and with its volume the site would be gone")
+        }
+        other => (other.of() == Some(Target::Reader)).then_some("the database has a single member, and so no reader"),
     }
 }
 
@@ -103,4 +117,24 @@ async fn restart(docker: &Docker, ground: &Ground, yes: bool) -> Result<Option<S
             others.len()
         )),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::scenario::load::built_in;
+
+    #[test]
+    fn a_single_member_is_not_lost_with_its_volume_and_is_no_reader() {
+        let refused = |members| {
+            let all = built_in().into_iter().filter(move |one| alone(&one.fault, members).is_some());
+            all.map(|one| one.name).collect::<Vec<_>>()
+        };
+        assert!(refused(3).is_empty());
+        let one = refused(1);
+        assert!(
+            ["writer-volume", "reader-process", "frozen-node"].iter().all(|name| one.iter().any(|one| one == name))
+        );
+        assert!(!one.iter().any(|name| name == "writer-process"), "{one:?}");
+    }
 }

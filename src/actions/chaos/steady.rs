@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Api;
 
-use super::ground::Ground;
+use super::ground::{Ground, SYSTEM};
 use crate::{
     actions::{
         prove,
@@ -14,9 +16,13 @@ use crate::{
         },
         status::{self, StatusReport},
     },
+    cluster::{Refused, ready},
     run::{StepCx, wait::Look},
     spec::scenario::Steady,
 };
+
+/// What Kubernetes brings itself and drills take down.
+const SYSTEM_PARTS: [&str; 2] = ["coredns", "metrics-server"];
 
 const EVERY: Duration = Duration::from_secs(1);
 /// How long the front page may take.
@@ -48,6 +54,13 @@ pub(super) async fn reach(cx: &StepCx, ground: &Ground, wanted: Steady, limit: D
 async fn look(ground: &Ground, browser: &Browser, door: &Door) -> Result<()> {
     let seen = status::status(ground.lab()).await?;
     ensure!(seen.healthy(), lacks(&seen));
+    for deployment in SYSTEM_PARTS {
+        let api: Api<Deployment> = ground.cluster.api_in(SYSTEM);
+        let there = api.get_opt(deployment).await.map_err(Refused)?;
+        if let Look::NotYet(why) = ready::deployment(there.as_ref()) {
+            bail!("{deployment}: {why}");
+        }
+    }
     let page = tokio::time::timeout(PAGE, browser.get(door, "/")).await??;
     ensure!(page.status == 200, "the site answers {}", page.status);
     Ok(())
@@ -64,9 +77,15 @@ fn lacks(seen: &StatusReport) -> String {
         let (ready, wanted) = (seen.replicas.ready, seen.replicas.wanted);
         (ready < wanted || wanted == 0).then(|| format!("{ready} of {wanted} replicas of the site are ready"))
     };
+    let volume = || match &seen.volume {
+        Some(volume) if volume.phase != "Bound" => Some(format!("volume {} is {}", volume.claim, volume.phase)),
+        Some(volume) => volume.unserved.as_ref().map(|why| format!("the file server: {why}")),
+        None => Some("the shared volume is not there".to_owned()),
+    };
     node.or_else(unknown)
         .or_else(wrong)
         .or_else(etcd)
         .or_else(replicas)
+        .or_else(volume)
         .unwrap_or_else(|| "the autoscaler has no metric".to_owned())
 }

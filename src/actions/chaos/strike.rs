@@ -61,7 +61,7 @@ impl Strike {
         Ok(match fault {
             Fault::DeletePods { of, how_many } => {
                 let mut pods = ground.residents(*of).await?;
-                if *how_many == Count::One && *of != Target::Members {
+                if *how_many == Count::One {
                     pods.truncate(1);
                 }
                 let names: Vec<&str> = pods.iter().map(|pod| pod.pod.as_str()).collect();

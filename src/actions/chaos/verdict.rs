@@ -65,7 +65,12 @@ pub(super) fn judge(expect: &Expect, heals_within: Duration, seen: &Seen<'_>) ->
     }
     let within = format!("within {} s", heals_within.as_secs());
     let healed = seen.healed.map_or_else(|| "not in time".to_owned(), |after| format!("after {after:.1} s"));
-    lines.push(Line { what: "all well again", expected: within, seen: healed, met: seen.healed.is_some() });
+    lines.push(Line {
+        what: "all well again",
+        expected: within,
+        seen: healed,
+        met: seen.healed.is_some_and(|after| after <= heals_within.as_secs_f64()),
+    });
     lines
 }
 
@@ -124,6 +129,10 @@ mod tests {
             [("rows that nobody wrote", "1/9; and 1 more".to_owned()), ("writes out of order", "0/3".to_owned())]
         );
         assert_eq!(missed(&expect, &Seen { healed: None, ..fine }), [("all well again", "not in time".to_owned())]);
+        assert_eq!(
+            missed(&expect, &Seen { healed: Some(61.0), ..fine }),
+            [("all well again", "after 61.0 s".to_owned())]
+        );
     }
 
     #[test]

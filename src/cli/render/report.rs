@@ -126,6 +126,9 @@ pub(crate) fn status(seen: &StatusReport, paint: Paint) -> String {
             let nodes = if volume.nodes.is_empty() { "no node".to_owned() } else { volume.nodes.join(", ") };
             let _ =
                 write!(text, "\nvolume      {} ({}) {}, mounted on {nodes}", volume.claim, volume.size, volume.phase);
+            if let Some(why) = &volume.unserved {
+                let _ = write!(text, "\n            × its file server does not serve: {why}");
+            }
         }
         None => text += "\nvolume      not there",
     }
@@ -263,6 +266,7 @@ mod tests {
                 size: "1Gi".into(),
                 phase: "Bound".into(),
                 nodes: vec!["wplab-worker".into()],
+                unserved: None,
             }),
             unknown: Vec::new(),
         }
@@ -288,6 +292,14 @@ mod tests {
             roles.refused = "two members are open".into();
         }
         assert!(status(&report, Paint::off()).contains("needs your decision: two members are open"));
+    }
+
+    #[test]
+    fn a_file_server_that_is_away_is_told_and_makes_the_lab_unhealthy() {
+        let mut report = seen();
+        report.volume.as_mut().expect("a volume").unserved = Some("0 of 1 members are ready".into());
+        let text = status(&report, Paint::off());
+        assert!(text.starts_with('×') && text.contains("its file server does not serve: 0 of 1 members"), "{text}");
     }
 
     #[test]

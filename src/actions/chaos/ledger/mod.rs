@@ -6,7 +6,7 @@ pub(super) mod book;
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -163,9 +163,12 @@ impl Session {
     /// Writes one row that says what this session could see before it.
     async fn one(&mut self, seq: u64, end: Instant) -> Result<()> {
         let mut writer = self.writer.clone();
-        let name = writer.borrow_and_update().clone().context(NO_WRITER)?;
+        let name = writer.borrow_and_update().clone();
+        if !self.keeps || self.at.is_none() {
+            ensure!(name.is_some(), NO_WRITER);
+        }
         let work = async {
-            if self.at.is_none() {
+            if let (None, Some(name)) = (&self.at, name) {
                 self.at = Some(connect_within(&self.cluster, &name, PATIENCE).await?);
             }
             let at = self.at.as_mut().context("no connection")?;
