@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{
     actions::{
-        prove,
+        chaos, prove,
         smoke::{self, SmokeReport},
         standing::{self, Stopped},
         up::keep,
@@ -92,6 +92,7 @@ pub async fn start(run: &Run, lab: &LabName) -> Result<AwakeReport> {
     let lock = LabLock::take(&StepCx::new(run, StepId::Start), lab).await?;
     run.step(StepId::Start, |cx| begin(cx, &docker, lab)).await?;
     let opened = prove::open(&docker, lab).await?;
+    chaos::finish(&StepCx::new(run, StepId::Start), &docker, &opened.0).await?;
     come_back(run, &docker, &lock, opened, false).await
 }
 

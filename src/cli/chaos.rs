@@ -150,7 +150,9 @@ impl Run {
         }
         args::write(&report, terminal, &found, html::page, junit::suite)?;
         if let Some(error) = failed {
-            return Err(error);
+            // What ran out of time had none left to put things right.
+            let left = chaos::unfinished(&options.lab);
+            return Err(if left { put_right(session, &options.lab, error).await } else { error });
         }
         if !found.passed() {
             let status = super::spell::command("status", &options.lab);
@@ -166,14 +168,15 @@ impl Run {
 /// Work that was cut off has left something broken: that is put right before anything else is said.
 async fn healed(session: &Session, lab: &LabName, error: Error) -> Error {
     let cut_off = error.downcast_ref::<Interrupted>().is_some() || error.downcast_ref::<TimedOut>().is_some();
-    if cut_off {
-        session.terminal.say("putting right what is broken; another Ctrl-C leaves it");
-        match session.anew(|run| async move { chaos::heal(&run, lab).await }).await {
-            Ok(_) => {}
-            Err(left) => return error.context(format!("not everything is put right: {left:#}")),
-        }
+    if cut_off { put_right(session, lab, error).await } else { error }
+}
+
+async fn put_right(session: &Session, lab: &LabName, error: Error) -> Error {
+    session.terminal.say("putting right what is broken; another Ctrl-C leaves it");
+    match session.anew(|run| async move { chaos::heal(&run, lab).await }).await {
+        Ok(_) => error,
+        Err(left) => error.context(format!("not everything is put right: {left:#}")),
     }
-    error
 }
 
 /// Every scenario that was asked for.

@@ -107,7 +107,10 @@ fn find<E: std::error::Error + Send + Sync + 'static>(error: &Error) -> Option<&
 pub(super) fn tell(error: &Error, asked: &Asked) -> Told {
     if let Some(interrupted) = find::<Interrupted>(error) {
         let hints = afterwards(asked).into_iter().collect();
-        return Told { ending: Ending::Interrupted, error: interrupted.to_string(), causes: Vec::new(), hints };
+        // What could not be put right afterwards is said by whoever tried.
+        let causes =
+            error.chain().map(ToString::to_string).take_while(|said| *said != interrupted.to_string()).collect();
+        return Told { ending: Ending::Interrupted, error: interrupted.to_string(), causes, hints };
     }
     // Whoever can do something about it decides; the steps on the way there would only be in the way.
     let decides = advice::troubles(error).find(|trouble| trouble.blame() != Blame::Step);

@@ -114,10 +114,11 @@ async fn cut_off(session: &Session, load: &Load, error: Error) -> (Option<LoadRe
     if error.downcast_ref::<Interrupted>().is_none() && error.downcast_ref::<TimedOut>().is_none() {
         return (None, Some(error));
     }
+    let found = load.so_far(Some(&why));
     session.terminal.say("removing what was made for users; another Ctrl-C leaves it for a later `wplab smoke`");
-    match session.anew(|run| async move { load.tidy(&run, &why).await }).await {
-        Ok(found) => (found, Some(error)),
-        Err(left) => (None, Some(error.context(format!("a post and an image are left: {left:#}")))),
+    match session.anew(|run| async move { load.tidy(&run).await }).await {
+        Ok(()) => (found, Some(error)),
+        Err(left) => (found, Some(error.context(format!("a post and an image are left: {left:#}")))),
     }
 }
 

@@ -113,7 +113,7 @@ async fn restart(docker: &Docker, ground: &Ground, yes: bool) -> Result<Option<S
             Some("the engine is not one that was started for labs; it is restarted when you agree to that".to_owned())
         }
         [first, ..] => Some(format!(
-            "{} other containers run in this engine ({first}, …), and would be restarted, too",
+            "{} other containers run in this engine ({first}, …), and would be stopped with it",
             others.len()
         )),
     })

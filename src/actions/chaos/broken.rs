@@ -18,9 +18,10 @@ use serde_json::json;
 use super::{disk, ground::SYSTEM};
 use crate::{
     actions::{prove, scale::db::Resizing},
-    cluster::{Cluster, Refused, ready},
+    cluster::{Cluster, Refused, gone, ready},
     host::{
         docker::{Container, Docker},
+        machine::engine,
         nodes::{self, halt},
     },
     parts::database,
@@ -30,6 +31,8 @@ use crate::{
 
 /// The annotation of a Deployment that was taken down: how many replicas it had.
 const REPLICAS: &str = "wplab.dev/chaos-replicas";
+/// The annotation of a Node that takes no pods while one of its volumes is changed.
+const CLOSED: &str = "wplab.dev/chaos-closed";
 /// The annotation of the members' StatefulSet while it has others: how many it had.
 const MEMBERS: &str = "wplab.dev/chaos-members";
 /// Who takes them down, so that nobody else's fields become ours.
@@ -68,6 +71,10 @@ pub(super) enum Broken {
     TakenDown { deployment: String },
     /// The database has other members than it is to have.
     Scaled { from: u8, to: u8 },
+    /// A node takes no pods.
+    NodeClosed { node: String },
+    /// The engine is being restarted.
+    EngineAway,
     /// A pod's volume has a small file system of its own.
     VolumeSmall { node: String, pod: String, path: String },
     /// A volume is full.
@@ -84,8 +91,27 @@ impl std::fmt::Display for Broken {
             Broken::ApiServerAway { .. } => write!(f, "the API server is taken away"),
             Broken::TakenDown { deployment } => write!(f, "{deployment} is taken down"),
             Broken::Scaled { from, .. } => write!(f, "the database has not its {from} members"),
+            Broken::NodeClosed { node } => write!(f, "{node} takes no pods"),
+            Broken::EngineAway => write!(f, "the container engine is restarted"),
             Broken::VolumeSmall { pod, .. } => write!(f, "the volume of {pod} is a small one"),
             Broken::VolumeFull { node, .. } => write!(f, "a volume on {node} is full"),
+        }
+    }
+}
+
+impl Broken {
+    /// The container of the node that it is on; `None` of what is on none.
+    pub(super) fn node(&self) -> Option<&str> {
+        match self {
+            Broken::NodeFrozen { node }
+            | Broken::NodeStopped { node }
+            | Broken::Network { node, .. }
+            | Broken::ServerFrozen { node, .. }
+            | Broken::ApiServerAway { node }
+            | Broken::NodeClosed { node }
+            | Broken::VolumeSmall { node, .. }
+            | Broken::VolumeFull { node, .. } => Some(node),
+            Broken::TakenDown { .. } | Broken::Scaled { .. } | Broken::EngineAway => None,
         }
     }
 }
@@ -112,10 +138,9 @@ impl Hands<'_> {
                 self.note_members(Some(*from)).await?;
                 self.scale(*to).await
             }
-            Broken::VolumeSmall { node, pod, path } => {
-                let words = format!("{}\n{}", disk::shrink(pod, path), disk::WHOLE);
-                self.without(node, pod, &words).await
-            }
+            Broken::NodeClosed { node } => self.close(&self.inside(node)).await,
+            Broken::EngineAway => engine::restart(self.cx).await,
+            Broken::VolumeSmall { node, pod, path } => self.without(node, pod, &disk::shrink(pod, path)).await,
             Broken::VolumeFull { node, path } => self.shell(node, &disk::fill(path)).await.map(drop),
         }
     }
@@ -139,6 +164,9 @@ impl Hands<'_> {
                 self.scale(from).await?;
                 self.note_members(None).await
             }
+            Broken::NodeClosed { node } => self.open(&self.inside(node)).await,
+            // Whoever asks has an engine that answers.
+            Broken::EngineAway => Ok(()),
             Broken::VolumeSmall { node, pod, path } => {
                 let there = self.shell(node, &disk::look()).await?;
                 if !there.contains("small ") {
@@ -157,34 +185,34 @@ impl Hands<'_> {
         Ok(())
     }
 
-    /// Does something to a pod's volume while the pod is away: its node takes no pods meanwhile.
+    fn inside(&self, node: &str) -> String {
+        nodes::inside_name(node, self.lab, &self.cluster.inside)
+    }
+
+    /// Does something to a pod's volume while the pod is away: its node takes no pods meanwhile, and none afterwards if it was
+    /// not done, because who would start there might find half of what it had.
     async fn without(&self, node: &str, pod: &str, words: &str) -> Result<()> {
-        let inside = nodes::inside_name(node, self.lab, &self.cluster.inside);
-        self.cordon(&inside, true).await?;
-        let done = async {
-            let pods: Api<Pod> = self.cluster.api();
-            let pods = &pods;
-            let had = pods.get_opt(pod).await.map_err(Refused).with_context(|| format!("cannot read pod {pod}"))?;
-            // One that waits for a node has nothing mounted.
-            let had = had.filter(|pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()));
-            if let Some(uid) = had.and_then(|pod| pod.metadata.uid) {
-                let gone = pods.delete(pod, &DeleteParams::default()).await.map_err(Refused);
-                gone.with_context(|| format!("cannot end pod {pod}"))?;
-                // The kubelet lets a pod go when it has let go of its volumes.
-                let uid = &uid;
-                self.cx
-                    .until(&format!("the end of {pod}"), AWAY_LIMIT, EVERY, || async move {
-                        let there = pods.get_opt(pod).await.map_err(Refused)?;
-                        let same = there.is_some_and(|there| there.metadata.uid.as_ref() == Some(uid));
-                        Ok(if same { Look::NotYet("it is ending".to_owned()) } else { Look::Ready(()) })
-                    })
-                    .await?;
-            }
-            self.shell(node, words).await.map(drop)
-        };
-        let done = done.await;
-        self.cordon(&inside, false).await?;
-        done?;
+        let inside = self.inside(node);
+        self.close(&inside).await?;
+        let pods: Api<Pod> = self.cluster.api();
+        let pods = &pods;
+        let had = pods.get_opt(pod).await.map_err(Refused).with_context(|| format!("cannot read pod {pod}"))?;
+        // One that waits for a node has nothing mounted.
+        let had = had.filter(|pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()));
+        if let Some(uid) = had.and_then(|pod| pod.metadata.uid) {
+            gone(pods.delete(pod, &DeleteParams::default()).await).with_context(|| format!("cannot end pod {pod}"))?;
+            // The kubelet lets a pod go when it has let go of its volumes.
+            let uid = &uid;
+            self.cx
+                .until(&format!("the end of {pod}"), AWAY_LIMIT, EVERY, || async move {
+                    let there = pods.get_opt(pod).await.map_err(Refused)?;
+                    let same = there.is_some_and(|there| there.metadata.uid.as_ref() == Some(uid));
+                    Ok(if same { Look::NotYet("it is ending".to_owned()) } else { Look::Ready(()) })
+                })
+                .await?;
+        }
+        self.shell(node, words).await?;
+        self.open(&inside).await?;
         if pod == NFS {
             // Files have other numbers in another file system, so what clients hold of them is worth nothing any more.
             let site = ListParams::default().labels("app.kubernetes.io/name=wordpress");
@@ -197,10 +225,33 @@ impl Hands<'_> {
         self.cluster.until_ready(self.cx, &api, pod, AWAY_LIMIT, ready::pod).await
     }
 
-    async fn cordon(&self, node: &str, closed: bool) -> Result<()> {
+    /// Lets a node take no pods.
+    async fn close(&self, node: &str) -> Result<()> {
+        let there = self.cluster.all::<Node>().get(node).await.map_err(Refused);
+        let there = there.with_context(|| format!("cannot read Node {node}"))?;
+        let closed = there.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true));
+        ensure!(
+            !closed || there.annotations().contains_key(CLOSED),
+            "{node} takes no pods, so that nobody could come back to it: it has to be opened first (kubectl uncordon)"
+        );
+        self.mark(node, true).await
+    }
+
+    /// Lets a node take pods again that was closed by us.
+    async fn open(&self, node: &str) -> Result<()> {
+        let there = self.cluster.all::<Node>().get_opt(node).await.map_err(Refused);
+        let there = there.with_context(|| format!("cannot read Node {node}"))?;
+        match there {
+            Some(there) if there.annotations().contains_key(CLOSED) => self.mark(node, false).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn mark(&self, node: &str, closed: bool) -> Result<()> {
         let api: Api<Node> = self.cluster.all();
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        let patch = json!({"spec": {"unschedulable": if closed { json!(true) } else { json!(null) }}});
+        let (mark, closed) = if closed { (json!("true"), json!(true)) } else { (json!(null), json!(null)) };
+        let patch = json!({"metadata": {"annotations": {CLOSED: mark}}, "spec": {"unschedulable": closed}});
         let patched = api.patch(node, &params, &Patch::Merge(&patch)).await.map_err(Refused);
         patched.map(drop).with_context(|| format!("cannot change Node {node}"))
     }
@@ -298,6 +349,14 @@ impl Hands<'_> {
         if let Ok(Ok(all)) = all {
             let down = all.items.iter().filter(|deployment| deployment.annotations().contains_key(REPLICAS));
             found.extend(down.map(|deployment| Broken::TakenDown { deployment: deployment.name_any() }));
+            let closed = self.cluster.all::<Node>().list(&ListParams::default()).await.map_err(Refused);
+            let closed = closed.context("cannot list the nodes")?.items;
+            let closed =
+                closed.iter().filter(|node| node.annotations().contains_key(CLOSED)).map(ResourceExt::name_any);
+            found.extend(closed.filter_map(|closed| {
+                let container = nodes.iter().find(|node| self.inside(&node.name) == closed)?;
+                Some(Broken::NodeClosed { node: container.name.clone() })
+            }));
             let from = self.noted_members().await?;
             found.extend(from.map(|from| Broken::Scaled { from, to: from }));
         }

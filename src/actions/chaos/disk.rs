@@ -10,10 +10,15 @@ const ABOUT: &str = "/var/lib/wplab/chaos-volume";
 /// How much more than what is in it fits into a small volume, in MiB: a server that starts writes, too.
 const SPARE: u32 = 192;
 
-/// Gives a folder a small file system of its own. Nobody may use it meanwhile.
+/// Only one of these words is under way on a node: an engine lets them go on when whoever said them is gone.
+const ALONE: &str = "exec 9> /var/lib/wplab/chaos-volume.lock; flock 9";
+
+/// Gives a folder a small file system of its own. Nobody may use it meanwhile. What was in it moves aside, and what is left below
+/// cannot be used: where the small one is not there after a restart, nobody goes on from an older state.
 pub(super) fn shrink(pod: &str, path: &str) -> String {
     format!(
-        "used=$(du -sm {path} | cut -f1)
+        "{ALONE}
+used=$(du -sm {path} | cut -f1)
 mkdir -p /mnt/wplab-chaos
 echo '{pod} {path}' > {ABOUT}
 truncate -s $((used + used / 10 + {SPARE}))M {IMAGE}
@@ -24,6 +29,10 @@ cp -a {path}/. /mnt/wplab-chaos/
 chown --reference={path} /mnt/wplab-chaos
 chmod --reference={path} /mnt/wplab-chaos
 umount /mnt/wplab-chaos
+touch {ABOUT}.whole
+mv {path} {path}.before
+mkdir -m 000 {path}
+chattr +i {path} 2>/dev/null || true
 mount -o loop {IMAGE} {path}"
     )
 }
@@ -32,26 +41,30 @@ mount -o loop {IMAGE} {path}"
 /// be said again: the folder has either all that it had or all that it gets.
 pub(super) fn widen(path: &str) -> String {
     format!(
-        "[ -e {IMAGE} ] || exit 0
+        "{ALONE}
+[ -e {ABOUT} ] || exit 0
 if mountpoint -q {path}; then umount {path}; fi
-mkdir -p /mnt/wplab-chaos
-mountpoint -q /mnt/wplab-chaos || mount -o loop {IMAGE} /mnt/wplab-chaos
-rm -f /mnt/wplab-chaos/{BALLAST}
-# An image that was never finished has nothing to give back.
-if [ -e {ABOUT}.whole ]; then
+if mountpoint -q /mnt/wplab-chaos; then umount /mnt/wplab-chaos; fi
+# An image that was never finished has nothing to give back, and the folder is as it was.
+if [ -e {ABOUT}.whole ] && [ -e {IMAGE} ]; then
+  mkdir -p /mnt/wplab-chaos
+  mount -o loop {IMAGE} /mnt/wplab-chaos
+  rm -f /mnt/wplab-chaos/{BALLAST}
   rm -rf {path}.new
   cp -a /mnt/wplab-chaos {path}.new
-  if [ -e {path} ]; then rm -rf {path}.old; mv {path} {path}.old; fi
+  umount /mnt/wplab-chaos
+  if [ -e {path} ]; then
+    chattr -i {path} 2>/dev/null || true
+    rm -rf {path}.old
+    mv {path} {path}.old
+  fi
   mv {path}.new {path}
-  rm -rf {path}.old
+  rm -rf {path}.old {path}.before
 fi
-umount /mnt/wplab-chaos
-rm -f {IMAGE} {ABOUT} {ABOUT}.whole"
+rm -f {IMAGE} {ABOUT}.whole
+rm -f {ABOUT}"
     )
 }
-
-/// The small file system has all that was in the folder.
-pub(super) const WHOLE: &str = "touch /var/lib/wplab/chaos-volume.whole";
 
 /// Fills a folder's own small file system to the last block.
 pub(super) fn fill(path: &str) -> String {
@@ -87,9 +100,14 @@ mod tests {
         let words = widen("/v");
         let at = |piece: &str| words.find(piece).unwrap_or_else(|| panic!("{piece} in {words}"));
         assert!(
-            at("cp -a /mnt/wplab-chaos /v.new") < at("mv /v /v.old") && at("mv /v.new /v") < at("rm -rf /v.old\nfi")
+            at("cp -a /mnt/wplab-chaos /v.new") < at("mv /v /v.old")
+                && at("mv /v.new /v") < at("rm -rf /v.old /v.before")
         );
-        assert!(words.starts_with("[ -e /var/lib/wplab/chaos-volume.img ] || exit 0"), "nothing to do, nothing done");
+        // What says that there is something to do goes last, and the folder moves aside only once all is copied.
+        assert!(words.ends_with("\nrm -f /var/lib/wplab/chaos-volume") && words.contains("|| exit 0\n"), "{words}");
+        let words = shrink("db-0", "/v");
+        let at = |piece: &str| words.find(piece).unwrap_or_else(|| panic!("{piece} in {words}"));
+        assert!(at("cp -a /v/.") < at(".whole") && at(".whole") < at("mv /v /v.before"));
     }
 
     #[test]

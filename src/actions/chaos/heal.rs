@@ -10,9 +10,11 @@ use super::{
 };
 use crate::{
     actions::standing::{self, Paused, Stopped},
+    cluster::Cluster,
     host::{
         docker::{Container, Docker},
         lock::LabLock,
+        machine::engine,
         nodes,
     },
     run::{Run, StepCx, Stepped, advice::Trouble, event::StepId},
@@ -38,7 +40,7 @@ const TURNS: u32 = 3;
 /// [`standing::NoSuchLab`]; [`Paused`] or [`Stopped`] where that was no drill's doing; something cannot be put right.
 pub async fn heal(run: &Run, lab: &LabName) -> Result<HealReport> {
     run.step(StepId::Heal, async |cx| {
-        let docker = Docker::connect().await?;
+        let docker = engine_of(&cx, lab).await?;
         standing::find(&docker, lab).await?;
         let _lock = LabLock::take(&cx, lab).await?;
         let undone = left_behind(&cx, &docker, lab).await?;
@@ -49,6 +51,39 @@ pub async fn heal(run: &Run, lab: &LabName) -> Result<HealReport> {
         Ok(Stepped::changed(!undone.is_empty(), HealReport { lab: lab.clone(), undone }, detail))
     })
     .await
+}
+
+/// The engine, which a drill may have ended and not started again.
+async fn engine_of(cx: &StepCx, lab: &LabName) -> Result<Docker> {
+    match Docker::connect().await {
+        Err(_) if Intent::of(lab).read().contains(&Broken::EngineAway) => {
+            engine::start(cx, engine::by_systemd()).await?;
+            Docker::connect().await
+        }
+        connected => connected,
+    }
+}
+
+/// Whether somebody wrote down that something is broken in a lab, and nobody that it is put right.
+#[must_use]
+pub fn unfinished(lab: &LabName) -> bool {
+    !Intent::of(lab).read().is_empty()
+}
+
+/// Puts right what a drill has left behind in a lab whose nodes run; nothing where no drill has. For whoever has its lock.
+///
+/// # Errors
+/// Something cannot be put right.
+pub(in crate::actions) async fn finish(cx: &StepCx, docker: &Docker, cluster: &Cluster) -> Result<()> {
+    let (lab, intent) = (&cluster.lab, Intent::of(&cluster.lab));
+    let meant = intent.read();
+    if !meant.is_empty() {
+        for undone in put_right(&Hands { cx, docker, cluster, lab }, &meant).await? {
+            cx.say(format!("left by a drill and put right: {undone}"));
+        }
+        intent.forget()?;
+    }
+    Ok(())
 }
 
 /// Puts right what a drill has left behind in a lab that is locked; says what was broken.
@@ -90,6 +125,8 @@ pub(super) async fn put_right(hands: &Hands<'_>, meant: &[Broken]) -> Result<Vec
     let mut meant = meant.to_vec();
     for turn in 0.. {
         let there = nodes::ours(hands.docker, hands.lab).await?;
+        // A node that has left the lab since has nothing that could be put right.
+        meant.retain(|broken| broken.node().is_none_or(|node| there.iter().any(|one| one.name == node)));
         let found = hands.find(&there).await.context("cannot look what is broken")?;
         if found.is_empty() && meant.is_empty() {
             break;
@@ -120,6 +157,7 @@ fn in_order(mut all: Vec<Broken>) -> Vec<Broken> {
         Broken::ServerFrozen { .. } | Broken::VolumeFull { .. } => 4,
         Broken::TakenDown { .. } | Broken::Scaled { .. } => 5,
         Broken::VolumeSmall { .. } => 6,
+        Broken::NodeClosed { .. } | Broken::EngineAway => 7,
     });
     all
 }

@@ -29,9 +29,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use self::ground::Ground;
-pub(in crate::actions) use self::sums::latency;
+pub(in crate::actions) use self::{heal::finish, sums::latency};
 pub use self::{
-    heal::{HealReport, heal},
+    heal::{HealReport, heal, unfinished},
     report::ChaosReport,
 };
 use crate::{

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
@@ -30,11 +30,7 @@ use crate::{
     actions::smoke,
     host::lock,
     parts::database::names,
-    run::{
-        Run, StepCx, Stepped,
-        event::StepId,
-        wait::{Look, TimedOut},
-    },
+    run::{Run, StepCx, Stepped, event::StepId, wait::Look},
     spec::scenario::{Scenario, Target},
 };
 
@@ -149,7 +145,8 @@ fn judged(
 
 /// Waits for the steady state and decides whom to hit.
 async fn make_ready(cx: &StepCx, ground: &Ground, intent: &Intent, scenario: &Scenario) -> Result<Stepped<Strike>> {
-    let mut took = steady::reach(cx, ground, scenario.steady, STEADY).await?;
+    let steady = async || steady::reach(cx, ground, scenario.steady, STEADY).await?.map_err(|lacks| anyhow!(lacks));
+    let mut took = steady().await?;
     let mut strike = Strike::plan(ground, &scenario.fault).await?;
     if !strike.stage.is_empty() {
         intent.write(&strike.stage)?;
@@ -157,7 +154,7 @@ async fn make_ready(cx: &StepCx, ground: &Ground, intent: &Intent, scenario: &Sc
         for stage in &strike.stage {
             cx.say(format!("making ready: {stage}"));
             hands.make(stage).await?;
-            took += steady::reach(cx, ground, scenario.steady, STEADY).await?;
+            took += steady().await?;
         }
         // Whoever was the writer may be it no more.
         let stage = strike.stage;
@@ -167,7 +164,7 @@ async fn make_ready(cx: &StepCx, ground: &Ground, intent: &Intent, scenario: &Sc
     Ok(Stepped::done(strike, format!("all is well after {:.1} s", took.as_secs_f64())))
 }
 
-/// Undoes a fault and waits until all is well; `None` when it is not in time.
+/// Undoes a fault and waits until all is well; `None` when it is not, or not in time. How long that takes counts from here.
 async fn undo(
     cx: StepCx,
     ground: &Ground,
@@ -181,17 +178,14 @@ async fn undo(
     for broken in &strike.leaves {
         hands.undo(broken).await.with_context(|| format!("cannot put right that {broken}"))?;
     }
-    match steady::reach(&cx, ground, scenario.steady, scenario.heals_within).await {
+    Ok(match steady::reach(&cx, ground, scenario.steady, scenario.heals_within).await? {
         Ok(_) => {
             let took = begin.elapsed().as_secs_f64();
             track.mark("all is well");
-            Ok(Stepped::done(Some(took), format!("all is well after {took:.1} s")))
+            Stepped::done(Some(took), format!("all is well after {took:.1} s"))
         }
-        Err(error) => match error.downcast_ref::<TimedOut>() {
-            Some(late) => Ok(Stepped::done(None, format!("not all is well in time: {}", late.last))),
-            None => Err(error),
-        },
-    }
+        Err(lacks) => Stepped::done(None, lacks),
+    })
 }
 
 /// Looks for everything that was acknowledged, at every member, and removes it.

@@ -17,7 +17,10 @@ use crate::{
         status::{self, StatusReport},
     },
     cluster::{Refused, ready},
-    run::{StepCx, wait::Look},
+    run::{
+        StepCx,
+        wait::{Look, TimedOut},
+    },
     spec::scenario::Steady,
 };
 
@@ -28,27 +31,36 @@ const EVERY: Duration = Duration::from_secs(1);
 /// How long the front page may take.
 const PAGE: Duration = Duration::from_secs(10);
 
-/// Waits until a lab is steady; says how long that took.
+/// Waits until a lab is steady: how long that took, or what is lacking, because a check fails or the time is over.
 ///
 /// # Errors
-/// It is not in time, with the last reason; or a check fails.
-pub(super) async fn reach(cx: &StepCx, ground: &Ground, wanted: Steady, limit: Duration) -> Result<Duration> {
+/// The lab cannot be looked at.
+pub(super) async fn reach(
+    cx: &StepCx,
+    ground: &Ground,
+    wanted: Steady,
+    limit: Duration,
+) -> Result<Result<Duration, String>> {
     let begin = Instant::now();
     let (browser, door) = (Browser::new(&ground.site.url)?, smoke::front_door(&ground.site.url).await?);
-    cx.until("the steady state", limit, EVERY, || async {
+    let steady = cx.until("the steady state", limit, EVERY, || async {
         Ok(match look(ground, &browser, &door).await {
             Ok(()) => Look::Ready(()),
             Err(error) => Look::NotYet(format!("{error:#}")),
         })
-    })
-    .await?;
+    });
+    if let Err(error) = steady.await {
+        let late = error.downcast_ref::<TimedOut>().map(|late| format!("not all is well in time: {}", late.last));
+        return late.map(Err).ok_or(error);
+    }
     let took = begin.elapsed();
     if wanted == Steady::Checks {
         let proof = prove::checked(cx.clone(), &ground.docker, &ground.cluster, &ground.spec, &ground.site).await?;
-        let failed = proof.value().checks.iter().find(|check| !check.passed());
-        ensure!(failed.is_none(), "a check fails: {}", failed.map(|check| check.sentence.as_str()).unwrap_or_default());
+        if let Some(failed) = proof.value().checks.iter().find(|check| !check.passed()) {
+            return Ok(Err(format!("a check fails: {}", failed.sentence)));
+        }
     }
-    Ok(took)
+    Ok(Ok(took))
 }
 
 async fn look(ground: &Ground, browser: &Browser, door: &Door) -> Result<()> {

@@ -129,7 +129,7 @@ impl Strike {
             }
             Fault::RestartEngine => {
                 let all = ground.nodes().await?.into_iter().map(|node| Broken::NodeStopped { node: node.name });
-                strike("every node".to_owned(), all.collect(), Deed::Engine)
+                strike("every node".to_owned(), all.chain([Broken::EngineAway]).collect(), Deed::Engine)
             }
             Fault::ShiftClock { .. } => anyhow::bail!("a clock cannot be shifted"),
         })

@@ -11,7 +11,10 @@ pub mod report;
 mod tally;
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -85,6 +88,8 @@ pub struct Load {
     options: LoadOptions,
     marker: Marker,
     under: Mutex<Option<Under>>,
+    /// Whether there may be a post and an image that were made for users.
+    stocked: AtomicBool,
 }
 
 /// What there is of a load that has begun.
@@ -102,7 +107,7 @@ impl Load {
     /// A load that has not begun. Made before anybody listens for Ctrl-C, whoever that is keeps it.
     pub fn new(options: LoadOptions) -> Load {
         crowd::tame();
-        Load { options, marker: Marker::new(), under: Mutex::default() }
+        Load { options, marker: Marker::new(), under: Mutex::default(), stocked: AtomicBool::new(false) }
     }
 
     /// Lets users come, and says what came of it. What was made for them is removed.
@@ -120,7 +125,8 @@ impl Load {
             let why = format!(
                 "lab {lab} always has {replicas} replicas: autoscale.min and autoscale.max of its file are the same"
             );
-            let bounds = format!("{replicas}..{}", replicas.saturating_add(3));
+            // No lab has more than twenty.
+            let bounds = format!("{}..{}", replicas.min(17), replicas.min(17) + 3);
             let hints = vec![Hint::Scale { lab: lab.clone(), what: "wordpress", to: bounds }];
             return Err(Trouble::from(Impossible { lab, why, hints }).into());
         }
@@ -133,19 +139,20 @@ impl Load {
         self.so_far(None).context("no load began")
     }
 
-    /// Removes what a load that was cut off has left, and says what was known by then; `None` when no load began.
+    /// Removes what a load that was cut off has left.
     ///
     /// # Errors
     /// The lab cannot be opened, or the site does not let it be removed.
-    pub async fn tidy(&self, run: &Run, why: &str) -> Result<Option<LoadReport>> {
-        let Some(report) = self.so_far(Some(why)) else { return Ok(None) };
+    pub async fn tidy(&self, run: &Run) -> Result<()> {
+        if !self.stocked.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let docker = Docker::connect().await?;
         let (cluster, _, site) = prove::open(&docker, &self.options.lab).await?;
         let visit = self.visit(&site).await?;
         let cx = StepCx::new(run, StepId::Traffic);
         log_in(&cx, &cluster, &visit).await?;
-        visit.clean_up().await?;
-        Ok(Some(report))
+        visit.clean_up().await.map(drop)
     }
 
     async fn visit(&self, site: &Site) -> Result<Visit<'static>> {
@@ -162,6 +169,7 @@ impl Load {
         let (mix, resting) = run
             .step(StepId::Steady, async |cx| {
                 log_in(&cx, cluster, visit).await?;
+                self.stocked.store(true, Ordering::Relaxed);
                 let mix = Mix::of(visit.stock().await.context("cannot see what there is to ask for")?);
                 let resting = if prove { proof::at_rest(&cx, cluster, spec).await? } else { Vec::new() };
                 Ok(Stepped::done((mix, resting), "somebody has logged in, and there is a post and an image"))
@@ -212,8 +220,8 @@ impl Load {
         }
     }
 
-    /// What is known by now.
-    fn so_far(&self, ended_early: Option<&str>) -> Option<LoadReport> {
+    /// What is known by now, and what ended it early; `None` when no load began.
+    pub fn so_far(&self, ended_early: Option<&str>) -> Option<LoadReport> {
         let Under { url, began, users, tally, watch, length } = self.lock().clone()?;
         let samples = tally.samples();
         let shown = watch.map(|(watch, spec)| watch.proof(&spec.autoscale));

@@ -18,7 +18,10 @@ pub use self::{
 
 use self::{keep::Standing, turns::Turns};
 use crate::{
-    actions::smoke::{self, SmokeReport},
+    actions::{
+        chaos,
+        smoke::{self, SmokeReport},
+    },
     host::{
         Host,
         docker::Docker,
@@ -145,6 +148,7 @@ async fn inside(
 ) -> Result<(Site, SmokeReport)> {
     let (access, images, ()) = tokio::join!(api.wait(), known.wait(), turns.of(StepId::Storage));
     let cluster = keep::take_over(access, spec, images).await?;
+    chaos::finish(&StepCx::new(turns.run, StepId::Storage), docker, &cluster).await?;
     let (secrets, content, serves) = (Gate::closed(), Gate::closed(), Gate::closed());
     let (stored, scales) = (Gate::closed(), Gate::closed());
     let data = async {

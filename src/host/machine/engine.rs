@@ -120,12 +120,18 @@ pub fn ours() -> bool {
     !Path::new(SYSTEMD).exists() && Path::new(LOG).exists()
 }
 
+/// Whether this machine's systemd starts and ends the engine.
+#[must_use]
+pub fn by_systemd() -> bool {
+    Path::new(SYSTEMD).exists()
+}
+
 /// Ends the engine, with all that runs in it, and starts it again.
 ///
 /// # Errors
 /// It does not end, or does not come back.
 pub async fn restart(cx: &StepCx) -> Result<()> {
-    let systemd = Path::new(SYSTEMD).exists();
+    let systemd = by_systemd();
     if systemd {
         Cmd::new("systemctl").args(["restart", "docker"]).run_within(START_LIMIT).await?;
     } else {
