@@ -197,6 +197,7 @@ impl Hands<'_> {
         let pods: Api<Pod> = self.cluster.api();
         let pods = &pods;
         let had = pods.get_opt(pod).await.map_err(Refused).with_context(|| format!("cannot read pod {pod}"))?;
+        let served = matches!(ready::pod(had.as_ref()), Look::Ready(()));
         // One that waits for a node has nothing mounted.
         let had = had.filter(|pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()));
         if let Some(uid) = had.and_then(|pod| pod.metadata.uid) {
@@ -220,9 +221,8 @@ impl Hands<'_> {
                 self.cluster.api::<Pod>().delete_collection(&DeleteParams::default().grace_period(0), &site).await;
             gone.map_err(Refused).context("cannot make the site's replicas anew")?;
         }
-        // The next member's turn comes when this one is back.
-        let api: Api<Pod> = self.cluster.api();
-        self.cluster.until_ready(self.cx, &api, pod, AWAY_LIMIT, ready::pod).await
+        // The next member's turn comes when this one is back, unless it was not there before either: it may wait for that one.
+        if served { self.cluster.until_ready(self.cx, pods, pod, AWAY_LIMIT, ready::pod).await } else { Ok(()) }
     }
 
     /// Lets a node take no pods.
