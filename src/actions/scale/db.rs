@@ -94,14 +94,32 @@ pub async fn db(run: &Run, lab: &LabName, members: u8, unprotected: bool) -> Res
 }
 
 /// The member that is to take writes first: `None` where whoever does stays.
-fn successor(seen: &[Member], staying: &[String]) -> Option<String> {
-    let stays = |member: &&Member| staying.contains(&member.name);
-    let leaves = seen.iter().any(|member| member.role.as_deref() == Some(WRITER) && !stays(&member));
-    seen.iter()
-        .filter(|_| leaves)
-        .filter(stays)
-        .find(|member| member.unready().is_none())
-        .map(|member| member.name.clone())
+///
+/// # Errors
+/// Nobody who stays could: why not.
+fn successor(seen: &[Member], staying: &[String]) -> Result<Option<String>, String> {
+    let leaves = |member: &&Member| member.role.as_deref() == Some(WRITER) && !staying.contains(&member.name);
+    let Some(writer) = seen.iter().find(leaves) else { return Ok(None) };
+    match heir(seen, staying) {
+        Look::Ready(to) => Ok(Some(to)),
+        Look::NotYet(why) => {
+            Err(format!("{} takes writes and is to go, and nobody who stays could: {why}", writer.name))
+        }
+    }
+}
+
+/// A member that stays and serves. In topology `galera` it is synced, and has everything: the others may leave.
+fn heir(seen: &[Member], staying: &[String]) -> Look<String> {
+    let behind =
+        |member: &Member| member.galera().filter(|facts| !facts.synced()).map(|facts| facts.state.to_lowercase());
+    let trouble = |name: &String| match seen.iter().find(|member| member.name == *name) {
+        Some(member) => member.unready().or_else(|| behind(member)).map(|why| format!("{name}: {why}")),
+        None => Some(format!("{name} has no pod")),
+    };
+    match staying.iter().find(|name| trouble(name).is_none()) {
+        Some(name) => Look::Ready(name.clone()),
+        None => Look::NotYet(staying.iter().filter_map(trouble).collect::<Vec<_>>().join(", ")),
+    }
 }
 
 /// A database that is given another number of members; whoever does it has the lab's lock.
@@ -134,12 +152,14 @@ impl Resizing<'_> {
             self.counted().await?;
             return database::settle(cx, cluster, wanted).await;
         }
-        if let Some(to) = successor(&there, &database::names(members)) {
+        let impossible = |why| Impossible { lab: wanted.name.clone(), why, hints: Vec::new() };
+        if let Some(to) = successor(&there, &database::names(members)).map_err(impossible).map_err(Trouble::from)? {
             failover::moved(cx, cluster, &wanted.name, Some(&to), false).await?;
         }
         if wanted.database.topology == Topology::Galera {
             // Each leaves by itself, and the others count it no more. Until all have left, nobody starts the cluster without them.
             for number in (members..u8::try_from(there.len())?).rev() {
+                self.inherited().await?;
                 let mut fewer = wanted.clone();
                 fewer.database.members = number;
                 cluster.apply(&database::objects(&fewer, images)?).await?;
@@ -234,6 +254,20 @@ impl Resizing<'_> {
             .await
     }
 
+    /// Waits until somebody who stays has everything, so that another one may leave.
+    async fn inherited(&self) -> Result<()> {
+        let (cluster, staying) = (self.cluster, database::names(self.wanted.database.members));
+        let staying = &staying;
+        self.cx
+            .until("a member that stays to have everything", LIMIT, EVERY, || async move {
+                Ok(match heir(&database::members(cluster).await?, staying) {
+                    Look::Ready(_) => Look::Ready(()),
+                    Look::NotYet(why) => Look::NotYet(why),
+                })
+            })
+            .await
+    }
+
     /// Waits until no member from this ordinal on is there.
     async fn gone(&self, from: u8) -> Result<()> {
         let cluster = self.cluster;
@@ -290,8 +324,35 @@ mod tests {
     #[test]
     fn a_writer_that_is_to_go_is_relieved_by_one_that_stays_and_serves() {
         let seen = [member(0, READER, false), member(1, READER, true), member(2, WRITER, true)];
-        assert_eq!(successor(&seen, &database::names(2)).as_deref(), Some("db-1"));
-        assert_eq!(successor(&seen, &database::names(1)), None, "nobody who stays serves");
-        assert_eq!(successor(&seen, &database::names(3)), None, "it stays");
+        assert_eq!(successor(&seen, &database::names(2)), Ok(Some("db-1".to_owned())));
+        assert_eq!(successor(&seen, &database::names(3)), Ok(None), "it stays");
+        let why = successor(&seen, &database::names(1)).expect_err("nobody who stays serves");
+        assert!(why.starts_with("db-2 takes writes and is to go") && why.contains("could: db-0: "), "{why}");
+        let why = successor(&seen[1..], &database::names(1)).expect_err("nobody stays");
+        assert!(why.ends_with("db-0 has no pod"), "{why}");
+    }
+
+    #[test]
+    fn members_of_a_galera_cluster_leave_only_where_one_that_stays_has_everything() {
+        let synced = |number: usize| tests::synced(&format!("db-{number}"), READER, 2, "u");
+        let doing = |state: &str, number: usize| {
+            let mut member = synced(number);
+            let galera = member.status.as_mut().and_then(|status| status.galera.as_mut()).expect("of a cluster");
+            galera.state = state.into();
+            member
+        };
+        let silent = Member { status: None, ..synced(0) };
+        for (seen, staying, has) in [
+            (vec![synced(0), synced(1), synced(2)], 1, Some("db-0")),
+            (vec![doing("Joining", 0), synced(1), synced(2)], 1, None),
+            (vec![doing("Donor/Desynced", 0), synced(1), synced(2)], 1, None),
+            (vec![silent.clone(), synced(1), synced(2)], 1, None),
+            (vec![synced(1), synced(2)], 1, None),
+            (vec![silent, synced(1), synced(2), synced(3)], 3, Some("db-1")),
+        ] {
+            let found = heir(&seen, &database::names(staying));
+            assert_eq!(matches!(&found, Look::Ready(_)), has.is_some(), "{found:?}");
+            assert!(has.is_none_or(|has| found == Look::Ready(has.to_owned())), "{found:?}");
+        }
     }
 }
