@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::{
     ResourceExt,
@@ -215,7 +216,9 @@ impl Resizing<'_> {
     async fn tell(&self) -> Result<()> {
         self.ask().await?;
         let (cluster, members) = (self.cluster, self.target().members);
-        let patch = Patch::Merge(json!({ "metadata": { "annotations": { NUDGE: members.to_string() } } }));
+        // Never the same as before: who counts may have changed although the number is the same.
+        let now = Timestamp::now().to_string();
+        let patch = Patch::Merge(json!({ "metadata": { "annotations": { NUDGE: now } } }));
         for pod in database::pods(cluster).await? {
             let patched = cluster.api::<Pod>().patch(&pod.name_any(), &PatchParams::default(), &patch).await;
             crate::cluster::gone(patched).with_context(|| format!("cannot mark pod {}", pod.name_any()))?;

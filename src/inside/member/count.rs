@@ -1,9 +1,11 @@
 //! How many members there are. It changes while a member runs, so it stands in a file: the key [`MEMBERS`] of ConfigMap `db-state`,
-//! which the kubelet brings up to date.
+//! which the kubelet brings up to date. Beside it is who counts, which may be more while some are about to leave.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+
+use crate::inside::agent::{count, record::COUNTS};
 
 /// The folder with what the whole database is to be, below the pod's root.
 const FOLDER: &str = "etc/wplab/state";
@@ -44,6 +46,21 @@ impl Count {
             }
         }
     }
+
+    /// How many may take part: until those that are to leave count no more, one of them may be the source.
+    pub(super) fn peers(&self) -> u32 {
+        let counts = match self {
+            Count::Fixed(_) => None,
+            Count::File(file, _) => std::fs::read_to_string(file.with_file_name(COUNTS)).ok(),
+        };
+        peers(self.now(), counts.as_deref())
+    }
+}
+
+/// The larger one of how many there shall be and how many count, as the agent has written it down.
+pub fn peers(members: u32, counts: Option<&str>) -> u32 {
+    let counted = counts.and_then(|text| serde_json::from_str::<count::Count>(text).ok());
+    counted.and_then(|count| count.members.try_into().ok()).map_or(members, |counted| members.max(counted))
 }
 
 #[cfg(test)]
@@ -65,5 +82,25 @@ mod tests {
         assert_eq!(count.now(), 3, "half written");
         assert_eq!(Count::new(Some("2"), root.path()).expect("a number").now(), 2);
         Count::new(Some("two"), root.path()).expect_err("no number");
+    }
+
+    #[test]
+    fn whoever_counts_is_known_although_fewer_are_asked_for() {
+        let root = tempfile::tempdir().expect("a folder");
+        let folder = root.path().join(FOLDER);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::write(folder.join(MEMBERS), "1").expect("written");
+        let count = Count::new(None, root.path()).expect("a number");
+        assert_eq!((count.now(), count.peers()), (1, 1), "nothing is written down yet");
+        for (counts, known) in [
+            (r#"{"version":4,"members":3,"acks":0}"#, 3),
+            (r#"{"version":5,"members":1,"acks":0}"#, 1),
+            ("half writ", 1),
+        ] {
+            std::fs::write(folder.join(COUNTS), counts).expect("written");
+            assert_eq!((count.now(), count.peers()), (1, known), "{counts}");
+        }
+        std::fs::write(folder.join(MEMBERS), "5").expect("written");
+        assert_eq!(count.peers(), 5, "more are to come");
     }
 }

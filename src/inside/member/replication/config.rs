@@ -58,6 +58,11 @@ impl Config {
         self.count.now()
     }
 
+    /// How many members have to know of each other: also those that are about to leave, as long as they count.
+    pub(super) fn peers(&self) -> u32 {
+        self.count.peers()
+    }
+
     /// The names and host names of the other members, of so many, by ordinal.
     pub(super) fn others(&self, members: u32) -> impl Iterator<Item = (String, String)> + '_ {
         let set = self.name.rsplit_once('-').map_or("", |(set, _)| set);

@@ -61,16 +61,13 @@ impl Peers {
     pub(super) fn new(config: &Config) -> Result<Peers> {
         let (resolver, news, hurry) = (resolver(LOOKUP)?, watch::Sender::new(0), watch::Sender::new(true));
         let mut peers = Peers { resolver, known: Vec::new(), news, hurry };
-        peers.keep_up(config, config.members());
+        peers.keep_up(config);
         Ok(peers)
     }
 
-    /// There are so many members now: whoever is new is asked from now on, and who is gone no more.
-    pub(super) fn keep_up(&mut self, config: &Config, members: u32) {
-        if self.known.len() + 1 == members as usize {
-            return;
-        }
-        let wanted: Vec<(String, String)> = config.others(members).collect();
+    /// Whoever is new is asked from now on, and who is gone no more.
+    pub(super) fn keep_up(&mut self, config: &Config) {
+        let wanted: Vec<(String, String)> = config.others(config.peers()).collect();
         self.known.retain(|known| {
             let stays = wanted.iter().any(|(name, _)| *name == known.name);
             if !stays {

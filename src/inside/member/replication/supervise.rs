@@ -155,7 +155,7 @@ impl Member {
         self.notice_end()?;
         let facts = self.look().await;
         let members = self.config.members();
-        self.peers.keep_up(&self.config, members);
+        self.peers.keep_up(&self.config);
         // Who lets us in with the password has made the account.
         if facts.is_some() && self.init.take().is_some() {
             self.volume.has_accounts()?;

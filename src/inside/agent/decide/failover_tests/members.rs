@@ -8,6 +8,7 @@ use super::{
     node::{Log, Node, text, uuid},
 };
 use crate::inside::member::{
+    count::peers,
     mandate::{Line, Mandate, Part, accept},
     replication::decide::{Action, Data, Observed, Peer, decide as act},
     status::{ServerFacts, State},
@@ -153,13 +154,19 @@ impl World {
         assert_eq!(same, [number], "two sources in a term\n{}", self.tell());
     }
 
+    /// How many members a member asks, by the record that it has as a file.
+    fn peers(&self) -> usize {
+        let (members, counts) = (u32::try_from(self.target.members), serde_json::to_string(&self.count));
+        peers(members.expect("few"), counts.ok().as_deref()) as usize
+    }
+
     /// What a member does by itself.
     pub(super) fn member_turn(&mut self, number: usize) {
-        let peers: Vec<Peer> = (0..self.pods)
+        let peers: Vec<Peer> = (0..self.peers())
             .filter(|other| *other != number)
             .map(|other| {
                 let node = &self.nodes[other];
-                let heard = node.alive && !node.cut && !self.nodes[number].cut;
+                let heard = other < self.pods && node.alive && !node.cut && !self.nodes[number].cut;
                 let name = format!("db-{other}");
                 Peer { host: format!("{name}.db-members"), name, status: heard.then(|| self.status(other)) }
             })
