@@ -28,7 +28,7 @@ use crate::{
         database::{self, Member},
         images::ImageSet,
         volumes,
-        workers::{self, Owner},
+        workers::{self, Held, Owner},
     },
     run::{Run, StepCx, Stepped, advice::Trouble, event::StepId, wait::Look},
     spec::{FreedVolumes, LabName, LabSpec, Topology},
@@ -178,8 +178,8 @@ impl Resizing<'_> {
         database::settle(cx, cluster, wanted).await
     }
 
-    /// Whoever comes and has a volume where another member is now gets another one, on a worker that is free: each member has a
-    /// worker of its own, and a volume cannot move.
+    /// Each member has a worker of its own, and a volume cannot move: whoever comes and has one where another member is now begins
+    /// anew on a worker that is free.
     async fn make_way(&self, there: &[Member]) -> Result<()> {
         let Resizing { cx, cluster, wanted, .. } = *self;
         let workers = nodes::worker_names(&cluster.inside, wanted.cluster.workers);
@@ -187,15 +187,38 @@ impl Resizing<'_> {
         let placed = |name: &String| there.iter().any(|member| member.name == *name && member.node.is_some());
         let mut come = database::names(wanted.database.members);
         come.retain(|name| !placed(name));
-        for (member, held) in workers::stranded(&held, &come) {
-            cx.say(format!("{member} begins anew: its volume is on {}, where another member is now", held.node));
-            workers::release(cluster, member).await?;
+        for (member, held) in workers::in_the_way(&held, &come) {
+            if held.member().is_some() {
+                cx.say(format!("{member} begins anew: its volume is on {}, where another member is now", held.node));
+            }
+            self.remove(member, held).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes a volume of a member that does not run. The claim goes first, so that what is half removed is nobody's; the next one
+    /// of that name is made, and placed, as if there had been none. Whether it is gone: on a node that does not run it stays.
+    async fn remove(&self, member: &str, held: &Held) -> Result<bool> {
+        let Resizing { cx, docker, cluster, wanted, .. } = *self;
+        if held.of != Owner::Nobody {
+            let claim = workers::release(cluster, member).await?;
             let pods = cluster.api::<Pod>();
             crate::cluster::gone(pods.delete(member, &DeleteParams::default()).await)
                 .with_context(|| format!("cannot give up the waiting pod of {member}"))?;
-            workers::released(cx, cluster, member).await?;
+            workers::released(cx, cluster, member, claim.as_deref()).await?;
         }
-        Ok(())
+        if !held.made_here() {
+            return Ok(true);
+        }
+        // A worker's container may have another name than its Node.
+        let container = nodes::inside_name(&held.node, &cluster.inside, &wanted.name);
+        if docker.running(&container).await? != Some(true) {
+            cx.say(format!("volume {} stays on {}, which does not run", held.volume, held.node));
+            return Ok(false);
+        }
+        volumes::remove_folder(docker, &container, &held.volume).await?;
+        workers::remove(cx, cluster, &held.volume).await?;
+        Ok(true)
     }
 
     fn target(&self) -> Target {

@@ -1,6 +1,6 @@
 //! What a worker has that cannot move: volumes, which are folders on it, and whose they are.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
@@ -19,7 +19,7 @@ use crate::{
 
 /// The claim of the server of the site's shared files.
 const EXPORT: &str = "export-nfs-0";
-/// How long a claim that no running pod has may take to go.
+/// How long a claim that no running pod has may take to go, or a volume that no claim has.
 const RELEASE: Duration = Duration::from_mins(1);
 
 /// The claim of one of a StatefulSet's members, or what all of them begin with.
@@ -39,6 +39,12 @@ pub struct Held {
 }
 
 impl Held {
+    /// Whether [`crate::parts::volumes`] made it. Any other one is its class's, which removes it when no claim has it.
+    #[must_use]
+    pub fn made_here(&self) -> bool {
+        !self.volume.starts_with("pvc-")
+    }
+
     /// The member of the database whose it is.
     #[must_use]
     pub fn member(&self) -> Option<&str> {
@@ -155,37 +161,70 @@ pub async fn give_up(cluster: &Cluster, held: &[Held]) -> Result<()> {
     Ok(())
 }
 
-/// A member of the database has its volume no more. The volume itself stays where its class keeps what nobody has.
+/// A member of the database has its volume no more; which claim it had, if any. The volume itself stays where its class keeps what
+/// nobody has.
 ///
 /// # Errors
 /// The API server refuses.
-pub async fn release(cluster: &Cluster, member: &str) -> Result<()> {
+pub async fn release(cluster: &Cluster, member: &str) -> Result<Option<String>> {
     let claims: Api<PersistentVolumeClaim> = cluster.api();
+    let had: Option<PersistentVolumeClaim> = cluster.get(&data_of(member)).await?;
     gone(claims.delete(&data_of(member), &DeleteParams::default()).await)
-        .with_context(|| format!("cannot give up the claim of {member}"))
+        .with_context(|| format!("cannot give up the claim of {member}"))?;
+    Ok(had.and_then(|claim| claim.uid()))
 }
 
-/// Waits until nobody has a claim of this member's any more.
+/// Waits until a member's claim that was given up is gone; there may be another one at once.
 ///
 /// # Errors
 /// Kubernetes does not let it go in time: with what holds it.
-pub async fn released(cx: &StepCx, cluster: &Cluster, member: &str) -> Result<()> {
-    let claim = data_of(member);
-    let away = |found: Option<&PersistentVolumeClaim>| match found {
-        Some(_) => Look::NotYet("it is still there".to_owned()),
-        None => Look::Ready(()),
-    };
-    cluster.until_ready(cx, &cluster.api::<PersistentVolumeClaim>(), &claim, RELEASE, away).await
+pub async fn released(cx: &StepCx, cluster: &Cluster, member: &str, had: Option<&str>) -> Result<()> {
+    let claims = cluster.api::<PersistentVolumeClaim>();
+    cluster.until_ready(cx, &claims, &data_of(member), RELEASE, |found| is_gone(found, had)).await
 }
 
-/// Volumes of members that are to come which no pod can have: there is another member's on that worker now, because it was made
-/// anew there while nobody had the place. `come` are those to come; who is there already needs no other place.
+/// Whether an object is gone, or another one of that name is there.
+fn is_gone<K: ResourceExt>(found: Option<&K>, had: Option<&str>) -> Look<()> {
+    match found.and_then(ResourceExt::uid).as_deref() {
+        Some(uid) if had == Some(uid) => Look::NotYet("it is still there".to_owned()),
+        _ => Look::Ready(()),
+    }
+}
+
+/// Removes a volume that no claim has any more, and waits until another one of its name can be made.
+///
+/// # Errors
+/// The API server refuses, or Kubernetes does not let it go in time.
+pub async fn remove(cx: &StepCx, cluster: &Cluster, volume: &str) -> Result<()> {
+    let volumes: Api<PersistentVolume> = cluster.all();
+    let had = volumes.get_opt(volume).await.map_err(Refused);
+    let had = had.with_context(|| format!("cannot read volume {volume}"))?.and_then(|had| had.uid());
+    gone(volumes.delete(volume, &DeleteParams::default()).await)
+        .with_context(|| format!("cannot remove volume {volume}"))?;
+    cluster.until_ready(cx, &volumes, volume, RELEASE, |found| is_gone(found, had.as_deref())).await
+}
+
+/// Volumes by which members that are to come cannot be placed, in their order: what one has on a worker where another member is now,
+/// or one that comes before it; and what one had once and is not its any more, for as long as it has the name of what is to be made
+/// anew. `come` are those to come; who is there already needs no other place.
 #[must_use]
-pub fn stranded<'a>(held: &'a [Held], come: &[String]) -> Vec<(&'a str, &'a Held)> {
+pub fn in_the_way<'a>(held: &'a [Held], come: &'a [String]) -> Vec<(&'a str, &'a Held)> {
     let members = || held.iter().filter_map(|held| held.member().map(|member| (member, held)));
     let comes = |member: &str| come.iter().any(|name| name == member);
-    let taken = |node: &str| members().any(|(member, held)| held.node == node && !comes(member));
-    members().filter(|(member, held)| comes(member) && taken(&held.node)).collect()
+    let there = members().filter(|(member, _)| !comes(member));
+    let mut taken: BTreeSet<&str> = there.map(|(_, held)| held.node.as_str()).collect();
+    let mut ways = Vec::new();
+    for name in come {
+        let fits = members().filter(|(member, _)| member == name).all(|(_, held)| taken.insert(&held.node));
+        let has = members().any(|(member, _)| member == name);
+        if fits && has {
+            continue;
+        }
+        let of_before = |held: &Held| held.of == Owner::Nobody && held.volume == data_of(name);
+        let its = held.iter().filter(|held| held.member() == Some(name) || of_before(held));
+        ways.extend(its.map(|held| (name.as_str(), held)));
+    }
+    ways
 }
 
 #[cfg(test)]
@@ -248,21 +287,48 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_volume_is_stranded_where_another_member_has_moved_to() {
+    fn members_that_come_have_a_worker_each_and_what_keeps_them_from_it_is_in_the_way() {
         let held = |member: &str, node: &str| Held {
             node: node.to_owned(),
             volume: format!("data-{member}"),
             of: Owner::Member(member.to_owned()),
         };
-        let come = ["db-2".to_owned()];
-        let names =
-            |held: &[Held]| stranded(held, &come).into_iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
-        assert_eq!(names(&[held("db-0", "zoo-worker3"), held("db-2", "zoo-worker3")]), ["db-2"]);
-        assert!(names(&[held("db-0", "zoo-worker"), held("db-2", "zoo-worker3")]).is_empty());
-        // Who stays has the place, whatever somebody who comes has there; two that come do not know of each other.
-        assert!(names(&[held("db-0", "zoo-worker"), held("db-1", "zoo-worker")]).is_empty());
-        let export = Held { of: Owner::Export, ..held("", "zoo-worker3") };
-        assert!(names(&[export, held("db-2", "zoo-worker3")]).is_empty());
+        let nobodys = |member: &str, node: &str| Held { of: Owner::Nobody, ..held(member, node) };
+        let names = |held: &[Held], come: &[&str]| {
+            let come: Vec<String> = come.iter().map(|&name| name.to_owned()).collect();
+            let ways = in_the_way(held, &come).into_iter();
+            ways.map(|(name, held)| format!("{name}: {} on {}", held.volume, held.node)).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&[held("db-0", "w3"), held("db-2", "w3")], &["db-2"]), ["db-2: data-db-2 on w3"]);
+        assert!(names(&[held("db-0", "w1"), held("db-2", "w3")], &["db-2"]).is_empty());
+        // Who stays has the place, whatever somebody who comes has there.
+        assert!(names(&[held("db-0", "w1"), held("db-1", "w1")], &["db-2"]).is_empty());
+        // Of two that come and share a worker the first one has it.
+        let two = [held("db-0", "w1"), held("db-2", "w3"), held("db-1", "w3")];
+        assert_eq!(names(&two, &["db-1", "db-2"]), ["db-2: data-db-2 on w3"]);
+        // One that begins anew takes nobody's place: each of the others has its own.
+        let four = [held("db-1", "w3"), held("db-2", "w3"), held("db-3", "w4")];
+        assert_eq!(names(&four, &["db-2", "db-3"]), ["db-2: data-db-2 on w3"]);
+        // What one had before it was made anew elsewhere keeps nobody from anything while it has another one.
+        let anew = Held { volume: "pvc-7".to_owned(), ..held("db-2", "w3") };
+        assert!(names(&[nobodys("db-2", "w2"), anew.clone()], &["db-2"]).is_empty());
+        assert_eq!(
+            names(&[held("db-0", "w3"), nobodys("db-2", "w2"), anew], &["db-2"]),
+            ["db-2: data-db-2 on w2", "db-2: pvc-7 on w3"]
+        );
+        assert_eq!(names(&[nobodys("db-2", "w2"), nobodys("db-4", "w3")], &["db-2"]), ["db-2: data-db-2 on w2"]);
+        let export = Held { of: Owner::Export, ..held("", "w3") };
+        assert!(names(&[export, held("db-2", "w3")], &["db-2"]).is_empty());
+    }
+
+    #[test]
+    fn a_claim_of_the_same_name_is_another_one() {
+        let one: PersistentVolumeClaim =
+            serde_json::from_value(json!({"metadata": {"name": "data-db-2", "uid": "1"}})).expect("a claim");
+        assert_eq!(is_gone::<PersistentVolumeClaim>(None, Some("1")), Look::Ready(()));
+        assert!(matches!(is_gone(Some(&one), Some("1")), Look::NotYet(_)));
+        assert_eq!(is_gone(Some(&one), Some("0")), Look::Ready(()), "the set has made it anew");
+        assert_eq!(is_gone(Some(&one), None), Look::Ready(()));
     }
 
     #[test]
