@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::{
+    apps::v1::StatefulSet,
+    core::v1::{ConfigMap, Pod},
+};
 use kube::{
     ResourceExt,
     api::{DeleteParams, Patch, PatchParams},
@@ -94,6 +97,12 @@ pub async fn db(run: &Run, lab: &LabName, members: u8, unprotected: bool) -> Res
     .await
 }
 
+/// Whether members are to leave: there shall be fewer than the set is to have, or than count. How many pods there are at some moment
+/// says nothing: some may be about to go, or to come back.
+fn shrinks(members: u8, pods: u8, count: Option<&Count>) -> bool {
+    members < pods || count.is_some_and(|count| usize::from(members) < count.members)
+}
+
 /// The member that is to take writes first: `None` where whoever does stays.
 ///
 /// # Errors
@@ -142,9 +151,13 @@ impl Resizing<'_> {
     /// As [`db`].
     pub(crate) async fn resize(&self) -> Result<String> {
         let Resizing { cx, docker, cluster, wanted, images, .. } = *self;
-        let members = wanted.database.members;
+        let (members, galera) = (wanted.database.members, wanted.database.topology == Topology::Galera);
+        let set: Option<StatefulSet> = cluster.get(database::MEMBERS).await?;
+        let pods = set.and_then(|set| set.spec?.replicas).unwrap_or_default().try_into()?;
+        // Whoever was interrupted may have left some that still go.
+        self.gone(pods).await?;
         let there = database::members(cluster).await?;
-        if usize::from(members) >= there.len() {
+        if !shrinks(members, pods, self.count().await?.as_ref()) {
             self.record().await?;
             self.make_way(&there).await?;
             volumes::ensure(cx, docker, cluster, wanted).await?;
@@ -157,9 +170,9 @@ impl Resizing<'_> {
         if let Some(to) = successor(&there, &database::names(members)).map_err(impossible).map_err(Trouble::from)? {
             failover::moved(cx, cluster, &wanted.name, Some(&to), false).await?;
         }
-        if wanted.database.topology == Topology::Galera {
+        if galera {
             // Each leaves by itself, and the others count it no more. Until all have left, nobody starts the cluster without them.
-            for number in (members..u8::try_from(there.len())?).rev() {
+            for number in (members..pods).rev() {
                 self.inherited().await?;
                 let mut fewer = wanted.clone();
                 fewer.database.members = number;
@@ -259,6 +272,16 @@ impl Resizing<'_> {
             .await
     }
 
+    /// Who counts, as the agent has written it down; in topology `galera` the group itself counts.
+    async fn count(&self) -> Result<Option<Count>> {
+        if self.wanted.database.topology == Topology::Galera {
+            return Ok(None);
+        }
+        let state: Option<ConfigMap> = self.cluster.get(STATE).await?;
+        let counts = state.as_ref().and_then(|state| state.data.as_ref()?.get(COUNTS));
+        Ok(counts.and_then(|text| serde_json::from_str(text).ok()))
+    }
+
     /// Waits until the agent has made it so that as many count as shall.
     async fn counted(&self) -> Result<()> {
         if self.wanted.database.topology == Topology::Galera {
@@ -267,10 +290,8 @@ impl Resizing<'_> {
         let (cluster, target) = (self.cluster, self.target());
         self.cx
             .until("the agent to change who counts", LIMIT, EVERY, || async {
-                let state: Option<ConfigMap> = cluster.get(STATE).await?;
-                let counts = state.as_ref().and_then(|state| state.data.as_ref()?.get(COUNTS));
-                let count: Option<Count> = counts.and_then(|text| serde_json::from_str(text).ok());
-                if count.is_some_and(|count| (count.members, count.acks) == (target.members, target.acks)) {
+                if self.count().await?.is_some_and(|count| (count.members, count.acks) == (target.members, target.acks))
+                {
                     return Ok(Look::Ready(()));
                 }
                 let record = database::agent::look(cluster).await?;
@@ -345,6 +366,27 @@ mod tests {
         let status = member.status.as_mut().expect("a status");
         status.server = status.server.take().filter(|_| serves);
         member
+    }
+
+    #[test]
+    fn members_leave_where_fewer_are_wanted_than_the_set_is_to_have_or_than_count() {
+        let count = |members| Count { version: 1, members, acks: 1, leaving: None };
+        for (members, pods, counted, wanted) in [
+            (3, 3, 3, false),
+            (5, 3, 3, false),
+            (1, 3, 3, true),
+            // Somebody was interrupted while members left: they count no more, and the set is to have one.
+            (3, 1, 1, false),
+            (1, 1, 1, false),
+            // Somebody was interrupted before they left, or before new ones counted.
+            (1, 3, 1, true),
+            (1, 5, 3, true),
+            (3, 5, 3, true),
+            (5, 5, 3, false),
+        ] {
+            assert_eq!(shrinks(members, pods, Some(&count(counted))), wanted, "{members} of {pods}, {counted} count");
+        }
+        assert!(shrinks(1, 3, None) && !shrinks(3, 3, None));
     }
 
     #[test]
