@@ -1,6 +1,6 @@
 //! `wplab scale db`: members of the database come and go. Who counts is the agent's to change, one safe step at a time
 //! ([`crate::inside::agent::count`]); here pods come before they count and go once they count no more. Whoever is killed in between
-//! leaves a database that works, and the same command goes on.
+//! leaves a database that works, and the same command goes on, or one with another number.
 
 use std::time::Duration;
 
@@ -167,10 +167,11 @@ impl Resizing<'_> {
             return database::settle(cx, cluster, wanted).await;
         }
         let impossible = |why| Impossible { lab: wanted.name.clone(), why, hints: Vec::new() };
-        if let Some(to) = successor(&there, &database::names(members)).map_err(impossible).map_err(Trouble::from)? {
-            failover::moved(cx, cluster, &wanted.name, Some(&to), false).await?;
-        }
+        let to = successor(&there, &database::names(members)).map_err(impossible).map_err(Trouble::from)?;
         if galera {
+            if let Some(to) = to {
+                failover::moved(cx, cluster, &wanted.name, Some(&to), false).await?;
+            }
             // Each leaves by itself, and the others count it no more. Until all have left, nobody starts the cluster without them.
             for number in (members..pods).rev() {
                 self.inherited().await?;
@@ -181,6 +182,7 @@ impl Resizing<'_> {
             }
             self.record().await?;
         } else {
+            // The agent relieves a source that is to go by itself: only it knows when nobody has to be beside the next one.
             self.ask().await?;
             self.counted().await?;
             self.record().await?;

@@ -46,7 +46,8 @@ pub(super) fn other_source(view: &View<'_>, term: &Term) -> Option<Request> {
         matches!(own.part, Part::Source | Part::Closed) && member.ordinal() >= members
     };
     let (source, _) = part_of(view, term).find(is_source)?;
-    let to = counted(view).filter(|member| member.ordinal() < members).find(|member| told(member).is_some())?;
+    let stay = || counted(view).filter(|member| member.ordinal() < members && told(member).is_some());
+    let to = stay().find(|member| is_near(member)).or_else(|| stay().next())?;
     Some(Request { to: Some(to.name.clone()), from: Some(source.name.clone()), ..Request::default() })
 }
 

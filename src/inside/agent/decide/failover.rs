@@ -130,7 +130,9 @@ fn catching_up(view: &View<'_>, term: &Term) -> Option<String> {
         let source = Some(closed.member.name.as_str());
         let follows = mandate(member).is_some_and(|own| own.term < *term && own.part.follows() == source);
         let lacks = |facts: &ServerFacts| Some(!facts.executed().ok()?.contains(&closed.facts.executed().ok()?));
-        follows && server(member).is_some_and(|facts| facts.io_running && lacks(facts) != Some(false))
+        // One that cannot apply what it is sent never catches up.
+        let gets_there = |facts: &ServerFacts| facts.io_running && facts.sql_errno == 0;
+        follows && server(member).is_some_and(|facts| gets_there(facts) && lacks(facts) != Some(false))
     };
     let aim = |member: &&Seen| request.to.as_ref().is_none_or(|to| *to == member.name);
     let mut aims = counted(view).filter(|member| member.name != closed.member.name).filter(aim).peekable();
@@ -222,7 +224,8 @@ pub(super) fn asked(
             let term = next(view, before);
             let orders = vec![wanted(view, source, &term, What::Close)];
             let outlook = Outlook::Waits(format!("{} is being closed, so that {to} can be the source", source.name));
-            Decision { orders, outlook, ..decision }
+            // Who counts does not change meanwhile: the source is as safe as it was until another one has taken over.
+            Decision { orders, outlook, counts: None, mark: None, ..decision }
         }
     }
 }
@@ -245,9 +248,10 @@ fn aim(view: &View<'_>, source: &Seen, request: &Request) -> Result<String, Stri
             to.clone()
         }
     };
-    // The source of before acknowledges again only once it follows.
+    // The source of before acknowledges again only once it follows. Where no write waits, nobody has to be there meanwhile.
     let others = near.iter().filter(|member| member.name != to).count();
-    let need = quorum(view).saturating_sub(2).max((acks(view) as usize).min(view.count.members.saturating_sub(2)));
+    let beside = quorum(view).saturating_sub(2).max((acks(view) as usize).min(view.count.members.saturating_sub(2)));
+    let need = if acks(view) == 0 { 0 } else { beside };
     if others < need {
         return Err(format!(
             "only {others} other replicas follow {}, {need} must, so that {to} is not alone",

@@ -34,8 +34,14 @@ pub(super) fn decide(view: &View<'_>) -> Decision {
         Some(source) => with_source(view, term, &source),
     };
     match (view.request, count::other_source(view, term)) {
-        // Nobody waits for an answer.
-        (None, Some(request)) => Decision { answer: None, ..decide(&View { request: Some(&request), ..view.clone() }) },
+        // Nobody waits for an answer, but whoever waits for the members to go should know what keeps them.
+        (None, Some(request)) => {
+            let mut decision = decide(&View { request: Some(&request), ..view.clone() });
+            if let (Some((_, Err(why))), Outlook::Waits(waits)) = (decision.answer.take(), &mut decision.outlook) {
+                *waits = format!("{waits}; {why}");
+            }
+            decision
+        }
         _ => decide(view),
     }
 }

@@ -369,6 +369,9 @@ fn a_switch_over_closes_the_source_lets_the_next_one_catch_up_and_promotes_it() 
     let closed = says(0, State::Waiting, Some((6, Part::Closed)), Some(facts("ME:1-12")));
     let behind = asked(&[with_role(WRITER, closed.clone()), follows(1), follows(2)], &to);
     assert!(behind.orders.is_empty() && behind.vacant, "it may fetch the rest: {behind:?}");
+    let fails = changed(follows(2), |status| status.server.as_mut().expect("a server").sql_errno = 1062);
+    let never = asked(&[with_role(WRITER, closed.clone()), follows(1), fails], &to);
+    assert_eq!(told_to(&never, "db-2"), Some((6, &What::Revoke)), "nobody waits for it: {never:?}");
     let caught_up = changed(follows(2), |status| status.server = Some(follows_server("ME:1-12", "ME:1-12")));
     let revokes = asked(&[closed.clone(), follows(1), caught_up], &to);
     assert_eq!(told(&revokes), [("db-1".to_owned(), 6, &What::Revoke), ("db-2".to_owned(), 6, &What::Revoke)]);
@@ -409,6 +412,29 @@ fn a_switch_over_that_cannot_be_is_refused_before_anything_is_done() {
     }
     let already = asked(&[open(0), follows(1), follows(2)], &request(Some("db-0")));
     assert!(already.answer.is_some_and(|(_, result)| result.is_ok()) && already.orders.is_empty());
+}
+
+#[test]
+fn a_source_that_is_to_go_is_relieved_also_where_a_replica_is_lost() {
+    let source = || changed(open(2), |status| status.server.as_mut().expect("a server").clients = 1);
+    let follows_2 = changed(follows(0), |status| {
+        status.mandate.as_mut().expect("one").part = Part::Follows("db-2".into());
+        status.server.as_mut().expect("a server").source_host = Some("db-2.db-members".into());
+    });
+    let members = [follows_2, seen(1, None), with_role(WRITER, source())];
+    let one = Target::new(1, true);
+    // It would be alone with writes that wait for somebody: first they wait for nobody.
+    let begun = decide(&View { target: one, ..view(&members, true) });
+    assert_eq!(begun.counts.as_ref().map(|count| (count.members, count.acks)), Some((3, 0)), "{begun:?}");
+    assert!(matches!(&begun.outlook, Outlook::Waits(why) if why.contains("only 0 other replicas")), "{begun:?}");
+    assert!(told_to(&begun, "db-2").is_none() && begun.answer.is_none(), "{begun:?}");
+    let count = Count { version: 2, acks: 0, ..THREE.clone() };
+    let closes = decide(&View { target: one, count: &count, ..view(&members, true) });
+    assert_eq!(told_to(&closes, "db-2"), Some((6, &What::Close)), "{closes:?}");
+    // Where nobody is lost it is relieved first.
+    let all = [members[0].clone(), Seen { name: "db-1".into(), ..members[0].clone() }, with_role(WRITER, open(2))];
+    let closes = decide(&View { target: one, ..view(&all, true) });
+    assert_eq!((told_to(&closes, "db-2"), &closes.counts), (Some((6, &What::Close)), &None), "{closes:?}");
 }
 
 #[test]
