@@ -35,6 +35,9 @@ pub struct Moved {
     pub to: String,
     /// How long it took from the request to the agent's answer, in milliseconds.
     pub took_ms: u64,
+    /// What still keeps writes waiting, where a loss was accepted and nobody is there to acknowledge them; empty otherwise.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub waits: String,
 }
 
 /// Asks the agent to make `to` the one that takes writes, or whichever is best; `accept_loss` says that a lost source is to be given
@@ -85,12 +88,13 @@ pub(super) async fn moved(
         // Nobody is to do it later, when nobody expects it any more.
         write(cluster, &Value::Null).await?;
     }
-    let (answer, writer) = answered?;
+    let (answer, roles) = answered?;
     if let Some(why) = answer.refused {
         return Err(impossible(why).into());
     }
     let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Ok(Moved { from, to: writer, took_ms })
+    let waits = if accept_loss { roles.waits } else { String::new() };
+    Ok(Moved { from, to: roles.writer, took_ms, waits })
 }
 
 async fn record(cluster: &Cluster) -> Result<ConfigMap> {
@@ -105,13 +109,13 @@ async fn write(cluster: &Cluster, request: &Value) -> Result<()> {
     Ok(())
 }
 
-async fn look(cluster: &Cluster, id: &str) -> Result<Look<(Answered, String)>> {
+async fn look(cluster: &Cluster, id: &str) -> Result<Look<(Answered, Roles)>> {
     let record = record(cluster).await?;
     let roles = Roles::read(record.data.as_ref());
     let answer = record.data.as_ref().and_then(|data| data.get(ANSWER));
     let answer = answer.and_then(|text| serde_json::from_str::<Answered>(text).ok());
     Ok(match answer.filter(|answer| answer.id == id) {
-        Some(answer) => Look::Ready((answer, roles.writer)),
+        Some(answer) => Look::Ready((answer, roles)),
         None if !roles.refused.is_empty() => Look::NotYet(roles.refused),
         None if !roles.waits.is_empty() => Look::NotYet(roles.waits),
         None => Look::NotYet("the agent has not answered yet".to_owned()),

@@ -35,6 +35,11 @@ impl Failover {
             true => format!("{} takes writes, as before\n", moved.to),
             false => format!("{} takes writes\n", moved.to),
         });
+        if !moved.waits.is_empty() {
+            let without = command("scale db N", &name);
+            let goes_on = format!("they go on when a replica is back, or with `{without} --unprotected`");
+            session.terminal.say(&format!("writes wait: {}; {goes_on}", moved.waits));
+        }
         session.terminal.next(&[(command("status", &name), "who does what"), (command("smoke", &name), "prove it")]);
         Ok(Ending::Done)
     }

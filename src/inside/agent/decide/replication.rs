@@ -127,7 +127,9 @@ fn settled(view: &View<'_>, term: &Term, source: &Seen, facts: &ServerFacts) -> 
     }
     let change = count::change(view, term, source, facts);
     orders.extend(change.order.clone());
-    let keeps = source.role.as_deref() == Some(crate::labels::WRITER);
+    // Whoever accepts the loss of the others' writes has the role before anybody follows: nobody may be left to.
+    let accepted = view.request.is_some_and(|request| request.accept_loss && request.is_met_by(name));
+    let keeps = accepted || source.role.as_deref() == Some(crate::labels::WRITER);
     let outlook = match (enough, facts.waiting) {
         (true, _) => change.waits.map_or(Outlook::Settled, Outlook::Waits),
         (false, 0) => {

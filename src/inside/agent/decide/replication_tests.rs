@@ -226,6 +226,19 @@ fn whoever_accepts_loss_goes_on_with_fewer() {
     let members = [gone(0), revoked(1, "ME:1-9", ""), seen(2, None)];
     let decision = decide(&View { request: Some(&request), ..view(&members, true) });
     assert!(matches!(told_to(&decision, "db-1"), Some((6, What::Promote { .. }))), "{decision:?}");
+    // Nobody is left to acknowledge what it takes: that is said, and nobody waits for it.
+    let alone = changed(open(1), |status| {
+        status.mandate.as_mut().expect("one").term.number = 6;
+        status.server.as_mut().expect("a server").clients = 0;
+    });
+    let members = [gone(0), alone, seen(2, None)];
+    let decision = decide(&View { request: Some(&request), ..view(&members, true) });
+    assert_eq!(decision.writer.as_deref(), Some("db-1"), "{decision:?}");
+    assert_eq!(decision.answer, Some(("1".into(), Ok("db-1 is the source".into()))));
+    assert!(matches!(&decision.outlook, Outlook::Waits(why) if why.starts_with("0 of 1 replicas")), "{decision:?}");
+    let other = Request { accept_loss: false, ..request };
+    let decision = decide(&View { request: Some(&other), ..view(&members, true) });
+    assert_eq!((decision.writer, decision.answer), (None, None));
 }
 
 #[test]
