@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt, api::DeleteParams};
 use serde::Serialize;
 
 use crate::{
     actions::standing::{self, Impossible},
-    cluster::{Cluster, Refused, gone},
+    cluster::{Cluster, gone},
     labels::WRITER,
     parts::{
         database::{self, Member},
@@ -89,8 +89,9 @@ pub async fn replace(run: &Run, lab: &LabName, member: &str) -> Result<Replaced>
         let uid = before.as_ref().and_then(ResourceExt::uid);
         workers::release(&cluster, member).await?;
         if let Some(pod) = &before {
-            // Nobody says that a pod has ended where the node is lost.
-            let lost = !on_a_ready_node(&cluster, pod).await?;
+            let answer = workers::that_answer(&cluster).await?;
+            let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
+            let lost = !node.is_some_and(|node| answer.contains(node));
             let params = if lost { DeleteParams::default().grace_period(0) } else { DeleteParams::default() };
             let pods: Api<Pod> = cluster.api();
             gone(pods.delete(member, &params).await).context("cannot give up its pod")?;
@@ -101,13 +102,6 @@ pub async fn replace(run: &Run, lab: &LabName, member: &str) -> Result<Replaced>
         Ok(Stepped::done(Replaced { member: member.to_owned(), node }, detail))
     })
     .await
-}
-
-async fn on_a_ready_node(cluster: &Cluster, pod: &Pod) -> Result<bool> {
-    let Some(name) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) else { return Ok(false) };
-    let node = cluster.all::<Node>().get_opt(name).await.map_err(Refused)?;
-    let conditions = node.and_then(|node| node.status).and_then(|status| status.conditions).unwrap_or_default();
-    Ok(conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"))
 }
 
 async fn serves_anew(cluster: &Cluster, member: &str, before: Option<&str>) -> Result<Look<String>> {

@@ -33,7 +33,12 @@ use crate::{
         volumes,
         workers::{self, Held, Owner},
     },
-    run::{Run, StepCx, Stepped, advice::Trouble, event::StepId, wait::Look},
+    run::{
+        Run, StepCx, Stepped,
+        advice::{Hint, Trouble},
+        event::StepId,
+        wait::{Look, TimedOut},
+    },
     spec::{FreedVolumes, LabName, LabSpec, Topology},
 };
 
@@ -132,6 +137,38 @@ fn heir(seen: &[Member], staying: &[String]) -> Look<String> {
     }
 }
 
+/// Whether a member is on a node that is lost: not one of those that answer, and its supervisor does not either.
+fn is_lost(member: &Member, answer: &[String]) -> bool {
+    member.status.is_none() && member.node.as_ref().is_some_and(|node| !answer.contains(node))
+}
+
+/// Whether no member of a Galera cluster counts this one as part of it.
+fn alone(seen: &[Member], name: &str) -> bool {
+    !seen.iter().filter_map(Member::galera).any(|facts| facts.counts(name))
+}
+
+/// Why members cannot leave a protected lab as it is, if they cannot, and what can be done: one that counts has to say that it acknowledges
+/// nothing any more, and of those that stay enough have to acknowledge.
+fn held_up(lab: &LabName, seen: &[Member], answer: &[String], count: &Count, target: Target) -> Option<Impossible> {
+    if target.acks == 0 || target.members >= count.members {
+        return None;
+    }
+    let named = |members: usize| database::names(u8::try_from(members).unwrap_or(database::MOST));
+    let (staying, counted) = (named(target.members), named(count.members));
+    let lost = seen.iter().filter(|member| counted.contains(&member.name) && is_lost(member, answer));
+    let (stay, leave): (Vec<&Member>, Vec<&Member>) = lost.partition(|member| staying.contains(&member.name));
+    let too_few = stay.first().filter(|_| target.members - stay.len() <= target.acks as usize);
+    let (member, why) = match (leave.first(), too_few) {
+        (Some(member), _) => (member, "is to say that it acknowledges nothing any more"),
+        (None, Some(member)) => (member, "would have to acknowledge every write"),
+        (None, None) => return None,
+    };
+    let (member, node) = (member.name.clone(), member.node.clone().unwrap_or_default());
+    let why = format!("{member} {why}, and {node} is lost");
+    let alone = Hint::Scale { lab: lab.clone(), what: "db", to: "1".to_owned() };
+    Some(Impossible { lab: lab.clone(), why, hints: vec![alone, Hint::Replace { lab: lab.clone(), member, node }] })
+}
+
 /// A database that is given another number of members; whoever does it has the lab's lock.
 pub(crate) struct Resizing<'a> {
     pub(crate) cx: &'a StepCx,
@@ -168,6 +205,9 @@ impl Resizing<'_> {
         }
         let impossible = |why| Impossible { lab: wanted.name.clone(), why, hints: Vec::new() };
         let to = successor(&there, &database::names(members)).map_err(impossible).map_err(Trouble::from)?;
+        if let Some(cannot) = self.held_up(&there).await? {
+            return Err(Trouble::from(cannot).into());
+        }
         if galera {
             if let Some(to) = to {
                 failover::moved(cx, cluster, &wanted.name, Some(&to), false).await?;
@@ -184,7 +224,14 @@ impl Resizing<'_> {
         } else {
             // The agent relieves a source that is to go by itself: only it knows when nobody has to be beside the next one.
             self.ask().await?;
-            self.counted().await?;
+            if let Err(error) = self.counted().await {
+                // A node that was lost a moment ago is known to be only now.
+                let there = if error.is::<TimedOut>() { database::members(cluster).await? } else { Vec::new() };
+                return Err(match self.held_up(&there).await? {
+                    Some(cannot) => Trouble::from(cannot).because(error).into(),
+                    None => error,
+                });
+            }
             self.record().await?;
             cluster.apply(&database::objects(wanted, images)?).await?;
             self.gone(members).await?;
@@ -284,6 +331,13 @@ impl Resizing<'_> {
         Ok(counts.and_then(|text| serde_json::from_str(text).ok()))
     }
 
+    /// As [`held_up`].
+    async fn held_up(&self, seen: &[Member]) -> Result<Option<Impossible>> {
+        let Some(count) = self.count().await? else { return Ok(None) };
+        let answer = workers::that_answer(self.cluster).await?;
+        Ok(held_up(&self.wanted.name, seen, &answer, &count, self.target()))
+    }
+
     /// Waits until the agent has made it so that as many count as shall.
     async fn counted(&self) -> Result<()> {
         if self.wanted.database.topology == Topology::Galera {
@@ -317,20 +371,26 @@ impl Resizing<'_> {
             .await
     }
 
-    /// Waits until no member from this ordinal on is there.
+    /// Waits until no member from this ordinal on is there. One on a node that is lost is given up, because nobody will say that it has
+    /// ended: it counts no more, in topology `galera` as soon as the others have noticed.
     async fn gone(&self, from: u8) -> Result<()> {
-        let cluster = self.cluster;
-        let staying = database::names(from);
+        let (cluster, staying) = (self.cluster, database::names(from));
+        let staying = &staying;
         self.cx
-            .until("members to leave", LIMIT, EVERY, || async {
-                let pods = database::pods(cluster).await?;
-                let names = pods.iter().map(ResourceExt::name_any);
-                let left: Vec<String> = names.filter(|name| !staying.contains(name)).collect();
-                Ok(if left.is_empty() {
-                    Look::Ready(())
-                } else {
-                    Look::NotYet(format!("{} is there", left.join(", ")))
-                })
+            .until("members to leave", LIMIT, EVERY, || async move {
+                let seen = database::members(cluster).await?;
+                let left: Vec<&Member> = seen.iter().filter(|member| !staying.contains(&member.name)).collect();
+                if left.is_empty() {
+                    return Ok(Look::Ready(()));
+                }
+                let answer = workers::that_answer(cluster).await?;
+                for member in left.iter().filter(|member| is_lost(member, &answer) && alone(&seen, &member.name)) {
+                    let pods = cluster.api::<Pod>();
+                    crate::cluster::gone(pods.delete(&member.name, &DeleteParams::default().grace_period(0)).await)
+                        .with_context(|| format!("cannot give up {}", member.name))?;
+                }
+                let left: Vec<&str> = left.into_iter().map(|member| member.name.as_str()).collect();
+                Ok(Look::NotYet(format!("{} is there", left.join(", "))))
             })
             .await
     }
@@ -400,6 +460,57 @@ mod tests {
         assert!(why.starts_with("db-2 takes writes and is to go") && why.contains("could: db-0: "), "{why}");
         let why = successor(&seen[1..], &database::names(1)).expect_err("nobody stays");
         assert!(why.ends_with("db-0 has no pod"), "{why}");
+    }
+
+    fn on(node: &str, member: Member) -> Member {
+        Member { node: Some(node.to_owned()), ..member }
+    }
+
+    /// On a node that is gone.
+    fn lost(number: usize) -> Member {
+        on("w9", Member { status: None, ..member(number, READER, false) })
+    }
+
+    #[test]
+    fn members_do_not_leave_a_protected_lab_whose_lost_one_nobody_can_tell() {
+        let lab = LabName::new("zoo").expect("a name");
+        let (here, answer) = (|number| on("w1", member(number, READER, true)), ["w1".to_owned()]);
+        let silent = Member { status: None, ..here(2) };
+        let why = |seen: &[Member], members, protected| {
+            let count = Count { version: 1, members: 3, acks: 1, leaving: None };
+            held_up(&lab, seen, &answer, &count, Target::new(members, protected))
+        };
+        let cannot = why(&[here(0), here(1), lost(2)], 2, true).expect("it may acknowledge still");
+        assert_eq!(cannot.why, "db-2 is to say that it acknowledges nothing any more, and w9 is lost");
+        let alone = Hint::Scale { lab: lab.clone(), what: "db", to: "1".to_owned() };
+        let anew = Hint::Replace { lab: lab.clone(), member: "db-2".to_owned(), node: "w9".to_owned() };
+        assert_eq!(cannot.hints, [alone, anew]);
+        let cannot = why(&[here(0), lost(1), here(2)], 2, true).expect("nobody would acknowledge");
+        assert_eq!(cannot.why, "db-1 would have to acknowledge every write, and w9 is lost");
+        for (seen, members, protected) in [
+            (vec![here(0), here(1), lost(2)], 1, true),
+            (vec![here(0), here(1), lost(2)], 2, false),
+            (vec![here(0), here(1), lost(2)], 3, true),
+            // It may be back in a moment; and whoever counts no more is no matter.
+            (vec![here(0), here(1), silent], 2, true),
+            (vec![here(0), here(1), here(2), lost(3)], 2, true),
+        ] {
+            assert_eq!(why(&seen, members, protected), None, "{members} of {seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_member_on_a_lost_node_is_given_up_when_its_group_counts_it_no_more() {
+        let answer = ["w1".to_owned()];
+        assert!(is_lost(&lost(2), &answer) && !is_lost(&on("w1", lost(2)), &answer));
+        assert!(!is_lost(&on("w9", member(2, READER, true)), &answer), "its supervisor answers");
+        assert!(!is_lost(&Member { node: None, ..lost(2) }, &answer), "it has no node yet");
+        let mut sees = tests::synced("db-0", WRITER, 2, "u");
+        assert!(alone(&[sees.clone(), lost(2)], "db-2"));
+        let galera = sees.status.as_mut().and_then(|status| status.galera.as_mut()).expect("of a cluster");
+        galera.members = vec!["db-0".to_owned(), "db-2".to_owned()];
+        assert!(!alone(&[sees, lost(2)], "db-2"), "it may be there");
+        assert!(alone(&[member(0, WRITER, true)], "db-2"), "there is no group");
     }
 
     #[test]

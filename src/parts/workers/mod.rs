@@ -37,6 +37,17 @@ pub async fn names(cluster: &Cluster) -> Result<Vec<String>> {
     Ok(nodes.context("cannot list the nodes")?.items.iter().map(ResourceExt::name_any).collect())
 }
 
+/// The Nodes whose kubelets say that they take pods. Of a pod on any other one nobody will say that it has ended.
+///
+/// # Errors
+/// The API server does not answer.
+pub async fn that_answer(cluster: &Cluster) -> Result<Vec<String>> {
+    let nodes = cluster.all::<Node>().list(&ListParams::default()).await.map_err(Refused);
+    let nodes = nodes.context("cannot list the nodes")?.items;
+    let answer = nodes.iter().filter(|node| ready::node(Some(node)) == Look::Ready(()));
+    Ok(answer.map(ResourceExt::name_any).collect())
+}
+
 /// Waits until workers take pods, also those that were about to leave.
 ///
 /// # Errors
