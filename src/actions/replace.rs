@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::{
     actions::standing::{self, Impossible},
     cluster::{Cluster, gone},
+    host::lock::LabLock,
     labels::WRITER,
     parts::{
         database::{self, Member},
@@ -85,6 +86,8 @@ fn given_up(member: &str, names: &[String], members: &[Member]) -> Result<String
 pub async fn replace(run: &Run, lab: &LabName, member: &str) -> Result<Replaced> {
     run.step(StepId::Database, async |cx| {
         let cluster = standing::open(lab).await?;
+        // Where it is made anew, no worker may be about to leave.
+        let _lock = LabLock::take(&cx, lab).await?;
         let before: Option<Pod> = cluster.get(member).await?;
         let uid = before.as_ref().and_then(ResourceExt::uid);
         workers::release(&cluster, member).await?;

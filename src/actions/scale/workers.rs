@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     actions::standing::{self, Impossible},
+    cluster::Cluster,
     host::nodes::{self, NotOurs, join, join::Joining, rules},
     parts::{
         images::{self, Role, golden},
@@ -97,7 +98,7 @@ pub async fn workers(run: &Run, lab: &LabName, wanted: u8, agreed: bool) -> Resu
             let lost: Vec<String> = kept(&held).map(ToString::to_string).collect();
             return Err(impossible(format!("{} would be lost", lost.join(", ")), vec![]).into());
         }
-        part(&cx, &change, &work.part, &held).await?;
+        part(&cx, &change, &work.part, &leave, held).await?;
         come(&cx, &change, &work).await?;
         change.record().await?;
         let changed = had != wanted || !work.join.is_empty() || !work.part.is_empty();
@@ -152,9 +153,21 @@ fn pinned(lab: &LabName, had: &LabSpec, held: &[Held]) -> Option<Impossible> {
     (!needed.is_empty()).then(|| Impossible { lab: lab.clone(), why, hints })
 }
 
+/// What workers that leave have, if the lab needs nothing of it; otherwise they take pods again. Until they were closed, a member
+/// whose volume was not made yet may have been placed there.
+///
+/// # Errors
+/// [`Impossible`]; the API server does not answer.
+async fn still_unneeded(cluster: &Cluster, had: &LabSpec, wanted: &LabSpec, leave: &[String]) -> Result<Vec<Held>> {
+    let held = workers::held(cluster, wanted, leave).await?;
+    let Some(cannot) = pinned(&wanted.name, had, &held) else { return Ok(held) };
+    workers::stay(cluster).await?;
+    Err(Trouble::from(cannot).into())
+}
+
 /// Lets workers leave: first their pods, then what the lab has written down, then they themselves, and at last what nobody has
 /// any more, also of those that left before.
-async fn part(cx: &StepCx, change: &Change, part: &[Seen], held: &[Held]) -> Result<()> {
+async fn part(cx: &StepCx, change: &Change, part: &[Seen], leave: &[String], mut held: Vec<Held>) -> Result<()> {
     let (docker, cluster, lab) = (&change.docker, &change.cluster, &change.wanted.name);
     let (joined, left): (Vec<_>, Vec<_>) = part.iter().partition(|worker| worker.joined);
     let joined: Vec<String> = joined.into_iter().map(|worker| worker.inside.clone()).collect();
@@ -164,7 +177,11 @@ async fn part(cx: &StepCx, change: &Change, part: &[Seen], held: &[Held]) -> Res
     }
     if !joined.is_empty() {
         cx.say(format!("{} leaves", joined.join(", ")));
+        workers::close(cluster, &joined).await?;
+        still_unneeded(cluster, &change.had, &change.wanted, leave).await?;
         workers::empty(cx, cluster, &joined).await?;
+        // A volume may have been under way when they were closed.
+        held = still_unneeded(cluster, &change.had, &change.wanted, leave).await?;
     }
     if wanted < change.had.cluster.workers {
         change.record().await?;
@@ -179,7 +196,7 @@ async fn part(cx: &StepCx, change: &Change, part: &[Seen], held: &[Held]) -> Res
         workers::forget(cluster, &worker.inside).await?;
     }
     join::forget(docker, lab, &[containers, beyond(lab, wanted)].concat()).await?;
-    workers::give_up(cluster, held).await
+    workers::give_up(cluster, &held).await
 }
 
 /// Lets workers join, if any are to, with every image before they take the first pod.
@@ -213,6 +230,14 @@ async fn come(cx: &StepCx, change: &Change, work: &Work) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        convert::Infallible,
+        sync::{Arc, Mutex, PoisonError},
+    };
+
+    use kube::{Client, client::Body};
+    use serde_json::{Value, json};
+
     use super::*;
 
     fn lab() -> LabName {
@@ -236,6 +261,53 @@ mod tests {
         let stranger =
             pinned(&lab(), &had, &[held(Owner::Other("default/mine".to_owned()))]).expect("somebody needs it");
         assert!(stranger.why.contains("the volume of claim default/mine"), "{}", stranger.why);
+    }
+
+    /// A cluster whose worker 4 is about to leave and has this volume, and what was asked of it.
+    fn with_volume(claim: &'static str) -> (Cluster, Arc<Mutex<Vec<String>>>) {
+        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+        let heard = asked.clone();
+        let service = tower::service_fn(move |request: hyper::Request<Body>| {
+            let (parts, heard) = (request.into_parts().0, heard.clone());
+            async move {
+                heard.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{} {}", parts.method, parts.uri));
+                let list = |kind: &str, items: Value| json!({"apiVersion": "v1", "kind": kind, "items": items});
+                let here = json!({"key": "kubernetes.io/hostname", "operator": "In", "values": ["zoo-worker4"]});
+                let affinity = json!({"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}});
+                let to = json!({"namespace": "wplab", "name": claim, "uid": "1"});
+                let volume = json!({"metadata": {"name": "pvc-7"}, "spec": {"claimRef": to, "nodeAffinity": affinity}});
+                let bound = json!({
+                    "metadata": {"namespace": "wplab", "name": claim}, "spec": {"volumeName": "pvc-7"},
+                });
+                let leaves = json!({"wplab.dev/leaving": "true"});
+                let node = json!({"metadata": {"name": "zoo-worker4", "annotations": leaves}});
+                let answer = match parts.uri.path().rsplit('/').next() {
+                    Some("persistentvolumes") => list("PersistentVolumeList", json!([volume])),
+                    Some("persistentvolumeclaims") => list("PersistentVolumeClaimList", json!([bound])),
+                    Some("nodes") => list("NodeList", json!([node])),
+                    _ => node,
+                };
+                Ok::<_, Infallible>(hyper::Response::new(Body::from(answer.to_string().into_bytes())))
+            }
+        });
+        (Cluster::new(Client::new(service, "default"), lab()), asked)
+    }
+
+    #[tokio::test]
+    async fn a_member_that_was_placed_before_its_worker_was_closed_keeps_it_in_the_lab() {
+        let had = LabSpec { name: lab(), ..LabSpec::default() };
+        let leave = ["zoo-worker4".to_owned()];
+        let (cluster, asked) = with_volume("data-db-2");
+        let error = still_unneeded(&cluster, &had, &had, &leave).await.expect_err("needed");
+        assert!(error.to_string().contains("the data of db-2 (volume pvc-7) on zoo-worker4"), "{error:#}");
+        let opened = |asked: &Mutex<Vec<String>>| {
+            let asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+            asked.iter().filter(|line| line.starts_with("PATCH /api/v1/nodes/zoo-worker4")).count()
+        };
+        assert_eq!(opened(&asked), 1, "it takes pods again");
+        let (cluster, asked) = with_volume("data-db-3");
+        let held = still_unneeded(&cluster, &had, &had, &leave).await.expect("nobody needs it");
+        assert_eq!((held.len(), opened(&asked)), (1, 0));
     }
 
     #[test]

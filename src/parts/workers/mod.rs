@@ -74,8 +74,19 @@ pub async fn stay(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Empties workers: they take no pods any more, and those that they have are evicted, no faster than their disruption budgets allow.
-/// What a worker that does not answer runs cannot be asked to end.
+/// Workers take no pods any more, because they are about to leave.
+///
+/// # Errors
+/// The API server refuses.
+pub async fn close(cluster: &Cluster, nodes: &[String]) -> Result<()> {
+    for node in nodes {
+        mark(cluster, node, true).await?;
+    }
+    Ok(())
+}
+
+/// Empties workers that are closed: the pods that they have are evicted, no faster than their disruption budgets allow. What a worker
+/// that does not answer runs cannot be asked to end.
 ///
 /// # Errors
 /// A pod cannot be evicted in time: with the last reason. The workers take pods again then.
@@ -84,9 +95,6 @@ pub async fn empty(cx: &StepCx, cluster: &Cluster, nodes: &[String]) -> Result<(
     for name in nodes {
         let node = cluster.all::<Node>().get_opt(name).await.map_err(Refused);
         let node = node.with_context(|| format!("cannot read Node {name}"))?;
-        if node.is_some() {
-            mark(cluster, name, true).await?;
-        }
         match ready::node(node.as_ref()) {
             Look::Ready(()) => answer.push(name.as_str()),
             Look::NotYet(why) if node.is_some() => cx.say(format!("{name} leaves as it is: {why}")),
@@ -211,7 +219,9 @@ mod tests {
     async fn emptied(codes: &'static [u16]) -> (Result<()>, Vec<String>) {
         let (cluster, asked) = api(codes);
         let cx = StepCx::new(&Run::silent(), StepId::Cluster);
-        let done = empty(&cx, &cluster, &["zoo-worker3".to_owned()]).await;
+        let nodes = ["zoo-worker3".to_owned()];
+        close(&cluster, &nodes).await.expect("closed");
+        let done = empty(&cx, &cluster, &nodes).await;
         let asked = asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
         (done, asked)
     }
