@@ -114,7 +114,8 @@ async fn workers(session: &Session, wanted: u8, lab: &Lab, yes: bool) -> Result<
     if !lost.is_empty() && !yes && !session.agreed("this loses data").await? {
         return Ok(Ending::Done);
     }
-    let agreed = !lost.is_empty();
+    // Nobody was asked where nothing seemed to be lost; what is found later goes only with that.
+    let agreed = yes || !lost.is_empty();
     let now = session.perform(|run| async move { workers::workers(&run, name, wanted, agreed).await }).await?;
     terminal.result(&now, |_| format!("lab {name} has {} workers, {}\n", now.workers, before(now.had, now.workers)));
     terminal.next(&[(command("status", name), "who is where"), (command("smoke", name), "prove it")]);

@@ -40,6 +40,8 @@ pub(super) struct Work {
     pub(super) join: Vec<String>,
     /// All that there are then, as Kubernetes knows them.
     pub(super) stay: Vec<String>,
+    /// Those of which nothing may be left, as Kubernetes knows them: whoever leaves, has left, or is made anew.
+    pub(super) leave: Vec<String>,
 }
 
 /// What is to be done so that a lab that has written down `had` workers has `wanted`. What there is beyond those was begun or is
@@ -60,6 +62,7 @@ pub(super) fn decide(seen: &[Seen], had: u8, wanted: u8) -> Result<Work, (u8, St
         }
         if nth > wanted || !worker.works() {
             work.part.extend(worker.is_there().then(|| worker.clone()));
+            work.leave.push(worker.inside.clone());
         }
         if nth <= wanted {
             work.join.extend((!worker.works()).then(|| name.clone()));
@@ -83,6 +86,21 @@ mod tests {
         let nothing = std::iter::repeat(&(None, false));
         let names = nodes::worker_names(&lab(), 9).into_iter().zip(some.iter().chain(nothing));
         names.map(|(name, &(runs, joined))| Seen { inside: name.clone(), name, runs, joined }).collect()
+    }
+
+    #[test]
+    fn what_a_worker_had_goes_also_where_it_is_made_anew_or_has_gone_already() {
+        let leave = |some: &[(Option<bool>, bool)], had, wanted| {
+            let work = decide(&seen(some), had, wanted).expect("possible");
+            work.leave.into_iter().filter(|name| name.as_str() <= "zoo-worker5").collect::<Vec<_>>()
+        };
+        let four = [WORKS, WORKS, WORKS, WORKS];
+        assert_eq!(leave(&four, 4, 3), ["zoo-worker4", "zoo-worker5"]);
+        assert_eq!(leave(&four, 4, 4), ["zoo-worker5"]);
+        // It was about to leave, the lab has written that down, and the old number is asked for again.
+        for rest in [(None, false), (Some(true), false), (None, true)] {
+            assert_eq!(leave(&[WORKS, WORKS, WORKS, rest], 3, 4), ["zoo-worker4", "zoo-worker5"], "{rest:?}");
+        }
     }
 
     const WORKS: (Option<bool>, bool) = (Some(true), true);

@@ -14,7 +14,10 @@ use super::{
 use crate::{
     actions::standing::{self, Impossible},
     cluster::Cluster,
-    host::nodes::{self, NotOurs, join, join::Joining, rules},
+    host::{
+        docker::Docker,
+        nodes::{self, NotOurs, join, join::Joining, rules},
+    },
     parts::{
         images::{self, Role, golden},
         workers::{self, Held, Owner},
@@ -51,14 +54,37 @@ pub struct Staffed {
 /// # Errors
 /// It cannot be done ([`Impossible`]), or the lab does not answer.
 pub async fn look(lab: &LabName, wanted: u8) -> Result<Vec<String>> {
-    let cluster = standing::open(lab).await?;
+    let docker = Docker::connect().await?;
+    standing::awake(&docker, lab).await?;
+    let cluster = standing::connect(lab).await?;
     let had = cluster.lab_file().await?;
     let spec = edited(&had, |spec| spec.cluster.workers = wanted).map_err(|wrong| match few(&had, wanted) {
         Some(few) => few.because(Trouble::from(wrong)),
         None => wrong.into(),
     })?;
-    let held = workers::held(&cluster, &spec, &beyond(&cluster.inside, wanted)).await?;
+    let work = work(&docker, &cluster, &had, wanted).await?;
+    let held = workers::held(&cluster, &spec, &work.leave).await?;
     Ok(kept(&held).map(ToString::to_string).collect())
+}
+
+/// What is to be done, from what there is.
+///
+/// # Errors
+/// [`Impossible`]; somebody else's containers have these names; the lab does not answer.
+async fn work(docker: &Docker, cluster: &Cluster, had: &LabSpec, wanted: u8) -> Result<Work> {
+    let lab = &cluster.lab;
+    let there = nodes::containers(docker, lab).await?;
+    NotOurs::check(lab, &there)?;
+    let known = workers::names(cluster).await?;
+    let inside = nodes::worker_names(&cluster.inside, MOST);
+    let seen = nodes::worker_names(lab, MOST).into_iter().zip(&inside);
+    let seen: Vec<Seen> = seen.map(|(name, inside)| Seen::of(&there, &known, name, inside)).collect();
+    let work = decide(&seen, had.cluster.workers, wanted).map_err(|(nth, why)| {
+        let without = Hint::Scale { lab: lab.clone(), what: "workers", to: (nth - 1).to_string() };
+        let hints = [Hint::Up { lab: lab.clone() }].into_iter().chain((nth > 2).then_some(without)).collect();
+        Trouble::from(Impossible { lab: lab.clone(), why, hints })
+    })?;
+    Ok(work)
 }
 
 /// What is to be done first where a lab has more members than it would have workers.
@@ -77,28 +103,17 @@ pub async fn workers(run: &Run, lab: &LabName, wanted: u8, agreed: bool) -> Resu
     run.step(StepId::Cluster, async |cx| {
         let change = change(&cx, lab, |spec| spec.cluster.workers = wanted).await?;
         let had = change.had.cluster.workers;
-        let impossible = |why, hints| Trouble::from(Impossible { lab: lab.clone(), why, hints });
-        let there = nodes::containers(&change.docker, lab).await?;
-        NotOurs::check(lab, &there)?;
-        let known = workers::names(&change.cluster).await?;
-        let inside = nodes::worker_names(&change.cluster.inside, MOST);
-        let seen = nodes::worker_names(lab, MOST).into_iter().zip(&inside);
-        let seen: Vec<Seen> = seen.map(|(name, inside)| Seen::of(&there, &known, name, inside)).collect();
-        let work = decide(&seen, had, wanted).map_err(|(nth, why)| {
-            let without = Hint::Scale { lab: lab.clone(), what: "workers", to: (nth - 1).to_string() };
-            impossible(why, [Hint::Up { lab: lab.clone() }].into_iter().chain((nth > 2).then_some(without)).collect())
-        })?;
-        let mut leave = beyond(&change.cluster.inside, wanted);
-        leave.extend(work.part.iter().map(|worker| worker.inside.clone()).filter(|name| work.stay.contains(name)));
-        let held = workers::held(&change.cluster, &change.wanted, &leave).await?;
+        let work = work(&change.docker, &change.cluster, &change.had, wanted).await?;
+        let held = workers::held(&change.cluster, &change.wanted, &work.leave).await?;
         if let Some(cannot) = pinned(lab, &change.had, &held) {
             return Err(Trouble::from(cannot).into());
         }
         if !agreed && kept(&held).next().is_some() {
             let lost: Vec<String> = kept(&held).map(ToString::to_string).collect();
-            return Err(impossible(format!("{} would be lost", lost.join(", ")), vec![]).into());
+            let why = format!("{} would be lost", lost.join(", "));
+            return Err(Trouble::from(Impossible { lab: lab.clone(), why, hints: Vec::new() }).into());
         }
-        part(&cx, &change, &work.part, &leave, held).await?;
+        part(&cx, &change, &work, held).await?;
         come(&cx, &change, &work).await?;
         change.record().await?;
         let changed = had != wanted || !work.join.is_empty() || !work.part.is_empty();
@@ -167,7 +182,8 @@ async fn still_unneeded(cluster: &Cluster, had: &LabSpec, wanted: &LabSpec, leav
 
 /// Lets workers leave: first their pods, then what the lab has written down, then they themselves, and at last what nobody has
 /// any more, also of those that left before.
-async fn part(cx: &StepCx, change: &Change, part: &[Seen], leave: &[String], mut held: Vec<Held>) -> Result<()> {
+async fn part(cx: &StepCx, change: &Change, work: &Work, mut held: Vec<Held>) -> Result<()> {
+    let Work { part, leave, .. } = work;
     let (docker, cluster, lab) = (&change.docker, &change.cluster, &change.wanted.name);
     let (joined, left): (Vec<_>, Vec<_>) = part.iter().partition(|worker| worker.joined);
     let joined: Vec<String> = joined.into_iter().map(|worker| worker.inside.clone()).collect();
