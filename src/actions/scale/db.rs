@@ -196,6 +196,8 @@ impl Resizing<'_> {
         let there = database::members(cluster).await?;
         if !shrinks(members, pods, self.count().await?.as_ref()) {
             self.record().await?;
+            // Somebody who was interrupted may have left workers closed that stay.
+            workers::stay(cluster).await?;
             self.make_way(&there).await?;
             volumes::ensure(cx, docker, cluster, wanted).await?;
             self.tell().await?;
