@@ -399,23 +399,19 @@ impl Resizing<'_> {
 
     /// What becomes of the volumes of members that are gone, as the lab file says: those that were kept, and those that were removed.
     async fn freed(&self) -> Result<(Vec<String>, Vec<String>)> {
-        let Resizing { cluster, wanted, docker, .. } = *self;
-        let names = |lab| nodes::worker_names(lab, wanted.cluster.workers);
-        let (containers, workers) = (names(&wanted.name), names(&cluster.inside));
-        let mut former = workers::held(cluster, wanted, &workers).await?;
-        former.retain(|held| matches!(held.of, Owner::Former(_)));
-        let told = former.iter().map(|held| format!("volume {} on {}", held.volume, held.node)).collect();
+        let Resizing { cluster, wanted, .. } = *self;
+        let workers = nodes::worker_names(&cluster.inside, wanted.cluster.workers);
+        let held = workers::held(cluster, wanted, &workers).await?;
+        let told = |held: &Held| format!("volume {} on {}", held.volume, held.node);
         if wanted.database.freed_volumes == FreedVolumes::Keep {
-            return Ok((told, Vec::new()));
+            let kept = held.iter().filter(|held| matches!(held.of, Owner::Former(_)));
+            return Ok((kept.map(told).collect(), Vec::new()));
         }
-        workers::give_up(cluster, &former).await?;
-        for held in &former {
-            let nth = workers.iter().position(|node| *node == held.node);
-            if let Some(container) = nth.map(|nth| &containers[nth]) {
-                volumes::remove_folder(docker, container, &held.volume).await?;
-            }
+        let mut removed = Vec::new();
+        for (member, held) in workers::former(&held, wanted.database.members) {
+            removed.extend(self.remove(&member, held).await?.then(|| told(held)));
         }
-        Ok((Vec::new(), told))
+        Ok((Vec::new(), removed))
     }
 }
 

@@ -204,6 +204,18 @@ pub async fn remove(cx: &StepCx, cluster: &Cluster, volume: &str) -> Result<()> 
     cluster.until_ready(cx, &volumes, volume, RELEASE, |found| is_gone(found, had.as_deref())).await
 }
 
+/// What members that the lab has no more have, or had when somebody who was to remove it was interrupted; by member.
+#[must_use]
+pub fn former(held: &[Held], members: u8) -> Vec<(String, &Held)> {
+    let beyond = database::names(database::MOST).split_off(usize::from(members));
+    let whose = |held: &Held| match &held.of {
+        Owner::Former(member) => Some(member.clone()),
+        Owner::Nobody => beyond.iter().find(|member| held.volume == data_of(member)).cloned(),
+        _ => None,
+    };
+    held.iter().filter_map(|held| Some((whose(held)?, held))).collect()
+}
+
 /// Volumes by which members that are to come cannot be placed, in their order: what one has on a worker where another member is now,
 /// or one that comes before it; and what one had once and is not its any more, for as long as it has the name of what is to be made
 /// anew. `come` are those to come; who is there already needs no other place.
@@ -319,6 +331,25 @@ mod tests {
         assert_eq!(names(&[nobodys("db-2", "w2"), nobodys("db-4", "w3")], &["db-2"]), ["db-2: data-db-2 on w2"]);
         let export = Held { of: Owner::Export, ..held("", "w3") };
         assert!(names(&[export, held("db-2", "w3")], &["db-2"]).is_empty());
+    }
+
+    #[test]
+    fn what_former_members_have_and_what_is_left_of_it_is_told_by_member() {
+        let held = |volume: &str, of| Held { node: "w1".to_owned(), volume: volume.to_owned(), of };
+        let all = [
+            held("data-db-1", Owner::Member("db-1".to_owned())),
+            held("pvc-7", Owner::Former("db-3".to_owned())),
+            // Half removed: no claim has it any more.
+            held("data-db-4", Owner::Nobody),
+            // A member that the lab has was made anew elsewhere; and somebody's.
+            held("data-db-2", Owner::Nobody),
+            held("pvc-8", Owner::Nobody),
+            held("data-etcd-0", Owner::Etcd),
+        ];
+        let told: Vec<(String, &str)> =
+            former(&all, 3).into_iter().map(|(member, held)| (member, held.volume.as_str())).collect();
+        assert_eq!(told, [("db-3".to_owned(), "pvc-7"), ("db-4".to_owned(), "data-db-4")]);
+        assert_eq!(all.each_ref().map(Held::made_here), [true, false, true, true, false, true]);
     }
 
     #[test]

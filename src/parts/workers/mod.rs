@@ -13,7 +13,7 @@ use kube::{
 };
 use serde_json::json;
 
-pub use held::{Held, Owner, give_up, held, in_the_way, release, released, remove};
+pub use held::{Held, Owner, former, give_up, held, in_the_way, release, released, remove};
 
 use crate::{
     cluster::{Cluster, Refused, gone, passing, ready},
