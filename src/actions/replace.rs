@@ -51,9 +51,14 @@ pub async fn look(lab: &LabName, member: &str) -> Result<String> {
     let names = database::names(spec.database.members);
     let writes = members.iter().any(|one| one.name == member && one.role.as_deref() == Some(WRITER));
     let given_up = given_up(member, &names, &members);
-    let status = Hint::Status { lab: lab.clone() };
-    let hints = writes.then(|| Hint::Failover { lab: lab.clone() }).into_iter().chain([status]).collect();
+    let hints = hints(lab, writes, names.len());
     Ok(given_up.map_err(|why| Trouble::from(Impossible { lab: lab.clone(), why, hints }))?)
+}
+
+/// What can be done where a member is not given up; a single one has nobody who could take writes instead.
+fn hints(lab: &LabName, writes: bool, members: usize) -> Vec<Hint> {
+    let relieved = (writes && members > 1).then(|| Hint::Failover { lab: lab.clone() });
+    relieved.into_iter().chain([Hint::Status { lab: lab.clone() }]).collect()
 }
 
 fn given_up(member: &str, names: &[String], members: &[Member]) -> Result<String, String> {
@@ -148,5 +153,14 @@ mod tests {
         let down = [member(0, WRITER, false), member(1, READER, true), member(2, READER, true)];
         assert!(given_up("db-1", &names, &down).expect_err("nobody").contains("nobody to copy from"));
         assert!(given_up("db-2", &names, &whole[..2]).is_ok(), "it has no pod any more");
+    }
+
+    #[test]
+    fn another_one_is_offered_to_take_writes_only_where_there_is_one() {
+        let lab = LabName::default();
+        let (failover, status) = (Hint::Failover { lab: lab.clone() }, Hint::Status { lab: lab.clone() });
+        assert_eq!(hints(&lab, true, 3), [failover, status.clone()]);
+        assert_eq!(hints(&lab, true, 1), [status.clone()]);
+        assert_eq!(hints(&lab, false, 3), [status]);
     }
 }

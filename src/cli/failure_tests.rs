@@ -252,7 +252,7 @@ fn every_hint_is_spelled_for_its_lab_and_as_it_was_asked_for() {
         (Hint::Failover { lab: lab() }, "`wplab failover demo` lets"),
         (
             Hint::Replace { lab: lab(), member: "db-2".into(), node: "demo-worker3".into() },
-            "`kubectl cordon demo-worker3`, then `wplab replace db-2 demo`, make",
+            "`kubectl --kubeconfig \"$(wplab kubeconfig demo)\" cordon demo-worker3`, then `wplab replace db-2 demo`, make",
         ),
         (Hint::Scale { lab: lab(), what: "workers", to: "4".into() }, "`wplab scale workers 4 demo` changes"),
         (Hint::Status { lab: lab() }, "`wplab status demo` shows"),

@@ -72,7 +72,8 @@ pub(super) fn hint(hint: &Hint, asked: &Asked) -> String {
         ),
         Hint::Failover { lab } => format!("`{}` lets another member take writes", command("failover", lab)),
         Hint::Replace { lab, member, node } => format!(
-            "`kubectl cordon {node}`, then `{}`, make it anew on a worker that has no member",
+            "`kubectl --kubeconfig \"$({})\" cordon {node}`, then `{}`, make it anew on a worker that has no member",
+            command("kubeconfig", lab),
             command(&format!("replace {member}"), lab)
         ),
         Hint::Scale { lab, what, to } => {

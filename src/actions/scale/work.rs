@@ -44,12 +44,23 @@ pub(super) struct Work {
     pub(super) leave: Vec<String>,
 }
 
+/// A worker that the lab is to keep, and that does not work.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Broken {
+    /// Which one, counted from 1.
+    pub(super) nth: u8,
+    /// How that shows.
+    pub(super) why: String,
+    /// Its container is there, and does not run.
+    pub(super) stopped: bool,
+}
+
 /// What is to be done so that a lab that has written down `had` workers has `wanted`. What there is beyond those was begun or is
 /// about to go, whoever was interrupted; what is lacking of them is nobody's to make anew here.
 ///
 /// # Errors
-/// One of those that stay does not work: which, and how that shows.
-pub(super) fn decide(seen: &[Seen], had: u8, wanted: u8) -> Result<Work, (u8, String)> {
+/// One of those that stay does not work.
+pub(super) fn decide(seen: &[Seen], had: u8, wanted: u8) -> Result<Work, Broken> {
     let mut work = Work::default();
     for (nth, worker) in (1..).zip(seen) {
         let Seen { name, .. } = worker;
@@ -58,7 +69,7 @@ pub(super) fn decide(seen: &[Seen], had: u8, wanted: u8) -> Result<Work, (u8, St
                 Some(true) => format!("{name} runs, and Kubernetes does not know it"),
                 _ => format!("{name} does not run"),
             };
-            return Err((nth, why));
+            return Err(Broken { nth, why, stopped: worker.runs == Some(false) });
         }
         if nth > wanted || !worker.works() {
             work.part.extend(worker.is_there().then(|| worker.clone()));
@@ -106,7 +117,7 @@ mod tests {
     const WORKS: (Option<bool>, bool) = (Some(true), true);
 
     /// Who leaves, who joins.
-    fn names(some: &[(Option<bool>, bool)], had: u8, wanted: u8) -> Result<(Vec<String>, Vec<String>), (u8, String)> {
+    fn names(some: &[(Option<bool>, bool)], had: u8, wanted: u8) -> Result<(Vec<String>, Vec<String>), Broken> {
         let work = decide(&seen(some), had, wanted)?;
         assert_eq!(work.stay.len(), usize::from(wanted));
         Ok((work.part.into_iter().map(|worker| worker.name).collect(), work.join))
@@ -138,10 +149,9 @@ mod tests {
     #[test]
     fn a_lab_that_lacks_what_it_has_written_down_is_not_scaled() {
         for half in [(Some(true), false), (Some(false), true), (None, true), (None, false)] {
-            assert!(
-                names(&[WORKS, half, WORKS], 3, 4).is_err_and(|(nth, why)| nth == 2 && why.starts_with("zoo-worker2 ")),
-                "{half:?}"
-            );
+            let broken = names(&[WORKS, half, WORKS], 3, 4).expect_err("damage");
+            assert!(broken.nth == 2 && broken.why.starts_with("zoo-worker2 "), "{broken:?}");
+            assert_eq!(broken.stopped, half.0 == Some(false));
         }
         // One that is to leave anyway may be broken.
         assert!(names(&[WORKS, WORKS, (Some(false), true)], 3, 2).is_ok());

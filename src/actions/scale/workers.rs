@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{
     Change, change, edited,
-    work::{Seen, Work, decide},
+    work::{Broken, Seen, Work, decide},
 };
 use crate::{
     actions::standing::{self, Impossible},
@@ -79,12 +79,19 @@ async fn work(docker: &Docker, cluster: &Cluster, had: &LabSpec, wanted: u8) -> 
     let inside = nodes::worker_names(&cluster.inside, MOST);
     let seen = nodes::worker_names(lab, MOST).into_iter().zip(&inside);
     let seen: Vec<Seen> = seen.map(|(name, inside)| Seen::of(&there, &known, name, inside)).collect();
-    let work = decide(&seen, had.cluster.workers, wanted).map_err(|(nth, why)| {
-        let without = Hint::Scale { lab: lab.clone(), what: "workers", to: (nth - 1).to_string() };
-        let hints = [Hint::Up { lab: lab.clone() }].into_iter().chain((nth > 2).then_some(without)).collect();
-        Trouble::from(Impossible { lab: lab.clone(), why, hints })
-    })?;
-    Ok(work)
+    Ok(decide(&seen, had.cluster.workers, wanted).map_err(|broken| Trouble::from(impossible(lab, had, broken)))?)
+}
+
+/// A lab is not scaled beside a worker that does not work: it is started, or the lab goes on without it and those after it.
+fn impossible(lab: &LabName, had: &LabSpec, broken: Broken) -> Impossible {
+    let Broken { nth, why, stopped } = broken;
+    let start = stopped.then(|| Hint::Start { lab: lab.clone() });
+    let fewer = edited(had, |spec| spec.cluster.workers = nth - 1).is_ok();
+    let without = fewer.then(|| Hint::Scale { lab: lab.clone(), what: "workers", to: (nth - 1).to_string() });
+    let hints: Vec<Hint> = start.into_iter().chain(without).collect();
+    // Nothing makes one anew in the middle.
+    let anew = hints.is_empty().then(|| Hint::Anew { lab: lab.clone() });
+    Impossible { lab: lab.clone(), why, hints: hints.into_iter().chain(anew).collect() }
 }
 
 /// What is to be done first where a lab has more members than it would have workers.
@@ -277,6 +284,20 @@ mod tests {
         let stranger =
             pinned(&lab(), &had, &[held(Owner::Other("default/mine".to_owned()))]).expect("somebody needs it");
         assert!(stranger.why.contains("the volume of claim default/mine"), "{}", stranger.why);
+    }
+
+    #[test]
+    fn a_worker_that_does_not_work_is_started_or_gone_without_where_that_may_be() {
+        let mut had = LabSpec::default();
+        (had.cluster.workers, had.database.members) = (5, 3);
+        let hints =
+            |nth, stopped| impossible(&lab(), &had, Broken { nth, why: "it does not".to_owned(), stopped }).hints;
+        let start = Hint::Start { lab: lab() };
+        let without = |to: &str| Hint::Scale { lab: lab(), what: "workers", to: to.to_owned() };
+        assert_eq!(hints(5, true), [start.clone(), without("4")]);
+        assert_eq!(hints(4, false), [without("3")]);
+        assert_eq!(hints(3, true), [start], "three members need three workers");
+        assert_eq!(hints(2, false), [Hint::Anew { lab: lab() }]);
     }
 
     /// A cluster whose worker 4 is about to leave and has this volume, and what was asked of it.
