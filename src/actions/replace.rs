@@ -160,7 +160,7 @@ mod tests {
         let lab = LabName::default();
         let (failover, status) = (Hint::Failover { lab: lab.clone() }, Hint::Status { lab: lab.clone() });
         assert_eq!(hints(&lab, true, 3), [failover, status.clone()]);
-        assert_eq!(hints(&lab, true, 1), [status.clone()]);
+        assert_eq!(hints(&lab, true, 1), hints(&lab, false, 3));
         assert_eq!(hints(&lab, false, 3), [status]);
     }
 }

@@ -177,6 +177,49 @@ fn members(lab: &Lab, url: &str) {
     assert_eq!((&two["writer"], &two["protected"]), (&json!("db-0"), &json!(true)));
     let rows = lab.block_on(ledger.close(&["db-0", "db-1"]));
     say(&format!("{rows} acknowledged rows are at both members"));
+    a_shared_worker_and_a_lost_one(lab);
+}
+
+/// The node of each member, in their order.
+fn places(lab: &Lab) -> Vec<String> {
+    let pods = lab.try_pods("app.kubernetes.io/component=database").expect("pods");
+    let placed: BTreeMap<String, String> =
+        pods.iter().filter_map(|pod| Some((pod.name_any(), pod.spec.as_ref()?.node_name.clone()?))).collect();
+    placed.into_values().collect()
+}
+
+/// A member is made anew while its worker is closed.
+fn made_anew_elsewhere(lab: &Lab, member: &str, worker: &str) {
+    let nodes: Api<Node> = Api::all(lab.client());
+    lab.block_on(nodes.cordon(worker)).expect("closed");
+    lab.run(&["replace", member, lab.name(), "--yes"]).assert_code(0);
+    lab.block_on(nodes.uncordon(worker)).expect("open");
+}
+
+/// Two members of before that share a worker come back, each on a worker of its own; then one of them is lost with its node, and
+/// the lab becomes smaller all the same. In the end there are two members, as before.
+fn a_shared_worker_and_a_lost_one(lab: &Lab) {
+    let name = lab.name();
+    let (second, third) = (format!("{name}-worker2"), format!("{name}-worker3"));
+    made_anew_elsewhere(lab, "db-1", &second);
+    assert_eq!(places(lab)[1], third, "where what was kept of db-2 is");
+    lab.run(&["scale", "db", "1", name]).assert_code(0);
+    lab.run(&["scale", "db", "3", name]).assert_code(0);
+    let places_of_three: BTreeSet<String> = places(lab).into_iter().collect();
+    assert_eq!(places_of_three.len(), 3, "{places_of_three:?}");
+    Engine::kill_container(&third);
+    let begin = Instant::now();
+    let one = lab.run(&["scale", "db", "1", name, "-o", "json"]).assert_code(0).json();
+    say(&format!("a lab with a lost node has one member after {:.1} s", begin.elapsed().as_secs_f64()));
+    assert_eq!((&one["writer"], places(lab).len()), (&json!("db-0"), 1), "{one}");
+    lab.run(&["start", name]).assert_code(0);
+    lab.run(&["scale", "db", "2", name]).assert_code(0);
+    // The third worker leaves later.
+    made_anew_elsewhere(lab, "db-1", &third);
+    assert_eq!(places(lab)[1], second, "where what was kept of db-2 is by now");
+    lab.run(&["scale", "db", "3", name]).assert_code(0);
+    assert_eq!(places(lab)[2], third, "it begins anew there");
+    lab.run(&["scale", "db", "2", name]).assert_code(0);
 }
 
 fn stranger(node: &str) -> PersistentVolume {
