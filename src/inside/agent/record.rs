@@ -15,12 +15,11 @@ pub const STATE: &str = "db-state";
 pub const ROLES: &str = "db-roles";
 /// The key of [`STATE`]: `true` once the lab's data exists.
 pub const INITIALISED: &str = "initialized";
-/// The key of [`STATE`]: how many members there shall be, as `up` and `scale` write it.
-pub use crate::inside::member::count::MEMBERS;
+/// Two keys of [`STATE`]: how many members there shall be, as `up` and `scale` write it, and who counts, as JSON
+/// ([`super::count::Count`]).
+pub use crate::inside::member::count::{COUNTS, MEMBERS};
 /// The key of [`STATE`]: `false` where no write shall wait for a replica, as `scale` writes it.
 pub const PROTECTED: &str = "protected";
-/// The key of [`STATE`]: who counts, as JSON ([`super::count::Count`]).
-pub const COUNTS: &str = "counts";
 /// The key of [`STATE`]: the newest term in which a member may have been made the source, as JSON.
 pub(super) const DECIDED: &str = "decided";
 

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::inside::agent::{count, record::COUNTS};
+use crate::inside::agent::count;
 
 /// The folder with what the whole database is to be, below the pod's root.
 const FOLDER: &str = "etc/wplab/state";
 /// The file with the number of members, and the key of the ConfigMap.
 pub const MEMBERS: &str = "members";
+/// The file with who counts, as the agent writes it down, and the key of the ConfigMap.
+pub const COUNTS: &str = "counts";
 
 /// Where the number of members is found.
 #[derive(Clone, Debug)]
