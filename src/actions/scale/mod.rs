@@ -2,6 +2,7 @@
 //! against the rules of a lab file before anything is touched, and the file that the lab has written down follows.
 
 pub mod db;
+mod leave;
 pub mod wordpress;
 mod work;
 pub mod workers;
