@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     front_door,
-    lab::{Engine, Lab, say},
+    lab::{Engine, Lab, say, thoroughly},
     ledger::{Ledger, ask},
     rights,
     roles::{Imp, Witness},
@@ -62,12 +62,12 @@ fn a_galera_lab_survives_every_loss_but_one_which_a_person_decides() {
 
 /// Two show that one leaves nothing behind that the next one trips over; `just test-lab-thoroughly` makes five.
 fn cold_starts() -> u32 {
-    if std::env::var_os("DRILLS").is_some() { 5 } else { 2 }
+    if thoroughly() { 5 } else { 2 }
 }
 
 /// One in twenty went wrong before, and as many clean ones as `just drills` makes happen by luck in 4.6 % of all runs.
 fn kills() -> u32 {
-    if std::env::var_os("DRILLS").is_some() { 60 } else { 4 }
+    if thoroughly() { 60 } else { 4 }
 }
 
 fn as_promised(lab: &Lab) {

@@ -4,14 +4,14 @@ use k8s_openapi::api::{autoscaling::v2::HorizontalPodAutoscaler, core::v1::Pod};
 use kube::api::ListParams;
 use serde_json::Value;
 
-use crate::lab::{Lab, say};
+use crate::lab::{Lab, say, thoroughly};
 
 /// In a lab of at most three replicas with a short window, so that what the autoscaler added is soon gone again.
 pub(crate) fn users_come_and_the_autoscaler_answers(lab: &Lab, url: &str) {
     users_are_served(lab, url);
     an_interrupted_load_tells_what_it_saw(lab, url);
     // A minute and a half, most of which belongs to Kubernetes.
-    if std::env::var_os("DRILLS").is_some() {
+    if thoroughly() {
         the_autoscaler_answers(lab);
     }
 }

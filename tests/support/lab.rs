@@ -40,6 +40,11 @@ static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
     tokio::runtime::Runtime::new().expect("a runtime")
 });
 
+/// Whether this is a run of the long tier, `just test-lab-thoroughly`.
+pub(crate) fn thoroughly() -> bool {
+    std::env::var_os("DRILLS").is_some()
+}
+
 /// Tells what a test has seen.
 pub(crate) fn say(line: &str) {
     eprintln!("  {line}");
