@@ -19,7 +19,7 @@ use serde_json::json;
 
 use super::{
     change,
-    leave::{alone, heir, held_up, is_lost, shrinks, successor},
+    leave::{alone, forsaken, heir, held_up, is_lost, shrinks, successor},
 };
 use crate::{
     actions::{failover, standing::Impossible, up::keep},
@@ -140,13 +140,12 @@ impl Resizing<'_> {
             self.counted().await?;
             return database::settle(cx, cluster, wanted).await;
         }
-        let impossible = |why| Impossible { lab: wanted.name.clone(), why, hints: Vec::new() };
-        let to = successor(&there, &database::names(members)).map_err(impossible).map_err(Trouble::from)?;
         if let Some(cannot) = self.held_up(&there).await? {
             return Err(Trouble::from(cannot).into());
         }
         if galera {
-            if let Some(to) = to {
+            self.inherited().await?;
+            if let Some(to) = successor(&database::members(cluster).await?, &database::names(members)) {
                 failover::moved(cx, cluster, &wanted.name, Some(&to), false).await?;
             }
             // Each leaves by itself, and the others count it no more. Until all have left, nobody starts the cluster without them.
@@ -268,10 +267,13 @@ impl Resizing<'_> {
         Ok(counts.and_then(|text| serde_json::from_str(text).ok()))
     }
 
-    /// As [`held_up`].
+    /// As [`forsaken`] and [`held_up`].
     async fn held_up(&self, seen: &[Member]) -> Result<Option<Impossible>> {
-        let Some(count) = self.count().await? else { return Ok(None) };
         let answer = workers::that_answer(self.cluster).await?;
+        if let Some(why) = forsaken(seen, &database::names(self.wanted.database.members), &answer) {
+            return Ok(Some(Impossible { lab: self.wanted.name.clone(), why, hints: Vec::new() }));
+        }
+        let Some(count) = self.count().await? else { return Ok(None) };
         Ok(held_up(&self.wanted.name, seen, &answer, &count, self.target()))
     }
 
@@ -300,10 +302,12 @@ impl Resizing<'_> {
         let staying = &staying;
         self.cx
             .until("a member that stays to have everything", LIMIT, EVERY, || async move {
-                Ok(match heir(&database::members(cluster).await?, staying) {
-                    Look::Ready(_) => Look::Ready(()),
-                    Look::NotYet(why) => Look::NotYet(why),
-                })
+                let seen = database::members(cluster).await?;
+                match (heir(&seen, staying), self.held_up(&seen).await?) {
+                    (Look::Ready(_), _) => Ok(Look::Ready(())),
+                    (_, Some(cannot)) => Err(Trouble::from(cannot).into()),
+                    (Look::NotYet(why), None) => Ok(Look::NotYet(why)),
+                }
             })
             .await
     }

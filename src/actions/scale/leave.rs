@@ -15,19 +15,29 @@ pub(super) fn shrinks(members: u8, pods: u8, count: Option<&Count>) -> bool {
     members < pods || count.is_some_and(|count| usize::from(members) < count.members)
 }
 
-/// The member that is to take writes first: `None` where whoever does stays.
-///
-/// # Errors
-/// Nobody who stays could: why not.
-pub(super) fn successor(seen: &[Member], staying: &[String]) -> Result<Option<String>, String> {
-    let leaves = |member: &&Member| member.role.as_deref() == Some(WRITER) && !staying.contains(&member.name);
-    let Some(writer) = seen.iter().find(leaves) else { return Ok(None) };
+/// The writer, where it is to go.
+fn leaving<'a>(seen: &'a [Member], staying: &[String]) -> Option<&'a Member> {
+    seen.iter().find(|member| member.role.as_deref() == Some(WRITER) && !staying.contains(&member.name))
+}
+
+/// The member that is to take writes first: `None` where whoever does stays, or nobody could yet.
+pub(super) fn successor(seen: &[Member], staying: &[String]) -> Option<String> {
+    leaving(seen, staying)?;
     match heir(seen, staying) {
-        Look::Ready(to) => Ok(Some(to)),
-        Look::NotYet(why) => {
-            Err(format!("{} takes writes and is to go, and nobody who stays could: {why}", writer.name))
-        }
+        Look::Ready(to) => Some(to),
+        Look::NotYet(_) => None,
     }
+}
+
+/// Why nobody will relieve a writer that is to go: all who stay are lost. Who only has not come so far is waited for.
+pub(super) fn forsaken(seen: &[Member], staying: &[String], answer: &[String]) -> Option<String> {
+    let writer = leaving(seen, staying)?;
+    let there = |name: &String| seen.iter().any(|member| member.name == *name && !is_lost(member, answer));
+    let why = match heir(seen, staying) {
+        Look::NotYet(why) if !staying.iter().any(there) => why,
+        _ => return None,
+    };
+    Some(format!("{} takes writes and is to go, and nobody who stays could: {why}", writer.name))
 }
 
 /// A member that stays and serves. In topology `galera` it is synced, and has everything: the others may leave.
@@ -119,12 +129,17 @@ mod tests {
     #[test]
     fn a_writer_that_is_to_go_is_relieved_by_one_that_stays_and_serves() {
         let seen = [member(0, READER, false), member(1, READER, true), member(2, WRITER, true)];
-        assert_eq!(successor(&seen, &database::names(2)), Ok(Some("db-1".to_owned())));
-        assert_eq!(successor(&seen, &database::names(3)), Ok(None), "it stays");
-        let why = successor(&seen, &database::names(1)).expect_err("nobody who stays serves");
-        assert!(why.starts_with("db-2 takes writes and is to go") && why.contains("could: db-0: "), "{why}");
-        let why = successor(&seen[1..], &database::names(1)).expect_err("nobody stays");
-        assert!(why.ends_with("db-0 has no pod"), "{why}");
+        assert_eq!(successor(&seen, &database::names(2)).as_deref(), Some("db-1"));
+        assert_eq!(successor(&seen, &database::names(3)), None, "it stays");
+        assert_eq!(successor(&seen, &database::names(1)), None, "nobody who stays serves");
+        let answer = ["w1".to_owned()];
+        assert_eq!(forsaken(&seen, &database::names(1), &answer), None, "it answers, and may come");
+        let mut lost = seen.clone();
+        (lost[0].status, lost[0].node) = (None, Some("w0".to_owned()));
+        let why = forsaken(&lost, &database::names(1), &answer).expect("it is lost");
+        assert!(why.starts_with("db-2 takes writes and is to go, and nobody who stays could: db-0: "), "{why}");
+        assert_eq!(forsaken(&lost, &database::names(2), &answer), None, "the other one stays");
+        assert!(forsaken(&seen[1..], &database::names(1), &answer).is_some(), "there is no pod");
     }
 
     fn on(node: &str, member: Member) -> Member {
