@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
@@ -67,8 +68,12 @@ fn told_to_come_again(lab: &Lab, url: &str, work: impl FnOnce()) -> usize {
                 std::thread::sleep(Duration::from_millis(20));
             }
         });
-        work();
+        // The reader goes home also when the work fails.
+        let worked = catch_unwind(AssertUnwindSafe(work));
         over.store(true, Ordering::Relaxed);
+        if let Err(panic) = worked {
+            resume_unwind(panic);
+        }
         reader.join().expect("every page came");
     });
     assert!(pages.load(Ordering::Relaxed) > 0, "somebody read");
