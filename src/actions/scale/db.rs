@@ -331,7 +331,7 @@ impl Resizing<'_> {
                         .with_context(|| format!("cannot give up {}", member.name))?;
                 }
                 let left: Vec<&str> = left.into_iter().map(|member| member.name.as_str()).collect();
-                Ok(Look::NotYet(format!("{} is there", left.join(", "))))
+                Ok(Look::NotYet(format!("still there: {}", left.join(", "))))
             })
             .await
     }
