@@ -46,8 +46,9 @@ pub fn render(spec: &LabSpec, images: &ImageSet) -> Result<String> {
     to_yaml(&objects(spec, images, spec.cluster.port)?)
 }
 
-/// Every object of a lab, in the order in which `up` applies them. Two things are only known inside a cluster and are
-/// placeholders here: the values of Secrets, and the address of Service `nfs` in the PersistentVolume.
+/// Every object of a lab, in the order in which `up` applies them. Some things are only known inside a cluster. The
+/// values of Secrets and the address of Service `nfs` in the PersistentVolume are placeholders here; the addresses of the database's Services,
+/// which `up` writes into the hosts file of the site's replicas, are left out, and their names are asked for.
 ///
 /// # Errors
 /// `images` lacks one; a manifest and its code do not fit (which the tests rule out).
