@@ -9,10 +9,9 @@ use serde::Serialize;
 
 use crate::{
     actions::{
-        chaos, prove,
+        chaos, keep, prove,
         smoke::{self, SmokeReport},
         standing::{self, Stopped},
-        up::keep,
     },
     cluster::Cluster,
     host::{

@@ -8,6 +8,7 @@ pub mod diagnose;
 pub mod down;
 pub mod failover;
 pub mod images;
+pub(crate) mod keep;
 pub mod list;
 pub mod load;
 pub mod logs;

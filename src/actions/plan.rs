@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::{
-    actions::up::keep,
+    actions::keep,
     host::{
         machine::{doctor, needs},
         nodes::{self, labs},

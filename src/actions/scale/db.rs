@@ -22,7 +22,7 @@ use super::{
     leave::{alone, forsaken, heir, held_up, is_lost, shrinks, successor},
 };
 use crate::{
-    actions::{failover, standing::Impossible, up::keep},
+    actions::{failover, keep, standing::Impossible},
     cluster::Cluster,
     host::{docker::Docker, nodes},
     inside::agent::{

@@ -12,7 +12,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::{
-    actions::{prove, standing, up::keep},
+    actions::{keep, prove, standing},
     cluster::Cluster,
     host::{docker::Docker, lock::LabLock},
     parts::images::ImageSet,

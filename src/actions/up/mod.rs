@@ -1,7 +1,6 @@
 //! The recipe: from whatever there is to a proven lab, on one screen. Each step is a call into the room that does it.
 
 mod diagnostics;
-pub(crate) mod keep;
 mod look;
 mod preflight;
 mod turns;
@@ -11,15 +10,14 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow};
 use serde::Serialize;
 
-pub use self::{
-    diagnostics::Diagnosed,
-    keep::{OtherData, OtherMembers},
-};
+pub use self::diagnostics::Diagnosed;
+pub use super::keep::{OtherData, OtherMembers};
 
-use self::{keep::Standing, turns::Turns};
+use self::turns::Turns;
 use crate::{
     actions::{
         chaos,
+        keep::{self, Standing},
         smoke::{self, SmokeReport},
     },
     host::{

@@ -3,12 +3,12 @@
 
 use anyhow::Result;
 
-use super::{
-    UpOptions,
-    keep::{self, Standing},
-};
+use super::UpOptions;
 use crate::{
-    actions::prepare,
+    actions::{
+        keep::{self, Standing},
+        prepare,
+    },
     host::{
         Host,
         nodes::{self, NotOurs, freeze},
