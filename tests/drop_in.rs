@@ -33,6 +33,16 @@ fn php(image: &str, script: &str) -> Value {
     serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"))
 }
 
+/// What is said when something is away, as PHP constants, and the drop-in with servers `W` and `R` that answer when they are in `$up`;
+/// whom it has asked is in `$asked`.
+fn beside_made_up_servers() -> (String, String) {
+    let reasons = code("away.php").lines().filter(|line| line.starts_with("const ")).collect::<Vec<_>>().join(" ");
+    let connect = "private function connect(string $host): bool {";
+    let made_up = "$GLOBALS['asked'] = ($GLOBALS['asked'] ?? '') . $host; return str_contains($GLOBALS['up'], $host);";
+    let database = code("database.php").replace("require_once __DIR__ . '/away.php';", "");
+    (reasons, database.replace(connect, &format!("{connect} {made_up}")))
+}
+
 /// Statements, whether they change something, and whether that is WordPress's own habit.
 const STATEMENTS: &[(&str, bool, bool)] = &[
     ("SELECT option_name FROM wp_options WHERE autoload = 'yes'", false, false),
@@ -108,13 +118,7 @@ const CONNECTIONS: &[(bool, bool, &str, &str, &str)] = &[
 #[ignore = "needs Docker"]
 fn a_page_is_refused_only_when_nobody_answers() {
     let images = ready::images(&["wordpress"]);
-    let away = code("away.php");
-    let reasons: Vec<&str> = away.lines().filter(|line| line.starts_with("const ")).collect();
-    let connect = "private function connect(string $host): bool {";
-    let database = code("database.php").replace("require_once __DIR__ . '/away.php';", "").replace(
-        connect,
-        &format!("{connect} $GLOBALS['asked'] .= $host; return str_contains($GLOBALS['up'], $host);"),
-    );
+    let (reasons, database) = beside_made_up_servers();
     let cases = json!(CONNECTIONS).to_string();
     let script = format!(
         "<?php {reasons} function wplab_away($why) {{ throw new Exception($why); }}
@@ -139,7 +143,6 @@ fn a_page_is_refused_only_when_nobody_answers() {
         }}
         while (ob_get_level() > 0 && ob_end_clean());
         echo json_encode($told);",
-        reasons = reasons.join(" "),
     );
     let told = php(&images[0], &script);
     for (index, case @ (.., asked, came)) in CONNECTIONS.iter().enumerate() {
@@ -175,12 +178,7 @@ const TALKS: &[Talk] = &[
 #[ignore = "needs Docker"]
 fn what_may_have_been_saved_is_not_sent_again_and_not_denied() {
     let images = ready::images(&["wordpress"]);
-    let away = code("away.php");
-    let reasons: Vec<&str> = away.lines().filter(|line| line.starts_with("const ")).collect();
-    let connect = "private function connect(string $host): bool {";
-    let database = code("database.php")
-        .replace("require_once __DIR__ . '/away.php';", "")
-        .replace(connect, &format!("{connect} return str_contains($GLOBALS['up'], $host);"));
+    let (reasons, database) = beside_made_up_servers();
     let talks = json!(TALKS).to_string().replace('\\', "\\\\").replace('\'', "\\'");
     let script = format!(
         "<?php {reasons} function wplab_away($why) {{ throw new Exception($why); }}
@@ -218,7 +216,6 @@ fn what_may_have_been_saved_is_not_sent_again_and_not_denied() {
         }}
         while (ob_get_level() > 0 && ob_end_clean());
         echo json_encode($told);",
-        reasons = reasons.join(" "),
     );
     let told = php(&images[0], &script);
     for (index, talk @ (.., sent, came)) in TALKS.iter().enumerate() {

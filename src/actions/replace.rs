@@ -129,15 +129,7 @@ async fn serves_anew(cluster: &Cluster, member: &str, before: Option<&str>) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{labels::READER, parts::database::health::tests};
-
-    fn member(number: usize, role: &str, serves: bool) -> Member {
-        let server = if role == WRITER { tests::source() } else { tests::replica(None) };
-        let mut member = tests::member(&format!("db-{number}"), role, server);
-        let status = member.status.as_mut().expect("a status");
-        status.server = status.server.take().filter(|_| serves);
-        member
-    }
+    use crate::{labels::READER, parts::database::health::tests::serving as member};
 
     #[test]
     fn what_is_given_up_is_told_and_what_must_stay_is_refused() {

@@ -24,7 +24,7 @@ use crate::{
         machine::engine,
         nodes::{self, halt},
     },
-    parts::database,
+    parts::{database, workers},
     run::{StepCx, wait::Look},
     spec::LabName,
 };
@@ -234,7 +234,7 @@ impl Hands<'_> {
             !closed || there.annotations().contains_key(CLOSED),
             "{node} takes no pods, so that nobody could come back to it: it has to be opened first (kubectl uncordon)"
         );
-        self.mark(node, true).await
+        workers::mark(self.cluster, node, CLOSED, true).await
     }
 
     /// Lets a node take pods again that was closed by us.
@@ -242,18 +242,11 @@ impl Hands<'_> {
         let there = self.cluster.all::<Node>().get_opt(node).await.map_err(Refused);
         let there = there.with_context(|| format!("cannot read Node {node}"))?;
         match there {
-            Some(there) if there.annotations().contains_key(CLOSED) => self.mark(node, false).await,
+            Some(there) if there.annotations().contains_key(CLOSED) => {
+                workers::mark(self.cluster, node, CLOSED, false).await
+            }
             _ => Ok(()),
         }
-    }
-
-    async fn mark(&self, node: &str, closed: bool) -> Result<()> {
-        let api: Api<Node> = self.cluster.all();
-        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        let (mark, closed) = if closed { (json!("true"), json!(true)) } else { (json!(null), json!(null)) };
-        let patch = json!({"metadata": {"annotations": {CLOSED: mark}}, "spec": {"unschedulable": closed}});
-        let patched = api.patch(node, &params, &Patch::Merge(&patch)).await.map_err(Refused);
-        patched.map(drop).with_context(|| format!("cannot change Node {node}"))
     }
 
     async fn shell(&self, node: &str, words: &str) -> Result<String> {

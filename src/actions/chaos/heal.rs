@@ -75,13 +75,11 @@ pub fn unfinished(lab: &LabName) -> bool {
 /// # Errors
 /// Something cannot be put right.
 pub(in crate::actions) async fn finish(cx: &StepCx, docker: &Docker, cluster: &Cluster) -> Result<()> {
-    let (lab, intent) = (&cluster.lab, Intent::of(&cluster.lab));
-    let meant = intent.read();
-    if !meant.is_empty() {
-        for undone in put_right(&Hands { cx, docker, cluster, lab }, &meant).await? {
+    let lab = &cluster.lab;
+    if unfinished(lab) {
+        for undone in put_right(&Hands { cx, docker, cluster, lab }).await? {
             cx.say(format!("left by a drill and put right: {undone}"));
         }
-        intent.forget()?;
     }
     Ok(())
 }
@@ -91,13 +89,9 @@ pub(in crate::actions) async fn finish(cx: &StepCx, docker: &Docker, cluster: &C
 /// # Errors
 /// As [`heal`].
 pub(super) async fn left_behind(cx: &StepCx, docker: &Docker, lab: &LabName) -> Result<Vec<String>> {
-    let intent = Intent::of(lab);
-    let meant = intent.read();
-    rests(lab, &nodes::ours(docker, lab).await?, &meant)?;
+    rests(lab, &nodes::ours(docker, lab).await?, &Intent::of(lab).read())?;
     let cluster = standing::connect(lab).await?;
-    let undone = put_right(&Hands { cx, docker, cluster: &cluster, lab }, &meant).await?;
-    intent.forget()?;
-    Ok(undone)
+    put_right(&Hands { cx, docker, cluster: &cluster, lab }).await
 }
 
 /// A lab that was put to rest as a whole is not broken.
@@ -119,10 +113,10 @@ fn rests(lab: &LabName, nodes: &[Container], meant: &[Broken]) -> Result<()> {
     Ok(())
 }
 
-/// Puts right what is meant to be broken and what is; says what was.
-pub(super) async fn put_right(hands: &Hands<'_>, meant: &[Broken]) -> Result<Vec<String>> {
-    let mut undone = Vec::new();
-    let mut meant = meant.to_vec();
+/// Puts right what is meant to be broken and what is, and forgets what was meant; says what was broken.
+pub(super) async fn put_right(hands: &Hands<'_>) -> Result<Vec<String>> {
+    let intent = Intent::of(hands.lab);
+    let (mut undone, mut meant) = (Vec::new(), intent.read());
     for turn in 0.. {
         let there = nodes::ours(hands.docker, hands.lab).await?;
         // A node that has left the lab since has nothing that could be put right.
@@ -142,6 +136,7 @@ pub(super) async fn put_right(hands: &Hands<'_>, meant: &[Broken]) -> Result<Vec
             hands.undo(&broken).await.with_context(|| format!("cannot put right that {broken}"))?;
         }
     }
+    intent.forget()?;
     undone.sort();
     undone.dedup();
     Ok(undone)

@@ -53,9 +53,8 @@ pub(super) async fn round(run: &Run, ground: &Ground, scenario: &Scenario, numbe
     if ended.is_err() {
         let cx = StepCx::new(run, StepId::Heal);
         let hands = Hands { cx: &cx, docker: &ground.docker, cluster: &ground.cluster, lab: ground.lab() };
-        match put_right(&hands, &intent.read()).await {
-            Ok(_) => intent.forget()?,
-            Err(error) => run.warn(format!("not everything is put right: {error:#}")),
+        if let Err(error) = put_right(&hands).await {
+            run.warn(format!("not everything is put right: {error:#}"));
         }
     }
     ended

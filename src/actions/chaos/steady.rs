@@ -21,11 +21,11 @@ use crate::{
         StepCx,
         wait::{Look, TimedOut},
     },
-    spec::scenario::Steady,
+    spec::scenario::{Steady, Target},
 };
 
 /// What Kubernetes brings itself and drills take down.
-const SYSTEM_PARTS: [&str; 2] = ["coredns", "metrics-server"];
+const SYSTEM_PARTS: [Target; 2] = [Target::Coredns, Target::MetricsServer];
 
 const EVERY: Duration = Duration::from_secs(1);
 /// How long the front page may take.
@@ -68,7 +68,7 @@ async fn look(ground: &Ground, browser: &Browser, door: &Door) -> Result<()> {
     ensure!(seen.healthy(), lacks(&seen));
     for deployment in SYSTEM_PARTS {
         let api: Api<Deployment> = ground.cluster.api_in(SYSTEM);
-        let there = api.get_opt(deployment).await.map_err(Refused)?;
+        let there = api.get_opt(deployment.name()).await.map_err(Refused)?;
         if let Look::NotYet(why) = ready::deployment(there.as_ref()) {
             bail!("{deployment}: {why}");
         }

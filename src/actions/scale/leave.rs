@@ -95,15 +95,10 @@ pub(super) fn held_up(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{labels::READER, parts::database::health::tests};
-
-    fn member(number: usize, role: &str, serves: bool) -> Member {
-        let server = if role == WRITER { tests::source() } else { tests::replica(None) };
-        let mut member = tests::member(&format!("db-{number}"), role, server);
-        let status = member.status.as_mut().expect("a status");
-        status.server = status.server.take().filter(|_| serves);
-        member
-    }
+    use crate::{
+        labels::READER,
+        parts::database::health::tests::{self, serving as member},
+    };
 
     #[test]
     fn members_leave_where_fewer_are_wanted_than_the_set_is_to_have_or_than_count() {

@@ -25,6 +25,15 @@ pub(crate) fn member(name: &str, role: &str, server: ServerFacts) -> Member {
     Member { name: name.into(), node: None, role, reads: true, pod_waits: None, status: Some(status) }
 }
 
+/// Member `db-NUMBER` of topology `replication`, whose server answers or does not.
+pub(crate) fn serving(number: usize, role: &str, serves: bool) -> Member {
+    let server = if role == WRITER { source() } else { replica(None) };
+    let mut member = member(&format!("db-{number}"), role, server);
+    let status = member.status.as_mut().expect("a status");
+    status.server = status.server.take().filter(|_| serves);
+    member
+}
+
 /// A member of a Galera cluster of this size, with this history.
 pub(crate) fn synced(name: &str, role: &str, size: u32, uuid: &str) -> Member {
     let facts = GaleraFacts {

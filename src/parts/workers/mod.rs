@@ -68,7 +68,7 @@ pub async fn stay(cluster: &Cluster) -> Result<()> {
     let nodes = cluster.all::<Node>().list(&ListParams::default()).await.map_err(Refused);
     for node in nodes.context("cannot list the nodes")?.items {
         if node.annotations().contains_key(LEAVING) {
-            mark(cluster, &node.name_any(), false).await?;
+            mark(cluster, &node.name_any(), LEAVING, false).await?;
         }
     }
     Ok(())
@@ -80,7 +80,7 @@ pub async fn stay(cluster: &Cluster) -> Result<()> {
 /// The API server refuses.
 pub async fn close(cluster: &Cluster, nodes: &[String]) -> Result<()> {
     for node in nodes {
-        mark(cluster, node, true).await?;
+        mark(cluster, node, LEAVING, true).await?;
     }
     Ok(())
 }
@@ -104,7 +104,7 @@ pub async fn empty(cx: &StepCx, cluster: &Cluster, nodes: &[String]) -> Result<(
     let emptied = cx.until("the pods to move", EMPTY, EVERY, || evicted(cluster, &answer)).await;
     if emptied.is_err() {
         for name in nodes {
-            mark(cluster, name, false).await?;
+            mark(cluster, name, LEAVING, false).await?;
         }
     }
     emptied
@@ -119,10 +119,14 @@ pub async fn forget(cluster: &Cluster, node: &str) -> Result<()> {
     gone(nodes.delete(node, &DeleteParams::default()).await).with_context(|| format!("cannot remove Node {node}"))
 }
 
-async fn mark(cluster: &Cluster, node: &str, leaving: bool) -> Result<()> {
-    let yes = if leaving { json!("true") } else { json!(null) };
-    let closed = if leaving { json!(true) } else { json!(null) };
-    let patch = json!({"metadata": {"annotations": {LEAVING: yes}}, "spec": {"unschedulable": closed}});
+/// Lets a node take no pods, or takes that back; `why` is the annotation that says so meanwhile. One that is gone takes none.
+///
+/// # Errors
+/// The API server refuses.
+pub async fn mark(cluster: &Cluster, node: &str, why: &str, closed: bool) -> Result<()> {
+    let yes = if closed { json!("true") } else { json!(null) };
+    let closed = if closed { json!(true) } else { json!(null) };
+    let patch = json!({"metadata": {"annotations": {why: yes}}, "spec": {"unschedulable": closed}});
     let nodes: Api<Node> = cluster.all();
     gone(nodes.patch(node, &PatchParams::default(), &Patch::Merge(&patch)).await)
         .with_context(|| format!("cannot change Node {node}"))
