@@ -25,14 +25,17 @@ mod scale;
 #[path = "lab/snapshots.rs"]
 mod snapshots;
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
     autoscaling::v2::HorizontalPodAutoscaler,
     core::v1::{Node, PersistentVolumeClaim, Pod, Secret},
 };
-use kube::api::ListParams;
+use kube::{Api, ResourceExt, api::ListParams};
 
 use lab::{Engine, Lab};
 use ledger::Ledger;
@@ -366,10 +369,38 @@ fn two_labs_side_by_side_and_a_taken_port() {
     for (lab, report) in [(&one, &first), (&two, &second)] {
         the_site_answers(lab, report["url"].as_str().unwrap_or_default());
     }
+    replicas_are_spread_again(&one, &small);
     one.run(&["down", one.name()]).assert_code(0);
     the_site_answers(&two, second["url"].as_str().unwrap_or_default());
     two.run(&["down", two.name()]).assert_code(0);
     assert_eq!(Engine::snapshot(), before);
+}
+
+/// Where the site's replicas are that are not ending.
+fn replicas(lab: &Lab) -> BTreeMap<String, String> {
+    let pods = lab.try_pods("app.kubernetes.io/name=wordpress").expect("pods");
+    let stay = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    stay.filter_map(|pod| Some((pod.name_any(), pod.spec.as_ref()?.node_name.clone()?))).collect()
+}
+
+/// A replica that had to be made anew while its worker took no pods stays where it is until the next `up`.
+fn replicas_are_spread_again(lab: &Lab, file: &str) {
+    let (replica, worker) = replicas(lab).pop_first().expect("a replica");
+    let nodes: Api<Node> = Api::all(lab.client());
+    lab.block_on(nodes.cordon(&worker)).expect("closed");
+    lab.delete_pods(&[&replica], 0);
+    let begin = Instant::now();
+    while replicas(lab).len() < 2 {
+        assert!(begin.elapsed().as_secs() < 60, "no replica was made anew: {:?}", replicas(lab));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(!replicas(lab).values().any(|node| *node == worker), "{:?}", replicas(lab));
+    lab.block_on(nodes.uncordon(&worker)).expect("open");
+    let up = lab.up(&["-f", file]).assert_code(0).json();
+    assert_eq!(up["changed"], true, "{up}");
+    let on: BTreeSet<String> = replicas(lab).into_values().collect();
+    assert_eq!(on.len(), 2, "{on:?}");
+    assert_eq!(lab.up(&["-f", file]).assert_code(0).json()["changed"], false);
 }
 
 /// A cluster that is not ours is never touched, whatever it is called.

@@ -102,20 +102,22 @@ async fn recipe(run: &Run, options: &UpOptions, lock: &LabLock, host: &Host, sta
         turns.step(StepId::Load, |cx| images::load(cx, host, spec, &images, &waves)).await?;
         anyhow::Ok(images)
     };
+    let (joined, whole) = (Gate::closed(), Gate::closed());
     let nodes = async {
         let image = node_image.wait().await;
         let look = |kubeconfig| look::look(spec, kubeconfig);
         let roots = async |cx: StepCx| golden::roots(&cx, host, spec, options.stream, image, &known).await;
         let ensure = |cx| nodes::ensure(cx, host, spec, lock, &image.reference, &settled, &api, look, roots);
-        turns.step(StepId::Cluster, ensure).await
+        let nodes = turns.step(StepId::Cluster, ensure).await?;
+        joined.open(());
+        anyhow::Ok(nodes)
     };
-    let whole = Gate::closed();
     let outside = async {
         let (images, nodes) = tokio::try_join!(images, nodes)?;
         whole.open(());
         anyhow::Ok((images, nodes))
     };
-    let inside = Box::pin(inside(&turns, spec, &host.docker, &api, &known, &waves, &whole));
+    let inside = Box::pin(inside(&turns, spec, &host.docker, &api, &known, &waves, [&joined, &whole]));
     let proven = async { tokio::try_join!(outside, inside) };
     let ((images, nodes), (site, smoke)) = tokio::select! {
         proven = proven => proven?,
@@ -133,7 +135,8 @@ async fn recipe(run: &Run, options: &UpOptions, lock: &LabLock, host: &Host, sta
 }
 
 /// What happens inside the cluster: a part is applied when its pods' images are on the nodes and what they mount exists; what
-/// their programs need they wait for themselves. The proof begins when everything stands, the nodes (`whole`) too; only the
+/// their programs need they wait for themselves. Replicas of the site are spread over the workers that there are when they are
+/// made: all have to have `joined`. The proof begins when everything stands, what the nodes are given (`whole`) too; only the
 /// autoscaler's first value it has to wait for itself.
 async fn inside(
     turns: &Turns<'_>,
@@ -142,7 +145,7 @@ async fn inside(
     api: &Gate<Access>,
     known: &Gate<ImageSet>,
     waves: &Waves,
-    whole: &Gate<()>,
+    [joined, whole]: [&Gate<()>; 2],
 ) -> Result<(Site, SmokeReport)> {
     let (access, images, ()) = tokio::join!(api.wait(), known.wait(), turns.of(StepId::Storage));
     let cluster = keep::take_over(access, spec, images).await?;
@@ -160,7 +163,7 @@ async fn inside(
         anyhow::Ok(())
     };
     let site = async {
-        tokio::join!(waves.site.wait(), secrets.wait());
+        tokio::join!(waves.site.wait(), secrets.wait(), joined.wait());
         let scale = |cx| autoscale::ensure(cx, &cluster, spec, images, &content, &serves, &scales);
         tokio::try_join!(
             turns.step(StepId::Frontend, |cx| frontend::ensure(cx, &cluster, spec, images, access.port, &serves)),

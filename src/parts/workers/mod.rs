@@ -48,6 +48,21 @@ pub async fn that_answer(cluster: &Cluster) -> Result<Vec<String>> {
     Ok(answer.map(ResourceExt::name_any).collect())
 }
 
+/// The Nodes that take new pods: their kubelets say so, and neither is somebody emptying them nor are they the control plane's.
+///
+/// # Errors
+/// The API server does not answer.
+pub async fn open(cluster: &Cluster) -> Result<Vec<String>> {
+    let nodes = cluster.all::<Node>().list(&ListParams::default()).await.map_err(Refused);
+    let nodes = nodes.context("cannot list the nodes")?.items;
+    let taints = |node: &Node| node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
+    let open = |node: &&Node| {
+        ready::node(Some(node)) == Look::Ready(())
+            && taints(node).iter().all(|taint| taint.effect == "PreferNoSchedule")
+    };
+    Ok(nodes.iter().filter(open).map(ResourceExt::name_any).collect())
+}
+
 /// Waits until workers take pods, also those that were about to leave.
 ///
 /// # Errors

@@ -1,5 +1,7 @@
 //! WordPress: its configuration, the Job that installs it, the replicas and the way in.
 
+mod spread;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result};
@@ -198,6 +200,7 @@ pub async fn ensure(
             rolled_out.await?;
         }
     }
+    changed += spread::even(&cx, cluster).await?;
     serves.open(());
     let deployment = deployments.get("wordpress").await.map_err(Refused).context("cannot read Deployment wordpress")?;
     let replicas = deployment.status.and_then(|s| s.ready_replicas).unwrap_or(0);
