@@ -150,6 +150,7 @@ async fn inside(
     let (access, images, ()) = tokio::join!(api.wait(), known.wait(), turns.of(StepId::Storage));
     let cluster = keep::take_over(access, spec, images).await?;
     chaos::finish(&StepCx::new(turns.run, StepId::Storage), docker, &cluster).await?;
+    workers::stay(&cluster).await?;
     let (secrets, content, serves) = (Gate::closed(), Gate::closed(), Gate::closed());
     let (stored, scales) = (Gate::closed(), Gate::closed());
     let data = async {
@@ -172,7 +173,6 @@ async fn inside(
     };
     let proof = async {
         tokio::join!(whole.wait(), stored.wait(), serves.wait(), scales.wait());
-        workers::stay(&cluster).await?;
         let (site, on_nodes) = (Site::new(spec, access.port), images::on_workers(docker, spec, images));
         turns.step(StepId::Smoke, |cx| smoke::run(cx, &cluster, spec, &site, on_nodes)).await
     };
