@@ -69,6 +69,10 @@ bench-growth OUT="":
 bench-page PAIRS="300":
     PAIRS={{PAIRS}} cargo test --release --test bench -- --ignored --nocapture --exact page
 
+# a page read at the readers and at the writer of one lab, in turn, and while the writer is away
+bench-reads PAIRS="300":
+    PAIRS={{PAIRS}} cargo test --release --test bench -- --ignored --nocapture --exact reads
+
 # from nothing to an executable, with the profile of the quick start and fully optimised, in turn
 bench-compile:
     lab/bench/compile.sh

@@ -20,6 +20,8 @@ mod observer;
 mod page;
 #[path = "bench/picture.rs"]
 mod picture;
+#[path = "bench/reads.rs"]
+mod reads;
 #[path = "bench/report.rs"]
 mod report;
 #[path = "bench/run.rs"]
@@ -95,6 +97,13 @@ fn growth() {
 #[ignore = "a measurement"]
 fn page() {
     page::measure(std::env::var("PAIRS").ok().map_or(300, |pairs| pairs.parse().expect("PAIRS is a number")));
+}
+
+/// The same page read at the readers and at the writer of one lab, in turn, and while the writer is away: `PAIRS` by one visitor first.
+#[test]
+#[ignore = "a measurement"]
+fn reads() {
+    reads::measure(std::env::var("PAIRS").ok().map_or(300, |pairs| pairs.parse().expect("PAIRS is a number")));
 }
 
 /// `OUT`, or a folder beside what is built.

@@ -223,6 +223,123 @@ fn what_may_have_been_saved_is_not_sent_again_and_not_denied() {
     }
 }
 
+/// Statements that change nothing, and whether a reader must not be asked them.
+const ASKED_OF_READERS: &[(&str, bool)] = &[
+    ("SELECT option_name FROM wp_options WHERE autoload = 'yes'", false),
+    ("SELECT SQL_CALC_FOUND_ROWS wp_posts.ID FROM wp_posts", false),
+    ("SELECT FOUND_ROWS()", false),
+    ("SELECT @@version, @@global.read_only", false),
+    ("SELECT ID FROM wp_posts WHERE post_author = 'me@example.org'", false),
+    ("SHOW TABLES LIKE 'wp_posts'", false),
+    ("SELECT GET_LOCK('cron', 0)", true),
+    ("SELECT LAST_INSERT_ID()", true),
+    ("SELECT ID FROM wp_posts FOR SHARE", true),
+    ("SELECT ID FROM wp_posts LOCK IN SHARE MODE", true),
+    ("SELECT @row := @row + 1 FROM wp_posts", true),
+    ("SET SESSION sql_mode = ''", true),
+    ("DO 1", true),
+    ("INSERT INTO `wp_comments` (`comment_content`) VALUES ('x')", true),
+];
+
+/// What a request brings: its method, a cookie, and where pages are read; and whether it begins at a reader.
+const BEGINNINGS: &[(&str, &str, &str, bool)] = &[
+    ("GET", "", "readers", true),
+    ("HEAD", "wp_lang", "readers", true),
+    ("GET", "", "writer", false),
+    ("GET", "wplab_wrote", "readers", false),
+    ("GET", "wordpress_logged_in_0123", "readers", false),
+    ("GET", "comment_author_0123", "readers", false),
+    ("POST", "", "readers", false),
+];
+
+/// A note that readers are away, who answers, statements with what becomes of each (`+` an answer, `?` none); whom each answered one was
+/// answered by, how the request is counted, and what its answer says.
+type Split = (bool, &'static str, &'static [(&'static str, &'static str)], &'static str, &'static str);
+const HABIT: &str = "UPDATE `wp_options` SET `option_value` = 'x' WHERE `option_name` = 'cron'";
+const SPLITS: &[Split] = &[
+    (false, "WR", &[(SELECT, "+"), (SELECT, "+")], "RR", "reader"),
+    // From the first change on everything is the writer's, also reads.
+    (false, "WR", &[(SELECT, "+"), (HABIT, "+"), (SELECT, "+")], "RWW", "moved"),
+    (false, "WR", &[(SELECT, "+"), ("START TRANSACTION", "+"), (SELECT, "+"), ("COMMIT", "+")], "RWWW", "moved"),
+    // Readers that are away cost one request a second, and the next ones nothing.
+    (false, "W", &[(SELECT, "+")], "W", "writer"),
+    (true, "WR", &[(SELECT, "+")], "W", "writer"),
+    // One that is lost in the middle of a page is asked no more.
+    (false, "WR", &[(SELECT, "+"), (SELECT, "?"), (SELECT, "+")], "RWW", "moved"),
+    (false, "R", &[(SELECT, "+"), (SELECT, "?"), (SELECT, "+")], "RRR", "read-only"),
+    // Without a writer nobody notices, as long as nothing is to be saved.
+    (false, "R", &[(SELECT, "+")], "R", "reader"),
+    (false, "R", &[(SELECT, "+"), (HABIT, "+"), (SELECT, "+")], "RR", "read-only"),
+    (false, "R", &[(SELECT, "+"), (INSERT, "+")], "R", "refused"),
+];
+
+#[test]
+#[ignore = "needs Docker"]
+fn pages_begin_at_a_reader_and_end_at_the_writer_once_something_is_saved() {
+    let images = ready::images(&["wordpress"]);
+    let (reasons, database) = beside_made_up_servers();
+    let database = database.replace("'/run/wplab'", "'/tmp/counts'");
+    let quoted = |value: Value| value.to_string().replace('\\', "\\\\").replace('\'', "\\'");
+    let asked: Vec<&str> = ASKED_OF_READERS.iter().map(|(statement, _)| *statement).collect();
+    let (asked, begin, splits) = (quoted(json!(asked)), quoted(json!(BEGINNINGS)), quoted(json!(SPLITS)));
+    let script = format!(
+        "<?php {reasons} function wplab_away($why) {{ throw new Exception($why); }}
+        class wpdb {{
+            public $dbhost = 'W', $dbh, $last_query, $insert_id, $rows_affected, $options = 'wp_options', $ends = [], $by = '';
+            function query($query) {{
+                $this->last_query = $query;
+                if (array_shift($this->ends) === '?' && !$this->check_connection()) {{
+                    return false;
+                }}
+                $this->by .= substr($GLOBALS['asked'], -1);
+                return 1;
+            }}
+        }}
+        putenv('WPLAB_DB_READ_HOST=R'); mkdir('/tmp/counts'); ob_start(); ?>{database}
+        $class = new ReflectionClass('Wplab_Database');
+        $one = $class->newInstanceWithoutConstructor();
+        $needs = fn($s) => (fn() => self::needs_the_writer($s))->bindTo($one, $class->name)();
+        $told = [array_map($needs, json_decode('{asked}')), [], []];
+        foreach (json_decode('{begin}') as [$method, $cookie, $reads, $_]) {{
+            putenv(\"WPLAB_READS=$reads\");
+            $_SERVER = ['REQUEST_METHOD' => $method];
+            $_COOKIE = ['wordpress_test_cookie' => '1'] + ($cookie === '' ? [] : [$cookie => '1']);
+            $told[1][] = (fn() => !self::edits() && self::needs_nothing_fresh())->bindTo($one, $class->name)();
+        }}
+        foreach (json_decode('{splits}') as [$noted, $up, $statements, $_, $_]) {{
+            $asked = '';
+            array_map('unlink', array_merge(glob('/tmp/wplab-*'), glob('/tmp/counts/*')));
+            $noted && touch('/tmp/wplab-readers-away');
+            $one = $class->newInstanceWithoutConstructor();
+            (function () {{
+                [$this->editing, $this->splitting] = [false, true];
+                $this->db_connect();
+            }})->bindTo($one, $class->name)();
+            $one->ends = array_column($statements, 1);
+            try {{
+                foreach ($statements as [$statement, $_]) {{
+                    $one->query($statement);
+                }}
+            }} catch (Exception $error) {{
+            }}
+            $one->count_request();
+            $told[2][] = [$one->by, implode(array_map('basename', glob('/tmp/counts/*')))];
+        }}
+        while (ob_get_level() > 0 && ob_end_clean());
+        echo json_encode($told);",
+    );
+    let told = php(&images[0], &script);
+    for (index, (statement, writer)) in ASKED_OF_READERS.iter().enumerate() {
+        assert_eq!(told[0][index], *writer, "{statement}");
+    }
+    for (index, request) in BEGINNINGS.iter().enumerate() {
+        assert_eq!(told[1][index], request.3, "{request:?}");
+    }
+    for (index, split @ (.., by, way)) in SPLITS.iter().enumerate() {
+        assert_eq!((&told[2][index][0], &told[2][index][1]), (&json!(by), &json!(way)), "{split:?}");
+    }
+}
+
 /// Requests (method, address, cookie or header, whether the shared folder is away), and whether they see the shared folder.
 const REQUESTS: &[(&str, &str, &str, bool, bool)] = &[
     ("GET", "/", "", false, false),

@@ -40,7 +40,7 @@ use wplab::{
     run::advice::{self, Advise, Blame, Hint},
     spec::{
         AutoscaleSpec, ClusterSpec, DatabaseSpec, Flavour, FreedVolumes, ImageSource, LabName, LabSpec, Quantity,
-        Resources, StorageSpec, Topology, WordpressSpec,
+        Reads, Resources, StorageSpec, Topology, WordpressSpec,
     },
 };
 
@@ -67,7 +67,12 @@ fn spec() -> LabSpec {
             resources: resources(),
             settings: BTreeMap::from([("max_connections".to_owned(), "77".to_owned())]),
         },
-        wordpress: WordpressSpec { title: "Title".to_owned(), replicas: 3, resources: resources() },
+        wordpress: WordpressSpec {
+            title: "Title".to_owned(),
+            replicas: 3,
+            reads: Reads::Readers,
+            resources: resources(),
+        },
         autoscale: AutoscaleSpec { min: 3, max: 6, cpu: 50, scale_down_window: 60 },
     }
 }

@@ -42,11 +42,12 @@ impl NfsReady {
 pub(super) struct Content {
     shared: PathBuf,
     local: PathBuf,
+    counted: PathBuf,
 }
 
 impl Content {
     pub(super) async fn run(self) -> Result<Ending> {
-        inside::content::main(self.shared, self.local).await?;
+        inside::content::main(self.shared, self.local, self.counted).await?;
         Ok(Ending::Done)
     }
 }

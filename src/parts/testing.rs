@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::images::{Image, ImageSet, Origin, Role};
 use crate::spec::{
-    AutoscaleSpec, ClusterSpec, DatabaseSpec, Flavour, ImageSource, LabName, LabSpec, Quantity, Resources, StorageSpec,
-    Topology, WordpressSpec,
+    AutoscaleSpec, ClusterSpec, DatabaseSpec, Flavour, ImageSource, LabName, LabSpec, Quantity, Reads, Resources,
+    StorageSpec, Topology, WordpressSpec,
 };
 
 fn quantity(text: &str) -> Quantity {
@@ -32,7 +32,12 @@ pub(super) fn spec() -> LabSpec {
             resources: resources("100m", "768Mi"),
             settings: [].into(),
         },
-        wordpress: WordpressSpec { title: "A lab".to_owned(), replicas: 3, resources: resources("100m", "512Mi") },
+        wordpress: WordpressSpec {
+            title: "A lab".to_owned(),
+            replicas: 3,
+            reads: Reads::Writer,
+            resources: resources("100m", "512Mi"),
+        },
         autoscale: AutoscaleSpec { min: 3, max: 6, cpu: 50, scale_down_window: 60 },
     }
 }

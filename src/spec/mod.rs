@@ -288,6 +288,35 @@ impl FreedVolumes {
     }
 }
 
+/// Where the site reads what need not be fresh.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reads {
+    /// At the writer, as long as there is one.
+    #[default]
+    Writer,
+    /// At the readers: read/write splitting.
+    Readers,
+}
+
+impl Reads {
+    /// Reads its name.
+    ///
+    /// # Errors
+    /// A sentence that says what is allowed, or what was probably meant.
+    pub fn new(text: &str) -> Result<Reads, String> {
+        known(text, "place to read", [Reads::Writer, Reads::Readers], Reads::name)
+    }
+
+    /// The name in a lab file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Reads::Writer => "writer",
+            Reads::Readers => "readers",
+        }
+    }
+}
+
 /// The one of these that a text names; `kind` is what they are.
 fn known<T: Copy, const N: usize>(
     text: &str,
@@ -337,6 +366,9 @@ pub struct WordpressSpec {
     pub title: String,
     /// Replicas to begin with, 1 to 20; from then on the autoscaler decides.
     pub replicas: u8,
+    /// Where pages are read for visitors whom nobody knows.
+    #[serde(default)]
+    pub reads: Reads,
     /// What each replica asks for and may use.
     pub resources: Resources,
 }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive, path::Path};
 use jiff::SignedDuration;
 
 use super::{
-    Flavour, FreedVolumes, ImageSource, LabName, LabSpec, Quantity, Resources, Topology, defaults,
+    Flavour, FreedVolumes, ImageSource, LabName, LabSpec, Quantity, Reads, Resources, Topology, defaults,
     overrides::Overrides,
     problem::{Place, Problem, meant, quoted},
     settings,
@@ -105,6 +105,7 @@ impl Reader {
         let wordpress = self.below(&all, "wordpress");
         self.word(&wordpress, "title", &mut spec.wordpress.title, title);
         self.number(&wordpress, "replicas", 1..=20, &mut spec.wordpress.replicas);
+        self.word(&wordpress, "reads", &mut spec.wordpress.reads, Reads::new);
         self.resources(&wordpress, "wordpress.resources", "128Mi", &mut spec.wordpress.resources);
 
         let autoscale = self.below(&all, "autoscale");

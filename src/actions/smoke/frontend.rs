@@ -24,7 +24,7 @@ use crate::{
     cluster::{Cluster, forward::Forward, ready},
     parts::frontend::Site,
     run::{StepCx, advice::Hint, wait::Look},
-    spec::LabSpec,
+    spec::{LabSpec, Reads},
 };
 
 /// Where WordPress listens in its pods.
@@ -100,6 +100,11 @@ pub(super) fn checks<'a>(cluster: &'a Cluster, visit: &'a Visit<'_>, spec: &LabS
         let sentence = "without a writer pages are read from the readers, and what must be saved is told to come again";
         let check = Check::new("readers", SUBJECT, sentence, LIMIT, &logs, || visit.without_writer());
         checks.push(check.needs("front-page"));
+        if spec.wordpress.reads == Reads::Readers {
+            let sentence = "pages are read from the readers, and at the writer for who has just saved something";
+            let check = Check::new("split", SUBJECT, sentence, LIMIT, &logs, || visit.split_reads());
+            checks.push(check.needs("front-page"));
+        }
     }
     checks
 }

@@ -13,6 +13,7 @@ mod picture;
 mod schema;
 mod secrets;
 pub mod site;
+mod splitting;
 pub mod stock;
 mod storage;
 #[cfg(test)]

@@ -116,8 +116,8 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::spec::{
-        AutoscaleSpec, ClusterSpec, DatabaseSpec, Flavour, ImageSource, LabName, Quantity, Resources, StorageSpec,
-        Topology, WordpressSpec,
+        AutoscaleSpec, ClusterSpec, DatabaseSpec, Flavour, ImageSource, LabName, Quantity, Reads, Resources,
+        StorageSpec, Topology, WordpressSpec,
     };
 
     /// A lab for this room's tests.
@@ -138,7 +138,12 @@ pub(crate) mod tests {
                 resources: resources("768Mi"),
                 settings: BTreeMap::new(),
             },
-            wordpress: WordpressSpec { title: "Test".into(), replicas: 3, resources: resources("256Mi") },
+            wordpress: WordpressSpec {
+                title: "Test".into(),
+                replicas: 3,
+                reads: Reads::Writer,
+                resources: resources("256Mi"),
+            },
             autoscale: AutoscaleSpec { min: 3, max: 6, cpu: 60, scale_down_window: 60 },
         }
     }

@@ -3,10 +3,12 @@
 //! and needs none. What is no code (uploads above all) is a link into the shared folder, which leads nowhere while that does
 //! not answer: whoever asks for it is told at once instead of hanging. Runs beside WordPress, as `wplab content`.
 
+mod counts;
 mod tree;
 
 use std::{
     fs::{self, File},
+    future::ready,
     io,
     path::{Path, PathBuf},
     sync::{
@@ -29,7 +31,7 @@ use super::{
     log, stop_signal,
 };
 
-/// Where the kubelet asks: `/ready` (the copy is whole) and `/live` (this process runs).
+/// Where the kubelet asks: `/ready` (the copy is whole) and `/live` (this process runs); and Prometheus: `/metrics`.
 const HTTP_PORT: u16 = 8084;
 /// How often the shared folder is looked at, and how often before the copy is whole for the first time.
 const EVERY: Duration = Duration::from_secs(1);
@@ -49,16 +51,16 @@ const CHANGED: &str = ".wplab-changed";
 const COMPLETE: &str = ".wplab-complete";
 const AWAY: &str = ".wplab-away";
 
-/// Keeps `local` the same as the code in `shared` until SIGTERM or SIGINT.
+/// Keeps `local` the same as the code in `shared` until SIGTERM or SIGINT. In `counted` requests have counted themselves.
 ///
 /// # Errors
 /// The port is taken, or `local` cannot be read.
-pub async fn main(shared: PathBuf, local: PathBuf) -> Result<()> {
+pub async fn main(shared: PathBuf, local: PathBuf, counted: PathBuf) -> Result<()> {
     let stop = stop_signal()?;
     tokio::pin!(stop);
     let complete = Arc::new(AtomicBool::new(local.join(COMPLETE).exists()));
     let told = complete.clone();
-    http::serve(HTTP_PORT, move |request| answer(told.clone(), request)).await?;
+    http::serve(HTTP_PORT, move |request| ready(answer(&told, &counted, &request))).await?;
     let mut keeper = Keeper::new(shared, local, complete)?;
     let (mut first, mut later) = (interval(EVERY_AT_FIRST), interval(EVERY));
     loop {
@@ -70,12 +72,15 @@ pub async fn main(shared: PathBuf, local: PathBuf) -> Result<()> {
     }
 }
 
-async fn answer<B>(complete: Arc<AtomicBool>, request: Request<B>) -> Response<Body> {
+fn answer<B>(complete: &AtomicBool, counted: &Path, request: &Request<B>) -> Response<Body> {
     let (code, text) = match (request.method(), request.uri().path()) {
+        (&Method::GET, "/metrics") => {
+            return http::text(StatusCode::OK, "text/plain; version=0.0.4", counts::text(counted));
+        }
         (&Method::GET, "/live") => (StatusCode::OK, "alive\n"),
         (&Method::GET, "/ready") if complete.load(Ordering::Relaxed) => (StatusCode::OK, "ready\n"),
         (&Method::GET, "/ready") => (StatusCode::SERVICE_UNAVAILABLE, "wp-content is not copied yet\n"),
-        _ => (StatusCode::NOT_FOUND, "try /live or /ready\n"),
+        _ => (StatusCode::NOT_FOUND, "try /live, /ready or /metrics\n"),
     };
     http::text(code, "text/plain", text.to_owned())
 }

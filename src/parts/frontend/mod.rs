@@ -90,6 +90,7 @@ impl Site {
 pub fn objects(spec: &LabSpec, images: &ImageSet, port: u16) -> Result<Vec<DynamicObject>> {
     let site = Site::new(spec, port);
     let image = images.reference(Role::Wordpress)?;
+    let reads = spec.wordpress.reads.name();
     let mut objects = part("frontend")?;
     let mut config = String::new();
     edit(&mut objects, "wordpress-config", |map: &mut ConfigMap| {
@@ -120,7 +121,7 @@ pub fn objects(spec: &LabSpec, images: &ImageSet, port: u16) -> Result<Vec<Dynam
     edit(&mut objects, "wordpress", |deployment: &mut Deployment| {
         let template = &mut deployment.spec.as_mut().context("it has no spec")?.template;
         fill(template, "wordpress")?;
-        set_env(pod_of(template)?, "wordpress", &[("WPLAB_DB_READ_HOST", READ_HOST)])?;
+        set_env(pod_of(template)?, "wordpress", &[("WPLAB_DB_READ_HOST", READ_HOST), ("WPLAB_READS", reads)])?;
         set_image(pod_of(template)?, "content", images.reference(Role::Tool)?)?;
         set_resources(pod_of(template)?, "wordpress", &spec.wordpress.resources)
     })?;

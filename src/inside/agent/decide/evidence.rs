@@ -63,6 +63,15 @@ pub(super) fn lags(member: &Seen) -> Option<u64> {
     server(member).and_then(|facts| facts.lag_seconds).filter(|lag| *lag > MOST_LAG)
 }
 
+/// Seconds behind the source beyond which no page is read from a member while there is a writer. Whoever has just saved something reads
+/// at the writer for a little longer (`BEHIND` in `manifests/frontend/11-code.yaml`).
+const STALE: u64 = 10;
+
+/// Whether what a member has is too old to be shown.
+pub(super) fn is_stale(member: &Seen) -> bool {
+    server(member).and_then(|facts| facts.lag_seconds).is_some_and(|lag| lag > STALE)
+}
+
 /// An order that is decided from what counts now.
 pub(super) fn wanted(view: &View<'_>, member: &Seen, term: &Term, what: What) -> Wanted {
     Wanted { member: member.name.clone(), term: term.clone(), version: view.count.version, what }

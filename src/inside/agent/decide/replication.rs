@@ -4,7 +4,9 @@
 
 use super::{
     Decision, Outlook, Seen, View, Wanted, count,
-    evidence::{acknowledges_not_yet, acknowledges_still, acks, away, counted, mandate, part_of, server, told, wanted},
+    evidence::{
+        acknowledges_not_yet, acknowledges_still, acks, away, counted, is_stale, mandate, part_of, server, told, wanted,
+    },
     failover, names,
 };
 use crate::inside::member::{
@@ -98,7 +100,7 @@ fn settled(view: &View<'_>, term: &Term, source: &Seen, facts: &ServerFacts) -> 
         let status = member.status();
         let follows =
             status.is_some_and(|status| status.serves() && server(member).is_some_and(ServerFacts::serves_as_replica));
-        follows || (settles(member) && status.is_some_and(MemberStatus::readable))
+        (follows || (settles(member) && status.is_some_and(MemberStatus::readable))) && !is_stale(member)
     });
     let order = |member: &Seen, what| wanted(view, member, term, what);
     let learning = |member: &Seen| member.ordinal() >= staying;

@@ -154,6 +154,18 @@ fn the_others_are_told_to_follow_and_the_role_is_given_when_enough_acknowledge()
 }
 
 #[test]
+fn what_is_too_old_is_read_only_while_there_is_no_writer() {
+    let late = |seconds, member| {
+        changed(member, |status| status.server.as_mut().expect("a server").lag_seconds = Some(seconds))
+    };
+    assert_eq!(of(&[open(0), follows(1), late(10, follows(2))]).reads, set(&["db-1", "db-2"]));
+    assert_eq!(of(&[open(0), follows(1), late(11, follows(2))]).reads, set(&["db-1"]));
+    assert_eq!(of(&[open(0), late(60, follows(1)), late(60, follows(2))]).reads, set(&[]));
+    let without = of(&[seen(0, None), late(60, follows(1)), late(60, follows(2))]);
+    assert_eq!(without.reads, set(&["db-1", "db-2"]));
+}
+
+#[test]
 fn a_source_that_was_started_again_is_opened_when_a_majority_knows_of_nobody_else() {
     let promote = What::Promote { acks: 1, holds: String::new() };
     let two = of(&[with_role(WRITER, shut(0)), calls(1), seen(2, None)]);
