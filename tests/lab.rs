@@ -36,6 +36,7 @@ use k8s_openapi::api::{
     core::v1::{Node, PersistentVolumeClaim, Pod, Secret},
 };
 use kube::{Api, ResourceExt, api::ListParams};
+use serde_json::Value;
 
 use lab::{Engine, Lab};
 use ledger::Ledger;
@@ -360,20 +361,60 @@ fn two_labs_side_by_side_and_a_taken_port() {
     let taken = std::net::TcpListener::bind("127.0.0.1:8080");
     let before = Engine::snapshot();
     let (one, two) = (Lab::new("wplab-one"), Lab::new("wplab-two"));
-    let small = one
-        .file("database: {members: 2}\ncluster: {workers: 2}\nwordpress: {replicas: 2}\nautoscale: {min: 2, max: 3}\n");
+    let small_lab =
+        "database: {members: 2}\ncluster: {workers: 2}\nwordpress: {replicas: 2}\nautoscale: {min: 2, max: 3}\n";
+    let small = one.file(small_lab);
     let first = one.up(&["-f", &small]).assert_code(0).json();
-    let second = two.up(&["-f", &small]).assert_code(0).json();
+    let splits = small_lab.replace("replicas: 2", "replicas: 2, reads: readers");
+    let second = two.up(&["-f", &two.file(&splits)]).assert_code(0).json();
     assert_ne!(first["url"], second["url"]);
     assert!(taken.is_err() || !first["url"].as_str().unwrap_or_default().ends_with(":8080"), "{first}");
     for (lab, report) in [(&one, &first), (&two, &second)] {
         the_site_answers(lab, report["url"].as_str().unwrap_or_default());
     }
     replicas_are_spread_again(&one, &small);
+    reads_are_split(&two, &second);
     one.run(&["down", one.name()]).assert_code(0);
     the_site_answers(&two, second["url"].as_str().unwrap_or_default());
     two.run(&["down", two.name()]).assert_code(0);
     assert_eq!(Engine::snapshot(), before);
+}
+
+/// Strangers are read for at the readers, which is counted, and whoever has just written a comment at the writer. `up` has looked at that
+/// at every replica.
+fn reads_are_split(lab: &Lab, up: &Value) {
+    let checks = up["smoke"]["checks"].as_array().expect("checks");
+    let split = checks
+        .iter()
+        .find(|check| check["sentence"].as_str().is_some_and(|told| told.contains("from the readers, and at")));
+    assert_eq!(split.expect("a check")["verdict"], "passed", "{up}");
+    let site = up["url"].as_str().expect("a URL");
+    let visitor = reqwest::Client::builder().cookie_store(true).build().expect("a client");
+    let read_by =
+        |answer: &reqwest::Response| answer.headers().get("x-wplab-database").map(|way| way.as_bytes().to_vec());
+    lab.block_on(async {
+        let page = visitor.get(site).send().await.expect("a page");
+        assert_eq!(read_by(&page).as_deref(), Some(&b"reader"[..]));
+        let comment =
+            [("comment", "first"), ("author", "a visitor"), ("email", "v@wplab.example"), ("comment_post_ID", "1")];
+        let page = visitor.post(format!("{site}/wp-comments-post.php")).form(&comment).send().await.expect("an answer");
+        // Led to the post, which he sees with his comment.
+        assert_eq!((page.status().as_u16(), read_by(&page)), (200, None));
+        assert!(page.text().await.expect("a body").contains("first"), "the visitor's own comment");
+        let page = visitor.get(site).send().await.expect("a page");
+        assert_eq!(read_by(&page), None);
+    });
+    let counted = replicas(lab).into_keys().map(|pod| lab.try_pod(&pod, "8084/proxy/metrics").expect("metrics"));
+    let counted: Vec<String> = counted.collect();
+    for way in ["reader", "writer", "read-only", "refused"] {
+        let of = |text: &String| {
+            text.lines().any(|line| {
+                line.strip_prefix(&format!("wplab_site_requests_total{{database=\"{way}\"}} "))
+                    .is_some_and(|count| count != "0")
+            })
+        };
+        assert!(counted.iter().any(of), "{way}: {counted:?}");
+    }
 }
 
 /// Where the site's replicas are that are not ending.

@@ -280,14 +280,19 @@ impl Lab {
         RUNTIME.block_on(work)
     }
 
-    /// What a database member's supervisor says, or why it does not.
-    pub(crate) fn try_member(&self, pod: &str) -> Result<Value, String> {
-        let request = hyper::Request::get(format!("/api/v1/namespaces/wplab/pods/{pod}:8081/proxy/status"));
+    /// What a pod answers at `PORT/proxy/PATH`, or why it does not.
+    pub(crate) fn try_pod(&self, pod: &str, at: &str) -> Result<String, String> {
+        let request = hyper::Request::get(format!("/api/v1/namespaces/wplab/pods/{pod}:{at}"));
         let request = request.body(Vec::new()).expect("a request");
         let client = self.client();
         let asked = async { tokio::time::timeout(Duration::from_secs(5), client.request_text(request)).await };
         let text = RUNTIME.block_on(asked).map_err(|_| format!("{pod} does not answer"))?;
-        serde_json::from_str(&text.map_err(|error| format!("{pod}: {error}"))?).map_err(|error| error.to_string())
+        text.map_err(|error| format!("{pod}: {error}"))
+    }
+
+    /// What a database member's supervisor says, or why it does not.
+    pub(crate) fn try_member(&self, pod: &str) -> Result<Value, String> {
+        serde_json::from_str(&self.try_pod(pod, "8081/proxy/status")?).map_err(|error| error.to_string())
     }
 
     #[track_caller]
