@@ -8,7 +8,7 @@
 //! | [`parts`] | what the lab is made of: images, storage, database, frontend, autoscale |
 //! | [`inside`] | what runs inside the cluster, same executable: PID 1 of a database member, and the agent that gives the roles |
 //! | [`cluster`], [`host`] | the two outside worlds: Kubernetes, and the machine with its Docker engine; neither knows the other |
-//! | [`wire`] | what several rooms speak or sign: etcd, SQL, TLS, names, GTID |
+//! | [`wire`] | what several rooms speak or sign: etcd, SQL, TLS, names, GTID, and backups as they lie in object storage |
 //! | [`run`] | one run of a command: its steps, what can be shown of it, the one waiting loop |
 //! | [`spec`], [`labels`] | what was asked for: the lab file and every rule; and the names that everything carries |
 //!

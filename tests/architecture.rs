@@ -33,6 +33,7 @@ const FLOORS: &[&[&str]] = &[
 /// What is used of the outside, and the only files that may name it.
 const DOORS: &[(&str, &[&str])] = &[
     ("bollard::", &["host/docker/"]),
+    ("object_store::", &["wire/backup/store.rs"]),
     ("mysql_async::", &["wire/sql.rs"]),
     // It would open ports, print and take Ctrl-C: this file keeps it from that.
     ("goose::", &["actions/load/crowd.rs"]),

@@ -4,20 +4,21 @@
 
 #![expect(clippy::print_stdout, reason = "what the tests of another language say is told")]
 
+#[path = "support/golang.rs"]
+mod golang;
 #[path = "support/nfs.rs"]
 #[allow(dead_code, reason = "the other half of it is for the NFS server")]
 mod nfs;
 #[path = "support/ready.rs"]
 mod ready;
 
-use std::path::Path;
-
-use nfs::{cache, docker, text};
+use golang::{compile, golang};
+use nfs::{docker, text};
 
 /// Label of everything that is made here.
 const LABEL: &str = "wplab.dev/test=podnet";
 
-/// Sources at /src, which may not be changed; the cache at /cache; the network of the machine, as when recipes are built.
+/// As [`compile`] runs it.
 const COMPILE: &str = "
 unformatted=$(gofmt -l podnet)
 [ -z \"$unformatted\" ] || { echo \"not formatted: $unformatted\" >&2; exit 1; }
@@ -40,58 +41,11 @@ impl Drop for Network {
     }
 }
 
-/// The image of recipe `golang`; whoever builds a node has it.
-fn golang() -> String {
-    ready::images(&["node"]);
-    let found = docker(&["images", "-q", "--filter", "label=wplab.dev/recipe=golang"]);
-    let newest = text(&found.stdout).lines().next().map(str::to_owned);
-    newest.expect("recipe golang's image is gone: without it no recipe in Go is built either")
-}
-
 #[test]
 #[ignore = "needs Docker"]
 fn podnet_is_vetted_and_keeps_routes_and_configuration_in_line() {
     let golang = golang();
-    let cache = cache().join("go");
-    std::fs::create_dir_all(&cache).expect("a cache");
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab/images/programs");
-    let (sources, cached) = (format!("{}:/src:ro", sources.display()), format!("{}:/cache", cache.display()));
-    let owner = std::fs::metadata(&cache).map(|folder| {
-        use std::os::unix::fs::MetadataExt;
-        format!("{}:{}", folder.uid(), folder.gid())
-    });
-    docker(&[
-        "run",
-        "--rm",
-        "--label",
-        LABEL,
-        "--network",
-        "host",
-        "--user",
-        &owner.expect("an owner"),
-        "-v",
-        &sources,
-        "-v",
-        &cached,
-        "-w",
-        "/src",
-        "-e",
-        "HOME=/cache",
-        "-e",
-        "GOCACHE=/cache/build",
-        "-e",
-        "GOMODCACHE=/cache/modules",
-        "-e",
-        "HTTP_PROXY",
-        "-e",
-        "HTTPS_PROXY",
-        "-e",
-        "NO_PROXY",
-        &golang,
-        "sh",
-        "-c",
-        COMPILE,
-    ]);
+    let cache = compile(&golang, "lab/images/programs", LABEL, COMPILE);
     let (network, program) = (Network::new(), format!("{}:/podnet.test:ro", cache.join("podnet.test").display()));
     let tested = docker(&[
         "run",

@@ -31,8 +31,10 @@ use wplab::{
     },
     spec::{
         ImageSource, LabName, SnapshotName,
+        destination::Destination,
         load::{Problem, SpecError},
     },
+    wire::backup::Unusable,
 };
 
 use super::*;
@@ -152,6 +154,20 @@ fn every_error() -> Vec<(&'static str, Trouble)> {
         PullErrorKind::Other(text("what nobody knows")),
     ];
     all.extend(kinds.map(|kind| of(PullError { image: text("docker.io/library/x:1"), kind })));
+    let destination = || Destination::Gs { bucket: text("shop"), folder: text("labs") };
+    let id = || text("20261130T113000Z-4f2a");
+    let missing = |others| Unusable::Missing { lab: text("demo"), id: id(), others };
+    all.extend([
+        of(Unusable::NoCredentials { destination: destination(), missing: vec!["GOOGLE_SERVICE_ACCOUNT_KEY"] }),
+        of(Unusable::NotLetIn { destination: destination(), why: text("the signature does not match") }),
+        of(Unusable::NoDestination { destination: destination(), why: text("the bucket does not exist") }),
+        of(missing(Vec::new())),
+        of(missing(vec![text("20261129T113000Z-0001")])),
+        of(Unusable::Damaged { id: id(), how: text("database.00001 is missing") }),
+        of(Unusable::Newer { id: id(), format: 7 }),
+        of(Unusable::Locked { id: id(), tried: false }),
+        of(Unusable::Locked { id: id(), tried: true }),
+    ]);
     all
 }
 

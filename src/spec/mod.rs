@@ -2,6 +2,7 @@
 //! loading and every rule are in the neighbours [`load`] and `validate`; whoever holds a [`LabSpec`] may rely on all rules.
 
 mod defaults;
+pub mod destination;
 mod file;
 pub mod load;
 mod overrides;

@@ -1,5 +1,6 @@
-//! What is spoken on wires and signed for them: whoever knows a protocol and nothing of a lab.
+//! What is spoken on wires and signed for them, by whoever knows a protocol and nothing of a lab; and how backups lie in a store.
 
+pub mod backup;
 pub mod etcd;
 pub mod gtid;
 pub mod net;
