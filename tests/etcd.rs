@@ -123,7 +123,8 @@ async fn only_the_labs_own_certificates_open_the_door() {
     let error = format!("{:#}", server.client(&credulous).get("/a").await.expect_err("another authority's server"));
     assert!(error.contains("invalid peer certificate"), "{error}");
     let ca = reqwest::Certificate::from_pem(own.ca.as_bytes()).expect("a certificate");
-    let builder = reqwest::Client::builder().no_proxy().tls_certs_only([ca]).resolve(HOST, server.address());
+    let builder =
+        reqwest::Client::builder().http1_only().no_proxy().tls_certs_only([ca]).resolve(HOST, server.address());
     let url = format!("https://{HOST}:{}/v3/kv/range", server.address().port());
     let asked = builder.build().expect("a client").post(url).body(r#"{"key":"YQ=="}"#).send().await;
     let error = format!("{:?}", asked.expect_err("no certificate"));

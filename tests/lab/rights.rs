@@ -109,7 +109,7 @@ pub(crate) fn a_key_opens_one_door(lab: &Lab) {
         let client = lab.client();
         let asked = lab.block_on(async {
             let at = forward(client, "etcd-0", port).await;
-            let builder = reqwest::Client::builder().no_proxy().tls_certs_only([ca]).identity(own);
+            let builder = reqwest::Client::builder().http1_only().no_proxy().tls_certs_only([ca]).identity(own);
             let url = format!("https://etcd-0.etcd:{}{path}", at.port());
             let client = builder.resolve("etcd-0.etcd", at).build().expect("a client");
             if port == CLIENTS.0 {

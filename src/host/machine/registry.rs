@@ -183,7 +183,7 @@ fn token_url(headers: &HeaderMap, image: &Reference) -> Option<String> {
 }
 
 fn client(image: &Reference) -> Result<Client> {
-    let builder = Client::builder().dns_resolver(Arc::new(Names(LOOKUP))).connect_timeout(HELLO);
+    let builder = Client::builder().dns_resolver(Arc::new(Names(LOOKUP))).http1_only().connect_timeout(HELLO);
     // A proxy is for what is outside.
     let builder = if loopback(&image.registry) { builder.no_proxy() } else { builder };
     builder.build().context("cannot make an HTTP client")

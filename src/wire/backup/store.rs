@@ -207,6 +207,7 @@ impl HttpConnector for Connector {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
         let client = reqwest::Client::builder()
             .dns_resolver(Arc::new(Names(LOOKUP)))
+            .http1_only()
             .connect_timeout(HELLO)
             .read_timeout(PATIENCE)
             .default_headers(self.headers.clone())
