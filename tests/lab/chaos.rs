@@ -15,12 +15,15 @@ use kube::Api;
 use serde_json::Value;
 
 use crate::{
-    lab::{Engine, Lab, Ran, say},
+    lab::{Engine, Lab, Ran, say, thoroughly},
     ledger::{ask, tell, try_tell},
 };
 
-/// The drills of CI: of the database and of the file server, each of which takes less than a minute.
-const SOME: [&str; 2] = ["writer-process", "nfs-server"];
+/// The drill of CI, which takes less than a minute; `just test-lab-thoroughly` adds one of the file server.
+fn some() -> &'static [&'static str] {
+    if thoroughly() { &["writer-process", "nfs-server"] } else { &["writer-process"] }
+}
+
 /// What ends a writer is worth more than one look: these faults, of that target.
 const ENDS: [&str; 5] = ["delete-pods", "kill-server", "freeze-server", "kill-node", "lose-volume"];
 const ROUNDS: u32 = 5;
@@ -57,7 +60,7 @@ fn some_drills_pass(lab: &Lab) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name).display().to_string();
     let reports = format!("html={},junit={}", path("drills.html"), path("drills.xml"));
-    let ran = run(lab, &SOME, &["--report", &reports]);
+    let ran = run(lab, some(), &["--report", &reports]);
     let report = ran.json();
     for round in report["rounds"].as_array().expect("rounds") {
         let (rows, name) = (&round["rows"], &round["scenario"]);
@@ -74,10 +77,10 @@ fn some_drills_pass(lab: &Lab) {
         );
     }
     ran.assert_code(0);
-    assert_eq!(report["rounds"].as_array().map(Vec::len), Some(SOME.len()));
+    assert_eq!(report["rounds"].as_array().map(Vec::len), Some(some().len()));
     let read = |name: &str| fs::read_to_string(folder.path().join(name)).expect("a report");
-    assert_eq!(read("drills.html").matches("<svg ").count(), SOME.len());
-    assert_eq!(read("drills.xml").matches("<testcase ").count(), SOME.len());
+    assert_eq!(read("drills.html").matches("<svg ").count(), some().len());
+    assert_eq!(read("drills.xml").matches("<testcase ").count(), some().len());
 }
 
 fn outage(round: &Value, who: &str) -> f64 {

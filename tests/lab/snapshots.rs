@@ -11,8 +11,6 @@ use super::{
 /// The names of the snapshots.
 const KEPT: &str = "lab-test-kept";
 const OTHER: &str = "lab-test-other";
-/// What a restore says at the moments at which it is killed.
-const KILLS: [&str; 2] = ["laying out", "making the nodes"];
 
 /// Removes what a test has kept; a failed one leaves it.
 fn forget(lab: &Lab) -> [Option<i32>; 2] {
@@ -37,8 +35,8 @@ fn php(lab: &Lab, code: &str) -> String {
 }
 
 /// The lab is kept while somebody writes, goes on, and is put back: every row that was acknowledged before is at every
-/// member, a file is what it was, and a restore that is killed at these moments is made good by the next one.
-fn kept_and_put_back(lab: &Lab, members: &[&str], kills: &[&str]) {
+/// member, a file is what it was, and a restore that is killed is made good by the next one.
+fn kept_and_put_back(lab: &Lab, members: &[&str]) {
     let name = lab.name();
     forget(lab);
     php(lab, "file_put_contents(WP_CONTENT_DIR . '/uploads/kept.txt', 'then');");
@@ -59,7 +57,7 @@ fn kept_and_put_back(lab: &Lab, members: &[&str], kills: &[&str]) {
     assert_eq!((&ours["lab"], &ours["bytes"]), (&name.into(), &saved["bytes"]));
 
     let rows = lab.block_on(ledger.put_back(members, then, || {
-        for moment in kills {
+        for moment in ["laying out", "making the nodes"] {
             lab.run_until(&["snapshot", "restore", KEPT], moment, "KILL");
         }
         lab.run(&["snapshot", "restore", KEPT, "-o", "json"]).assert_code(0);
@@ -89,7 +87,7 @@ fn a_lab_is_put_back_and_another_one_is_made_of_it() {
     let post = "echo wp_insert_post(['post_title' => 'kept', 'post_status' => 'publish', \
                 'post_content' => '<a href=\"' . home_url('/kept/') . '\">here</a>']);";
     let post = php(&lab, post);
-    kept_and_put_back(&lab, &["db-0", "db-1"], &KILLS);
+    kept_and_put_back(&lab, &["db-0", "db-1"]);
 
     let stranger = lab.run(&["snapshot", "restore", "lab-test-nothing"]);
     assert_eq!(stranger.code, Some(2), "{}", stranger.stderr);
@@ -150,11 +148,16 @@ fn a_lab_is_put_back_and_another_one_is_made_of_it() {
 #[test]
 #[ignore = "needs Docker"]
 fn a_galera_lab_is_put_back_and_gets_new_passwords() {
+    // Two minutes and a half of what the other topology shows every time, but for the start of a cluster that was lost at one moment,
+    // which the drills of topology `galera` show.
+    if !thoroughly() {
+        say("this is only run by `just test-lab-thoroughly`");
+        return;
+    }
     let lab = Lab::new("wplab-kept-galera");
     let before = Engine::snapshot();
     lab.up(&["--topology", "galera"]).assert_code(0);
-    // Where a restore is killed has nothing to do with the topology.
-    kept_and_put_back(&lab, &["db-0", "db-1", "db-2"], if thoroughly() { &KILLS } else { &[] });
+    kept_and_put_back(&lab, &["db-0", "db-1", "db-2"]);
     let old = lab.secret("db-credentials", "wordpress-password");
     lab.run(&["snapshot", "restore", KEPT, "--new-passwords", "-o", "json"]).assert_code(0);
     assert_eq!((let_in(&lab, &lab.secret("db-credentials", "wordpress-password")), let_in(&lab, &old)), (true, false));
