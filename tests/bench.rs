@@ -9,6 +9,8 @@ mod arms;
 mod bound;
 #[path = "bench/growth.rs"]
 mod growth;
+#[path = "bench/in_turn.rs"]
+mod in_turn;
 #[path = "support/lab.rs"]
 #[allow(dead_code, reason = "the other half of it is for drills")]
 mod lab;

@@ -24,11 +24,11 @@ use std::{
 use tempfile::TempDir;
 use wplab::{
     run::advice::find,
-    spec::{LabName, LabSpec, Topology, destination::Destination},
+    spec::{LabName, destination::Destination},
     wire::backup::{
         Unusable,
         credentials::Credentials,
-        manifest::{BackupId, DatabaseFacts, FORMAT, Manifest, WordpressFacts},
+        manifest::{BackupId, Manifest},
         seal::Recipients,
         shelf::Shelf,
     },
@@ -37,6 +37,8 @@ use wplab::{
 const LABEL: &str = "wplab.dev/test=stores";
 const COMPILE: &str = "mkdir -p /cache/stores && go build -ldflags '-s -w' -o /cache/stores/ \
                        github.com/versity/versitygw/cmd/versitygw ./google ./rclone";
+/// The rest of what a backup says of itself.
+const SAMPLE: &str = include_str!("golden/backup/manifest-1.json");
 const KEY: &str = "not-very-secret";
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -129,27 +131,8 @@ async fn there_and_back(destination: &Destination, credentials: &Credentials) {
     }
     let database = shelf.send(&one, "database", Cursor::new(sent.clone()), &Recipients::default()).await.expect("sent");
     assert!(database.parts.len() > 2, "{database:?}");
-    let now = jiff::Timestamp::UNIX_EPOCH;
-    let manifest = Manifest {
-        format: FORMAT,
-        made_by: "0.1.0".to_owned(),
-        id: one.clone(),
-        begun: now,
-        finished: now,
-        lab: LabSpec::default(),
-        database: DatabaseFacts {
-            topology: Topology::Replication,
-            server: "mysql".to_owned(),
-            version: "9.7.0".to_owned(),
-            member: "db-1".to_owned(),
-            position: "a:1-7".to_owned(),
-            tables: [].into(),
-        },
-        wordpress: WordpressFacts { version: "6.8".into(), db_version: 60_421, url: "http://x".into(), files: 3 },
-        recipients: Vec::new(),
-        streams: [("database".to_owned(), database)].into(),
-        seconds: [].into(),
-    };
+    let mut manifest: Manifest = serde_json::from_str(SAMPLE).expect("a manifest");
+    (manifest.id, manifest.streams) = (one.clone(), [("database".to_owned(), database)].into());
     shelf.finish(&manifest).await.expect("finished");
     let found = shelf.list().await.expect("a list");
     assert_eq!((found.backups, found.unfinished), (vec![manifest.clone()], vec![other.clone()]));

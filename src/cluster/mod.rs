@@ -5,6 +5,7 @@ pub mod apply;
 pub mod changes;
 pub mod diagnose;
 mod dns;
+mod evict;
 pub mod exec;
 pub mod forward;
 pub mod manifests;

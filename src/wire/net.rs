@@ -3,12 +3,16 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context, Result};
 use hickory_resolver::{TokioResolver, config::LookupIpStrategy};
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{
+    Client, ClientBuilder,
+    dns::{Addrs, Name, Resolve, Resolving},
+};
 
 /// A resolver by the machine's, or pod's, own `/etc/resolv.conf`; each name server has `patience` to answer. Nothing is
 /// remembered, because a restarted pod has another address.
@@ -38,7 +42,7 @@ pub async fn look_up(host: &str, patience: Duration) -> Result<Option<IpAddr>> {
 
 /// [`resolver`] for reqwest's clients.
 #[derive(Clone, Copy, Debug)]
-pub struct Names(pub Duration);
+struct Names(Duration);
 
 impl Resolve for Names {
     fn resolve(&self, name: Name) -> Resolving {
@@ -53,9 +57,15 @@ impl Resolve for Names {
     }
 }
 
+/// What every HTTP client of ours begins with: names as above, each name server with `patience`; and no HTTP/2, which a library turns on
+/// for all, and in which a refused certificate is told as a broken pipe.
+pub fn client(patience: Duration) -> ClientBuilder {
+    Client::builder().dns_resolver(Arc::new(Names(patience))).http1_only()
+}
+
 /// The reason at the bottom of an error; those above it only say that a request failed.
-pub fn innermost(error: &reqwest::Error) -> String {
-    let mut inner: &dyn std::error::Error = error;
+pub fn innermost(error: &dyn std::error::Error) -> String {
+    let mut inner = error;
     while let Some(source) = inner.source() {
         inner = source;
     }

@@ -13,17 +13,8 @@ use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use kube::api::ListParams;
 use serde_json::Value;
 
-use crate::{
-    lab::Lab,
-    stats::{median, ratio},
-};
+use crate::{in_turn, lab::Lab};
 
-/// Requests of each side before the clock counts: every replica has compiled everything, and most of Apache's processes too.
-const WARM: usize = 60;
-/// Blocks of requests by several visitors at a time, and how many requests each of them makes.
-const BLOCKS: usize = 20;
-const VISITORS: usize = 4;
-const EACH: usize = 10;
 /// How long the local site may take to be there.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Label of everything that is made here but the lab.
@@ -80,49 +71,13 @@ pub(crate) fn measure(pairs: usize) {
     let local = Local::start(&lab);
     let sides = [url.as_str(), local.url.as_str()];
     let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().expect("a client");
-    let ask = async |url: &str| {
-        let begin = Instant::now();
+    in_turn::compare(&lab, ["lab", "local"], pairs, async |side| {
+        let (url, begin) = (sides[side], Instant::now());
         let page = client.get(url).send().await.expect("the site answers");
         assert_eq!(page.status(), 200, "{url}");
         assert!(page.text().await.expect("a body").contains("</html>"), "{url} sends whole pages");
         begin.elapsed().as_secs_f64() * 1000.0
-    };
-    // In turn, and who begins changes.
-    let order = |turn: usize| if turn.is_multiple_of(2) { [0, 1] } else { [1, 0] };
-    let mut alone = [Vec::new(), Vec::new()];
-    for turn in 0..WARM + pairs {
-        for side in order(turn) {
-            let took = lab.block_on(ask(sides[side]));
-            if turn >= WARM {
-                alone[side].push(took);
-            }
-        }
-    }
-    tell("one visitor, ms a page", &alone[0], &alone[1]);
-    let mut together = [Vec::new(), Vec::new()];
-    for turn in 0..BLOCKS {
-        for side in order(turn) {
-            let begin = Instant::now();
-            let visitor = async || {
-                for _ in 0..EACH {
-                    ask(sides[side]).await;
-                }
-            };
-            lab.block_on(futures_util::future::join_all((0..VISITORS).map(|_| visitor())));
-            #[expect(clippy::cast_precision_loss, reason = "a small number")]
-            together[side].push(begin.elapsed().as_secs_f64() * 1000.0 / (VISITORS * EACH) as f64);
-        }
-    }
-    tell("four visitors, ms a page", &together[0], &together[1]);
-}
-
-fn tell(what: &str, lab: &[f64], local: &[f64]) {
-    let (one, other) = (median(lab).unwrap_or_default(), median(local).unwrap_or_default());
-    let (ratio, low, high) = ratio(lab, local).expect("both sides were asked");
-    println!(
-        "{what:<26} lab {one:>6.1}  local {other:>6.1}  ratio {ratio:.3} ({low:.3} to {high:.3}), {} pairs",
-        lab.len()
-    );
+    });
 }
 
 /// The local site; gone when dropped.

@@ -6,17 +6,8 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Client, header::COOKIE};
 
-use crate::{
-    lab::Lab,
-    stats::{median, ratio},
-};
+use crate::{in_turn, lab::Lab};
 
-/// Requests of each side before the clock counts.
-const WARM: usize = 60;
-/// Blocks of requests by several visitors at a time, and how many requests each of them makes.
-const BLOCKS: usize = 20;
-const VISITORS: usize = 4;
-const EACH: usize = 10;
 /// Between two visitors of a side while a drill goes on, how long they come, and how long one waits.
 const EVERY: Duration = Duration::from_millis(200);
 const COME: Duration = Duration::from_secs(30);
@@ -44,53 +35,16 @@ pub(crate) fn measure(pairs: usize) {
     let file = lab.file("wordpress: {reads: readers}\n");
     let url = lab.up(&["-f", &file]).assert_code(0).json()["url"].as_str().expect("a URL").to_owned();
     let client = Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(PATIENCE).build().expect("a client");
-    let whole = async |side| {
+    in_turn::compare(&lab, SIDES, pairs, async |side| {
         let (took, whole) = ask(&client, &url, side).await;
         assert!(whole, "the site answers");
         took * 1000.0
-    };
-    // In turn, and who begins changes.
-    let order = |turn: usize| if turn.is_multiple_of(2) { [0, 1] } else { [1, 0] };
-    let mut alone = [Vec::new(), Vec::new()];
-    for turn in 0..WARM + pairs {
-        for side in order(turn) {
-            let took = lab.block_on(whole(side));
-            if turn >= WARM {
-                alone[side].push(took);
-            }
-        }
-    }
-    tell("one visitor, ms a page", &alone);
-    let mut together = [Vec::new(), Vec::new()];
-    for turn in 0..BLOCKS {
-        for side in order(turn) {
-            let begin = Instant::now();
-            let visitor = async || {
-                for _ in 0..EACH {
-                    whole(side).await;
-                }
-            };
-            lab.block_on(futures_util::future::join_all((0..VISITORS).map(|_| visitor())));
-            #[expect(clippy::cast_precision_loss, reason = "a small number")]
-            together[side].push(begin.elapsed().as_secs_f64() * 1000.0 / (VISITORS * EACH) as f64);
-        }
-    }
-    tell("four visitors, ms a page", &together);
+    });
     println!("{:<16} {:<8} {:>6} {:>7} {:>6} {:>12}", "while", "read at", "asked", "refused", "> 1 s", "longest, s");
     for drill in DRILLS {
         let args = ["chaos", "run", drill, "--lab", lab.name(), "-o", "json"];
         lab.run_while(&args, "for ", || lab.block_on(visited(drill, &client, &url))).assert_code(0);
     }
-}
-
-fn tell(what: &str, took: &[Vec<f64>; 2]) {
-    let [readers, writer] = took;
-    let (one, other) = (median(readers).unwrap_or_default(), median(writer).unwrap_or_default());
-    let (ratio, low, high) = ratio(readers, writer).expect("both sides were asked");
-    println!(
-        "{what:<26} readers {one:>6.1}  writer {other:>6.1}  ratio {ratio:.3} ({low:.3} to {high:.3}), {} pairs",
-        readers.len()
-    );
 }
 
 /// Both sides come at a steady rate, whatever became of those before.

@@ -37,7 +37,8 @@ impl Visit<'_> {
     }
 }
 
-fn read_by(page: &Page) -> Option<&str> {
+/// Who has read a page, where its answer says so.
+pub(super) fn read_by(page: &Page) -> Option<&str> {
     page.headers.get(READ_BY).and_then(|value| value.to_str().ok())
 }
 
@@ -47,22 +48,12 @@ fn told(page: &Page) -> String {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt;
-
     use super::*;
-    use crate::actions::smoke::{
-        marker::Marker,
-        testing::{Asked, Server, answer},
-    };
+    use crate::actions::smoke::testing::{Asked, TITLE, answer, one_door};
 
     async fn visited(site: fn(&Asked) -> Vec<u8>) -> Result<String> {
-        let server = Server::start(site).await;
-        let door = Door::new("wordpress-0", server.addr);
-        let doors = Box::new(move || std::future::ready(Ok(vec![door.clone()])).boxed());
-        Visit::new("http://127.0.0.1:8080", "A lab", &Marker::new(), doors).expect("a visit").split_reads().await
+        one_door(site).await.visit.split_reads().await
     }
-
-    const TITLE: &str = "<title>A lab</title>";
 
     fn by_reader(_: &Asked) -> Vec<u8> {
         answer(200, &[(READ_BY, "reader")], TITLE)

@@ -1,12 +1,15 @@
 //! A web server of a few lines for the tests of this room.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{future::ready, net::SocketAddr, sync::Arc};
 
+use futures_util::FutureExt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
+
+use super::{browser::Door, marker::Marker, site::Visit};
 
 /// What a test's server was asked.
 pub(crate) struct Asked {
@@ -79,4 +82,22 @@ async fn serve(mut stream: TcpStream, reply: Arc<impl Fn(&Asked) -> Vec<u8>>) {
             return;
         }
     }
+}
+
+/// What the public sees of [`TITLE`]'s site, at one door: whoever calls this says what he does there.
+pub(crate) struct OneDoor {
+    pub(crate) visit: Visit<'static>,
+    _server: Server,
+}
+
+/// The title of the site that [`one_door`] leads to.
+pub(crate) const TITLE: &str = "<title>A lab</title>";
+
+/// A visit to a site that answers so.
+pub(crate) async fn one_door(site: fn(&Asked) -> Vec<u8>) -> OneDoor {
+    let server = Server::start(site).await;
+    let door = Door::new("wordpress-0", server.addr);
+    let doors = Box::new(move || ready(Ok(vec![door.clone()])).boxed());
+    let visit = Visit::new("http://127.0.0.1:8080", "A lab", &Marker::new(), doors).expect("a visit");
+    OneDoor { visit, _server: server }
 }

@@ -7,12 +7,11 @@ use reqwest::{Method, header::RETRY_AFTER};
 use super::{
     browser::Door,
     site::{Visit, expect_status, shows_title},
+    splitting::read_by,
 };
 
 /// Asks the site to do without the writer.
 const DO_WITHOUT: &str = "X-Wplab-Read-Only";
-/// Says that it did.
-const DONE_WITHOUT: &str = "X-Wplab-Database";
 
 impl Visit<'_> {
     /// Every door shows the front page out of the readers, and tells whoever wants to save something to come again.
@@ -26,8 +25,10 @@ impl Visit<'_> {
     async fn without_writer_at(&self, door: Door) -> Result<()> {
         let page = self.visitor.send(&door, Method::GET, "/", |request| request.header(DO_WITHOUT, "1")).await?;
         expect_status(&page, 200)?;
-        let said = page.headers.get(DONE_WITHOUT).and_then(|value| value.to_str().ok());
-        ensure!(said == Some("read-only"), "wp-content/db.php is not this lab's: pages are not read from the readers");
+        ensure!(
+            read_by(&page) == Some("read-only"),
+            "wp-content/db.php is not this lab's: pages are not read from the readers"
+        );
         ensure!(shows_title(&page.text(), &self.title), "the readers' front page has not the site's title");
         let form = [("comment", "smoke"), ("comment_post_ID", "1")];
         let comment = |request: reqwest::RequestBuilder| request.header(DO_WITHOUT, "1").form(&form);
@@ -39,22 +40,12 @@ impl Visit<'_> {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt;
-
     use super::*;
-    use crate::actions::smoke::{
-        marker::Marker,
-        testing::{Asked, Server, answer},
-    };
+    use crate::actions::smoke::testing::{Asked, TITLE, answer, one_door};
 
     async fn visited(site: fn(&Asked) -> Vec<u8>) -> Result<String> {
-        let server = Server::start(site).await;
-        let door = Door::new("wordpress-0", server.addr);
-        let doors = Box::new(move || std::future::ready(Ok(vec![door.clone()])).boxed());
-        Visit::new("http://127.0.0.1:8080", "A lab", &Marker::new(), doors).expect("a visit").without_writer().await
+        one_door(site).await.visit.without_writer().await
     }
-
-    const TITLE: &str = "<title>A lab</title>";
 
     fn sound(asked: &Asked) -> Vec<u8> {
         match (asked.method.as_str(), asked.header("x-wplab-read-only").as_str()) {

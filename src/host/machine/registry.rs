@@ -1,7 +1,7 @@
 //! Questions to container registries: does one answer, does it have an image, and under which digest. The engine does
 //! the pulling; asking first is what gives typed answers instead of the engine's prose.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use reqwest::{
@@ -9,7 +9,7 @@ use reqwest::{
     header::{ACCEPT, HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 
-use crate::wire::net::{Names, innermost};
+use crate::wire::net::{self, innermost};
 
 /// How long a registry may take to say that it is there.
 const HELLO: Duration = Duration::from_secs(3);
@@ -183,7 +183,7 @@ fn token_url(headers: &HeaderMap, image: &Reference) -> Option<String> {
 }
 
 fn client(image: &Reference) -> Result<Client> {
-    let builder = Client::builder().dns_resolver(Arc::new(Names(LOOKUP))).http1_only().connect_timeout(HELLO);
+    let builder = net::client(LOOKUP).connect_timeout(HELLO);
     // A proxy is for what is outside.
     let builder = if loopback(&image.registry) { builder.no_proxy() } else { builder };
     builder.build().context("cannot make an HTTP client")

@@ -9,10 +9,11 @@ use std::{
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
-use kube::{ResourceExt, api::EvictParams};
+use kube::ResourceExt;
 
 use crate::{
-    cluster::{Cluster, Refused, gone, passing, ready},
+    cluster::{Cluster, ready},
+    labels::NAMESPACE,
     parts::workers,
     run::{StepCx, wait::Look},
 };
@@ -35,15 +36,13 @@ pub(super) async fn even(cx: &StepCx, cluster: &Cluster) -> Result<usize> {
             Ok(Some(pod)) => pod,
             Err(why) => return Ok(Look::NotYet(why)),
         };
-        match cluster.api::<Pod>().evict(&crowded, &EvictParams::default()).await {
-            // Of a pod that its budget holds back the API server says this, too.
-            Err(error) if passing(&error) => Ok(Look::NotYet(format!("{crowded}: {}", Refused(error)))),
-            asked => {
-                gone(asked).with_context(|| format!("cannot evict {crowded}"))?;
+        Ok(Look::NotYet(match cluster.evict(NAMESPACE, &crowded).await? {
+            Some(why) => format!("{crowded}: {why}"),
+            None => {
                 moved.fetch_add(1, Ordering::Relaxed);
-                Ok(Look::NotYet(format!("{crowded} moves")))
+                format!("{crowded} moves")
             }
-        }
+        }))
     })
     .await?;
     Ok(moved.into_inner())

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::json;
 
@@ -28,13 +28,18 @@ const READY: Duration = Duration::from_mins(3);
 const EMPTY: Duration = Duration::from_mins(5);
 const EVERY: Duration = Duration::from_millis(500);
 
+/// All Nodes.
+async fn all(cluster: &Cluster) -> Result<Vec<Node>> {
+    let nodes = cluster.all::<Node>().list(&ListParams::default()).await.map_err(Refused);
+    Ok(nodes.context("cannot list the nodes")?.items)
+}
+
 /// All Nodes by their names.
 ///
 /// # Errors
 /// The API server does not answer.
 pub async fn names(cluster: &Cluster) -> Result<Vec<String>> {
-    let nodes = cluster.all::<Node>().list(&ListParams::default()).await.map_err(Refused);
-    Ok(nodes.context("cannot list the nodes")?.items.iter().map(ResourceExt::name_any).collect())
+    Ok(all(cluster).await?.iter().map(ResourceExt::name_any).collect())
 }
 
 /// The Nodes whose kubelets say that they take pods. Of a pod on any other one nobody will say that it has ended.
@@ -42,8 +47,7 @@ pub async fn names(cluster: &Cluster) -> Result<Vec<String>> {
 /// # Errors
 /// The API server does not answer.
 pub async fn that_answer(cluster: &Cluster) -> Result<Vec<String>> {
-    let nodes = cluster.all::<Node>().list(&ListParams::default()).await.map_err(Refused);
-    let nodes = nodes.context("cannot list the nodes")?.items;
+    let nodes = all(cluster).await?;
     let answer = nodes.iter().filter(|node| ready::node(Some(node)) == Look::Ready(()));
     Ok(answer.map(ResourceExt::name_any).collect())
 }
@@ -53,8 +57,7 @@ pub async fn that_answer(cluster: &Cluster) -> Result<Vec<String>> {
 /// # Errors
 /// The API server does not answer.
 pub async fn open(cluster: &Cluster) -> Result<Vec<String>> {
-    let nodes = cluster.all::<Node>().list(&ListParams::default()).await.map_err(Refused);
-    let nodes = nodes.context("cannot list the nodes")?.items;
+    let nodes = all(cluster).await?;
     let taints = |node: &Node| node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
     let open = |node: &&Node| {
         ready::node(Some(node)) == Look::Ready(())
@@ -80,8 +83,7 @@ pub async fn welcome(cx: &StepCx, cluster: &Cluster, nodes: &[String]) -> Result
 /// # Errors
 /// The API server refuses.
 pub async fn stay(cluster: &Cluster) -> Result<()> {
-    let nodes = cluster.all::<Node>().list(&ListParams::default()).await.map_err(Refused);
-    for node in nodes.context("cannot list the nodes")?.items {
+    for node in all(cluster).await? {
         if node.annotations().contains_key(LEAVING) {
             mark(cluster, &node.name_any(), LEAVING, false).await?;
         }
@@ -162,15 +164,10 @@ async fn evicted(cluster: &Cluster, nodes: &[&str]) -> Result<Look<()>> {
                 waits.push(format!("{name} is ending"));
                 continue;
             }
-            let api: Api<Pod> = cluster.api_in(&pod.namespace().unwrap_or_default());
-            match api.evict(&name, &EvictParams::default()).await {
-                // Of a pod that its budget holds back the API server says this, too.
-                Err(error) if passing(&error) => waits.push(format!("{name}: {}", Refused(error))),
-                asked => {
-                    gone(asked).with_context(|| format!("cannot evict {name}"))?;
-                    waits.push(format!("{name} is ending"));
-                }
-            }
+            waits.push(match cluster.evict(&pod.namespace().unwrap_or_default(), &name).await? {
+                Some(why) => format!("{name}: {why}"),
+                None => format!("{name} is ending"),
+            });
         }
     }
     Ok(if waits.is_empty() { Look::Ready(()) } else { Look::NotYet(waits.join("; ")) })

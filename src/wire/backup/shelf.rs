@@ -64,12 +64,6 @@ impl Shelf {
         Ok(Shelf { store: Store::open(destination, credentials)?, lab: lab.clone() })
     }
 
-    /// Another lab's shelf in the same destination.
-    #[must_use]
-    pub fn of(&self, lab: &LabName) -> Shelf {
-        Shelf { lab: lab.clone(), ..self.clone() }
-    }
-
     /// Whose shelves there are; one may be empty.
     ///
     /// # Errors

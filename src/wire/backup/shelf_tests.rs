@@ -10,11 +10,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::*;
-use crate::{
-    run::advice::find,
-    spec::{LabSpec, Topology},
-    wire::backup::manifest::{DatabaseFacts, WordpressFacts},
-};
+use crate::run::advice::find;
 
 /// Bytes that do not get much smaller, the same ones every time.
 struct Noise {
@@ -53,34 +49,16 @@ fn id(text: &str) -> BackupId {
     BackupId::new(text).expect("a name")
 }
 
+/// As the first version wrote it; it stays readable, whatever comes.
+const SAMPLE: &str = include_str!("../../../tests/golden/backup/manifest-1.json");
+
 fn manifest(id: &BackupId, streams: &[(&str, Stream)], to: &Recipients) -> Manifest {
-    let lab = LabSpec { name: LabName::new("zoo").expect("a name"), ..LabSpec::default() };
-    let now = jiff::Timestamp::UNIX_EPOCH;
-    Manifest {
-        format: FORMAT,
-        made_by: "0.1.0".to_owned(),
-        id: id.clone(),
-        begun: now,
-        finished: now,
-        lab,
-        database: DatabaseFacts {
-            topology: Topology::Replication,
-            server: "mysql".to_owned(),
-            version: "9.7.0".to_owned(),
-            member: "db-1".to_owned(),
-            position: "a:1-7".to_owned(),
-            tables: BTreeMap::new(),
-        },
-        wordpress: WordpressFacts {
-            version: "6.8".to_owned(),
-            db_version: 60_421,
-            url: "http://x".to_owned(),
-            files: 3,
-        },
-        recipients: to.keys(),
-        streams: streams.iter().map(|(name, stream)| ((*name).to_owned(), stream.clone())).collect(),
-        seconds: BTreeMap::new(),
-    }
+    let mut manifest: Manifest = serde_json::from_str(SAMPLE).expect("a manifest");
+    manifest.id = id.clone();
+    manifest.lab.name = LabName::new("zoo").expect("a name");
+    manifest.recipients = to.keys();
+    manifest.streams = streams.iter().map(|(name, stream)| ((*name).to_owned(), stream.clone())).collect();
+    manifest
 }
 
 const ONE: &str = "20261130T113000Z-4f2a";

@@ -18,7 +18,7 @@ use object_store::{
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 
 use super::{Unusable, credentials::Credentials};
-use crate::{run::advice::Trouble, spec::destination::Destination, wire::net::Names};
+use crate::{run::advice::Trouble, spec::destination::Destination, wire::net};
 
 /// How long a store may need to take up a connection.
 const HELLO: Duration = Duration::from_secs(10);
@@ -100,7 +100,7 @@ impl Store {
 
     /// What the library says, in one sentence and, where somebody can do something, typed.
     fn told(&self, error: &Error) -> anyhow::Error {
-        let text = innermost(error);
+        let text = net::innermost(error).replace(['\n', '\r'], " ");
         let (destination, why) = (self.destination.clone(), said(&text));
         // What a list of names is answered is not told apart by the library.
         let status = |wanted: &[&str]| wanted.iter().any(|code| text.contains(code));
@@ -127,15 +127,6 @@ fn said(text: &str) -> String {
         Some(status.trim_start_matches("Server returned non-2xx status code: ").to_owned()).filter(|_| !page.is_empty())
     });
     said.unwrap_or_else(|| text.trim_end_matches([' ', ':']).to_owned())
-}
-
-/// The reason at the bottom: the library's own sentences repeat each other.
-fn innermost(error: &Error) -> String {
-    let mut inner: &dyn std::error::Error = error;
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    inner.to_string().replace(['\n', '\r'], " ")
 }
 
 /// The library's store for a destination, and the folder in it.
@@ -205,9 +196,7 @@ struct Connector {
 
 impl HttpConnector for Connector {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        let client = reqwest::Client::builder()
-            .dns_resolver(Arc::new(Names(LOOKUP)))
-            .http1_only()
+        let client = net::client(LOOKUP)
             .connect_timeout(HELLO)
             .read_timeout(PATIENCE)
             .default_headers(self.headers.clone())

@@ -8,10 +8,7 @@ mod wire;
 
 use std::{
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -21,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use wire::{Done, Found, Granted, Kept, Message, StatusAnswer, below, encode, put};
 
-use crate::wire::net::{Names, innermost};
+use crate::wire::net::{self, innermost};
 
 /// How long the cluster's name server may take.
 const LOOKUP: Duration = Duration::from_secs(1);
@@ -143,9 +140,7 @@ impl Etcd {
             urls.push(url);
         }
         // The lab is near, whatever the environment says about proxies to the rest of the world.
-        // HTTP/2, which reqwest could, tells a refused certificate as a broken pipe.
-        let builder = Client::builder().dns_resolver(Arc::new(Names(LOOKUP))).http1_only();
-        let mut builder = builder.no_proxy().timeout(PATIENCE);
+        let mut builder = net::client(LOOKUP).no_proxy().timeout(PATIENCE);
         for (host, address) in at {
             builder = builder.resolve(host, *address);
         }
