@@ -39,6 +39,7 @@ pub(super) fn spec() -> LabSpec {
             resources: resources("100m", "512Mi"),
         },
         autoscale: AutoscaleSpec { min: 3, max: 6, cpu: 50, scale_down_window: 60 },
+        backup: crate::spec::backup::BackupSpec::default(),
     }
 }
 

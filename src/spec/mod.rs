@@ -1,6 +1,7 @@
 //! What was asked for: the lab file's types. Their defaults are read from the lab files that people are shown (`defaults`),
 //! loading and every rule are in the neighbours [`load`] and `validate`; whoever holds a [`LabSpec`] may rely on all rules.
 
+pub mod backup;
 mod defaults;
 pub mod destination;
 mod file;
@@ -19,6 +20,8 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+
+use self::backup::BackupSpec;
 
 /// A lab's name, which is also the kind cluster's: a DNS label of at most 40 characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -119,6 +122,9 @@ pub struct LabSpec {
     pub wordpress: WordpressSpec,
     /// The HorizontalPodAutoscaler.
     pub autoscale: AutoscaleSpec,
+    /// Backups.
+    #[serde(default)]
+    pub backup: BackupSpec,
 }
 
 /// The nodes and the way in.

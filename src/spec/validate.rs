@@ -6,7 +6,9 @@ use std::{collections::BTreeMap, ops::RangeInclusive, path::Path};
 use jiff::SignedDuration;
 
 use super::{
-    Flavour, FreedVolumes, ImageSource, LabName, LabSpec, Quantity, Reads, Resources, Topology, defaults,
+    Flavour, FreedVolumes, ImageSource, LabName, LabSpec, Quantity, Reads, Resources, Topology,
+    backup::{Keep, Place as BackupPlace, Readers, Schedule},
+    defaults,
     overrides::Overrides,
     problem::{Place, Problem, meant, quoted},
     settings,
@@ -113,6 +115,13 @@ impl Reader {
         self.number(&autoscale, "max", 1..=20, &mut spec.autoscale.max);
         self.number(&autoscale, "cpu", 1..=100, &mut spec.autoscale.cpu);
         self.word(&autoscale, "scale-down-window", &mut spec.autoscale.scale_down_window, seconds);
+
+        let backup = self.below(&all, "backup");
+        self.word(&backup, "destination", &mut spec.backup.destination, BackupPlace::new);
+        self.word(&backup, "encrypt-for", &mut spec.backup.encrypt_for, Readers::new);
+        self.word(&backup, "schedule", &mut spec.backup.schedule, Schedule::new);
+        self.word(&backup, "keep", &mut spec.backup.keep, Keep::new);
+        self.word(&backup, "verify", &mut spec.backup.verify, Schedule::new);
     }
 
     /// The rules between fields. Each is looked at only if its fields are good by themselves.
