@@ -1,5 +1,5 @@
 //! Stores of backups beside the labs: an S3 server per engine, which outlives every lab, and one in front of each folder that `file://`
-//! names, because pods reach no folder of this machine. What lies in them is [`crate::wire::backup`]'s to know; [`place`] says what
+//! names, because pods reach no folder of this machine. What lies in them is [`crate::wire::backup`]'s to know; [`Place`] says what
 //! they are called and how they are reached.
 //!
 //! Containers and their labels are the record here as well, and so are the credentials in a server's environment: they are made up
