@@ -14,6 +14,8 @@ pub const COMPONENT: &str = "app.kubernetes.io/component";
 pub const LAB: &str = "wplab.dev/lab";
 /// On what is a snapshot's: its images, and the node containers that were made of it.
 pub const SNAPSHOT: &str = "wplab.dev/snapshot";
+/// On a server of backups that lie in a folder of this machine: the folder.
+pub const FOLDER: &str = "wplab.dev/folder";
 /// Annotation of the lab's namespace: the lab file, as one line of JSON.
 pub const LAB_FILE: &str = "wplab.dev/lab-file";
 /// Annotation of the lab's namespace: the images in use, as JSON.
@@ -46,6 +48,8 @@ pub enum Component {
     Frontend,
     /// metrics-server and the HPA.
     Autoscale,
+    /// What keeps copies of the lab's data.
+    Backup,
 }
 
 impl Component {
@@ -58,6 +62,7 @@ impl Component {
             Component::Agent => "agent",
             Component::Frontend => "frontend",
             Component::Autoscale => "autoscale",
+            Component::Backup => "backup",
         }
     }
 }
@@ -65,6 +70,13 @@ impl Component {
 /// The label that everything of ours carries, whichever lab's it is.
 pub fn ours() -> BTreeMap<String, String> {
     BTreeMap::from([(PART_OF.to_owned(), PART_OF_VALUE.to_owned())])
+}
+
+/// What the servers of backups beside the labs carry, whichever lab's backups they have.
+pub fn of_stores() -> BTreeMap<String, String> {
+    let mut labels = ours();
+    labels.insert(COMPONENT.to_owned(), Component::Backup.as_str().to_owned());
+    labels
 }
 
 /// The two labels that every thing of a lab carries.

@@ -28,6 +28,7 @@ use wplab::{
             ContractBroken, DiskFull, NoBase, NoImage, NoRecipe, NoSuchImage, NotABundle, NotKept, PullError,
             PullErrorKind, Pulling, Role,
         },
+        store::{NAME, Taken},
     },
     spec::{
         ImageSource, LabName, SnapshotName,
@@ -128,6 +129,7 @@ fn every_error() -> Vec<(&'static str, Trouble)> {
         of(NoEngine { tried: vec![(text("unix:///x"), text("there is no such socket"))] }),
         of(EngineGone { host: text("unix:///x"), why: text("no answer in time") }),
         of(Gone("kind")),
+        of(Taken { container: text(NAME) }),
         of(PortsTaken { first: 8080, last: 8180 }),
         of(CommandFailed { command: text("false"), code: Some(1), said: String::new() }),
         of(DiskFull { said: text("no space left on device") }),

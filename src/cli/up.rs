@@ -64,7 +64,7 @@ impl Up {
         if reached.is_err() && self.destroy_on_failure {
             terminal.say("removing the lab, as --destroy-on-failure asks");
             let lab = name.clone();
-            session.perform(|run| async move { down::down(&run, &lab).await.map(drop) }).await?;
+            session.perform(|run| async move { down::down(&run, &lab, false).await.map(drop) }).await?;
         }
         let reached = reached?;
         let asked = Asked::Up { wanted: self.wanted, lab: name.clone() };

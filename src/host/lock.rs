@@ -61,6 +61,22 @@ impl LabLock {
     }
 }
 
+/// Makes this process the only one of this user that works on something that labs share, as long as the file is held.
+///
+/// # Errors
+/// The lock cannot be made; or it is still held after an hour (or the run's own timeout).
+pub async fn shared(cx: &StepCx, name: &str) -> Result<File> {
+    let folder = folders::cache_home().join(name);
+    let folder = &folder;
+    cx.until(name, PATIENCE, EVERY, || async move {
+        Ok(match attempt(folder)? {
+            Some(file) => Look::Ready(file),
+            None => Look::NotYet("another wplab is working on it".to_owned()),
+        })
+    })
+    .await
+}
+
 /// The lab's own folder on this machine: kubeconfig, lock, diagnostics.
 pub fn folder(lab: &LabName) -> PathBuf {
     folders::data_home().join(lab.as_str())

@@ -6,6 +6,7 @@ pub mod discovery;
 pub mod frontend;
 pub mod images;
 pub mod storage;
+pub mod store;
 pub mod trial;
 pub mod volumes;
 pub mod workers;

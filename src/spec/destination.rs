@@ -16,7 +16,7 @@ pub enum Destination {
         bucket: String,
         /// The folder in it, without slashes around it; empty is the whole bucket.
         folder: String,
-        /// The server, where it is not Amazon's: `https://HOST[:PORT]`, or `http://` in front of a loopback or private address.
+        /// The server, where it is not Amazon's: `https://HOST[:PORT]`, or `http://` in front of a loopback or private address, or a name without a dot.
         endpoint: Option<String>,
         /// The region, where it is not `us-east-1`.
         region: Option<String>,
@@ -28,7 +28,7 @@ pub enum Destination {
         /// The folder in it.
         folder: String,
     },
-    /// `https://HOST[:PORT][/FOLDER]`: WebDAV; `http://` in front of a loopback or private address.
+    /// `https://HOST[:PORT][/FOLDER]`: WebDAV; `http://` as for S3.
     Dav {
         /// The whole address, without a slash at its end.
         url: String,
@@ -112,7 +112,10 @@ fn server(url: &str) -> Result<String, String> {
         return Err("a server's address is https://HOST[:PORT][/FOLDER]".to_owned());
     }
     if scheme == "http" && !near(host) {
-        return Err("passwords and data go over https://, except to a loopback or private address".to_owned());
+        return Err(
+            "passwords and data go over https://, except to a loopback or private address or a name without a dot"
+                .to_owned(),
+        );
     }
     Ok(url.trim_end_matches('/').to_owned())
 }
@@ -122,7 +125,8 @@ fn authority(rest: &str) -> &str {
     rest.split(['/', '?', '#']).next().unwrap_or_default()
 }
 
-/// Whether a host is this machine, or an address that no router of the internet passes on.
+/// Whether a host is this machine, an address that no router of the internet passes on, or a name without a dot, as Docker and
+/// Kubernetes give them inside their own networks: no host of the internet has one.
 fn near(authority: &str) -> bool {
     let host = match authority.strip_prefix('[') {
         Some(v6) => v6.split(']').next().unwrap_or_default(),
@@ -131,7 +135,7 @@ fn near(authority: &str) -> bool {
     match host.parse() {
         Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private(),
         Ok(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local(),
-        Err(_) => host == "localhost",
+        Err(_) => !host.is_empty() && !host.contains([':', '.']),
     }
 }
 
@@ -195,6 +199,7 @@ mod tests {
             "gs://shop/lab",
             "https://dav.example.org/backups",
             "http://localhost:8080",
+            "s3://backups?endpoint=http://wplab-backups:7070",
             "http://[::1]:8080/x",
             "file:///srv/backups",
         ] {
@@ -215,6 +220,8 @@ mod tests {
             ("gs://shop?region=x", "nothing after '?'"),
             ("http://example.org/x", "go over https://"),
             ("http://172.32.0.1/x", "go over https://"),
+            ("http://shop.example:80/x", "go over https://"),
+            ("http://:80/x", "go over https://"),
             ("https:///x", "HOST[:PORT]"),
             ("file://srv/x", "absolute path"),
             ("file:///", "absolute path"),

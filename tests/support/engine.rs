@@ -47,9 +47,9 @@ impl Engine {
             let volumes = docker.list_volumes(None::<query::ListVolumesOptions>).await.expect("volumes");
             let containers = containers.into_iter().flat_map(|c| c.names.unwrap_or_default());
             let networks = networks.into_iter().filter_map(|n| n.name);
-            // That of golden roots stays, as images do.
-            let volumes =
-                volumes.volumes.unwrap_or_default().into_iter().map(|v| v.name).filter(|v| v != "wplab-roots");
+            // That of golden roots stays, as images do, and so do backups.
+            let stays = |name: &String| ["wplab-roots", "wplab-backups"].contains(&name.as_str());
+            let volumes = volumes.volumes.unwrap_or_default().into_iter().map(|v| v.name).filter(|v| !stays(v));
             containers.chain(networks).chain(volumes).collect()
         })
     }

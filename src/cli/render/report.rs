@@ -7,7 +7,7 @@ use wplab::{
         asleep::AsleepReport,
         awake::AwakeReport,
         credentials::Credentials,
-        down::DownReport,
+        down::{Backups, DownReport},
         plan::PlanReport,
         snapshot::{Saved, Snapshot},
         status::{MemberSummary, StatusReport},
@@ -17,6 +17,7 @@ use wplab::{
     parts::{
         database::{agent::Roles, health::Wrong},
         discovery::EtcdMember,
+        store,
     },
     run::advice::Hint,
 };
@@ -66,11 +67,26 @@ pub(crate) fn saved(saved: &Saved) -> String {
 
 /// What was removed.
 pub(crate) fn down(gone: &DownReport) -> String {
-    if gone.removed.is_empty() {
-        return format!("there is nothing of a lab {} on this machine\n", gone.name);
-    }
     let lines = gone.removed.iter().map(|removed| format!("removed {} {}\n", removed.kind, removed.name));
-    lines.collect()
+    let mut text: String = lines.collect();
+    if text.is_empty() {
+        text = format!("there is nothing of a lab {} on this machine\n", gone.name);
+    }
+    let many = |count: usize| format!("{count} backup{} of lab {}", if count == 1 { "" } else { "s" }, gone.name);
+    match &gone.backups {
+        None => {}
+        Some(Backups::Kept { count }) => text += &format!("kept {} in the store {}\n", many(*count), store::NAME),
+        Some(Backups::Removed { count, bytes: size, store }) => {
+            text += &format!("removed {}, {}\n", many(*count), bytes(*size));
+            if *store {
+                text += &format!("removed store {}, which had no others\n", store::NAME);
+            }
+        }
+        Some(Backups::Unknown { why }) => {
+            text += &format!("its backups in the store {}, if there are any, are as they were: {why}\n", store::NAME);
+        }
+    }
+    text
 }
 
 /// What one logs in with.
@@ -378,9 +394,25 @@ mod tests {
 
     #[test]
     fn down_says_what_it_removed_or_that_nothing_was_there() {
-        let mut gone = DownReport { name: LabName::default(), removed: Vec::new() };
+        let mut gone = DownReport { name: LabName::default(), removed: Vec::new(), backups: None };
         assert_eq!(down(&gone), "there is nothing of a lab wplab on this machine\n");
         gone.removed.push(Removed { kind: "container", name: "wplab-worker".into() });
         assert_eq!(down(&gone), "removed container wplab-worker\n");
+        gone.backups = Some(Backups::Kept { count: 3 });
+        assert_eq!(
+            down(&gone),
+            "removed container wplab-worker\nkept 3 backups of lab wplab in the store wplab-backups\n"
+        );
+        gone.removed.clear();
+        gone.backups = Some(Backups::Removed { count: 1, bytes: 2048, store: true });
+        let text = down(&gone);
+        assert!(
+            text.ends_with(
+                "\nremoved 1 backup of lab wplab, 2.0 KiB\nremoved store wplab-backups, which had no others\n"
+            ),
+            "{text}"
+        );
+        gone.backups = Some(Backups::Unknown { why: "the store does not run".into() });
+        assert!(down(&gone).contains("are as they were: the store does not run"), "{}", down(&gone));
     }
 }

@@ -7,6 +7,7 @@ mod exec;
 mod images;
 mod moulds;
 mod networks;
+mod servers;
 mod throwaway;
 mod volumes;
 
@@ -25,6 +26,7 @@ pub(crate) use containers::archive_of;
 pub use exec::Exec;
 pub use images::{BuildFailed, LocalImage, PullProgress};
 pub use moulds::{Cast, Mould};
+pub use servers::{Server, Serving, Source};
 pub use throwaway::Sandbox;
 pub use volumes::Holder;
 

@@ -73,6 +73,18 @@ impl Docker {
         made.with_context(|| format!("cannot create the Docker network {name}")).map(drop)
     }
 
+    /// Whether there is a network of this name.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn has_network(&self, name: &str) -> Result<bool> {
+        match self.api.inspect_network(name, None::<InspectNetworkOptions>).await {
+            Ok(_) => Ok(true),
+            Err(error) if absent(&error) => Ok(false),
+            Err(error) => Err(self.failed(&error)).with_context(|| format!("cannot look at the Docker network {name}")),
+        }
+    }
+
     /// The IPv4 subnet of a network, as `172.18.0.0/16`.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use crate::{
         docker::{Container, Docker},
         lock::{self, LabLock},
         nodes::{
-            create::image_of,
+            create::{image_of, network},
             freeze, roots, rules,
             there::{self, NotOurs},
         },
@@ -144,6 +144,10 @@ pub async fn remove(docker: &Docker, lock: &LabLock) -> Result<Removed> {
     }
     if removed.roots {
         roots::remove(docker, lab).await.context("cannot remove the clones of golden roots")?;
+    }
+    // The stores of backups are no lab's, and no network goes while somebody is in it.
+    for store in docker.containers(&labels::of_stores()).await.context("cannot list the stores of backups")? {
+        docker.leave(&store.name, &network(lab)).await?;
     }
     removed.networks = docker.remove_networks(&mine).await.context("cannot remove the lab's network")?;
     removed.images = remove_images(docker, lab).await?;

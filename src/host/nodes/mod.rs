@@ -22,4 +22,7 @@ pub use self::{
         inside_name, kubeconfig_path, node_names, ours, worker_names,
     },
 };
-pub(crate) use self::{create::version_command, there::containers};
+pub(crate) use self::{
+    create::{network, version_command},
+    there::containers,
+};

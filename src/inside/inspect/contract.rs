@@ -244,6 +244,20 @@ pub const CONTRACTS: &[Contract] = &[
             line("flags", Need::Flags { program: "/metrics-server", part: "autoscale" }),
         ],
     },
+    Contract {
+        role: "versitygw",
+        lines: &[
+            line("files", Need::Files(&["/usr/local/bin/versitygw"])),
+            line(
+                "version",
+                Need::Version {
+                    command: &["/usr/local/bin/versitygw", "--version"],
+                    proven: "1.8",
+                    least: Some("1.8.0"),
+                },
+            ),
+        ],
+    },
 ];
 
 /// The contract of a role; `None` for the tool's own image, which is made of its executable.

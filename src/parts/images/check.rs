@@ -212,7 +212,7 @@ fn place(role: Role) -> Option<(&'static str, &'static str)> {
         Role::Wordpress => Some(("frontend", "wordpress")),
         Role::Nfs => Some(("storage", "ganesha")),
         Role::MetricsServer => Some(("autoscale", "metrics-server")),
-        Role::Node | Role::Tool => None,
+        Role::Node | Role::Versitygw | Role::Tool => None,
     }
 }
 

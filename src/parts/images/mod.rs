@@ -295,6 +295,8 @@ pub async fn save(
     let mut roles = choose::roles(&host.docker, &catalogue, &spec, mirror).await?;
     (spec.database.topology, spec.database.flavour) = (Topology::Galera, flavour);
     roles.extend(choose::roles(&host.docker, &catalogue, &spec, mirror).await?);
+    // Whoever has no network may want backups, too.
+    roles.push(Role::Versitygw);
     roles.sort_unstable();
     roles.dedup();
     let (images, _) = choose::gather(&cx, host, &catalogue, &spec.images, mirror, &Kept::new(), &roles).await?;

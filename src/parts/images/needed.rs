@@ -24,6 +24,8 @@ pub(super) fn roles(server: Role) -> Vec<Role> {
         Role::Mysql | Role::Percona | Role::Mariadb => *role == server,
         Role::Etcd => server != Role::Mysql,
         Role::Node | Role::Wordpress | Role::Nfs | Role::MetricsServer | Role::Tool => true,
+        // Beside the cluster, and only where a store of backups is wanted.
+        Role::Versitygw => false,
     };
     Role::ALL.into_iter().filter(needed).collect()
 }

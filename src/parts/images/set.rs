@@ -34,13 +34,15 @@ pub enum Role {
     Nfs,
     /// metrics-server.
     MetricsServer,
+    /// versitygw, the S3 server beside the clusters. No lab runs it: it is there where backups are wanted.
+    Versitygw,
     /// wplab itself, for what runs inside the cluster.
     Tool,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 9] = [
+    pub const ALL: [Role; 10] = [
         Role::Node,
         Role::Mysql,
         Role::Percona,
@@ -49,6 +51,7 @@ impl Role {
         Role::Wordpress,
         Role::Nfs,
         Role::MetricsServer,
+        Role::Versitygw,
         Role::Tool,
     ];
 
@@ -63,6 +66,7 @@ impl Role {
             Role::Wordpress => "wordpress",
             Role::Nfs => "nfs",
             Role::MetricsServer => "metrics-server",
+            Role::Versitygw => "versitygw",
             Role::Tool => "tool",
         }
     }

@@ -73,15 +73,23 @@ impl Shelf {
         Ok(names.iter().filter_map(|name| LabName::new(name).ok()).collect())
     }
 
+    /// The names of everything that there is of this lab, unfinished or not, without reading any of it; the oldest first.
+    ///
+    /// # Errors
+    /// The destination cannot be asked.
+    pub async fn ids(&self) -> Result<Vec<BackupId>> {
+        let names = self.store.folders(&[self.lab.as_str()]).await?;
+        let mut ids: Vec<BackupId> = names.iter().filter_map(|name| BackupId::new(name).ok()).collect();
+        ids.sort();
+        Ok(ids)
+    }
+
     /// What there is of this lab.
     ///
     /// # Errors
     /// The destination cannot be asked, or a manifest cannot be read.
     pub async fn list(&self) -> Result<Found> {
-        let names = self.store.folders(&[self.lab.as_str()]).await?;
-        let ids = names.iter().filter_map(|name| BackupId::new(name).ok());
-        let mut ids: Vec<BackupId> = ids.collect();
-        ids.sort();
+        let ids = self.ids().await?;
         let manifests = stream::iter(ids.clone()).map(|id| async move { self.try_manifest(&id).await }).buffered(8);
         let manifests: Vec<Option<Manifest>> = manifests.try_collect().await?;
         let mut all = Found::default();

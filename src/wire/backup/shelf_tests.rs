@@ -101,6 +101,7 @@ async fn what_is_sent_comes_back_and_is_no_backup_before_its_manifest() {
     shelf.finish(&manifest).await.expect("finished");
     let (two, _) = made(&shelf, &folder, TWO, &Recipients::default()).await;
 
+    assert_eq!(shelf.ids().await.expect("names"), [one, two.id.clone()]);
     let found = shelf.list().await.expect("a list");
     assert!(found.backups == [manifest.clone(), two.clone()] && found.unfinished.is_empty());
     assert_eq!(shelf.labs().await.expect("labs"), std::slice::from_ref(&shelf.lab));
