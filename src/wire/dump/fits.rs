@@ -106,7 +106,7 @@ pub(super) fn table(sql: &str, from: Kind, to: Kind, unfit: &mut Vec<String>) ->
     if from == to {
         return sql.to_owned();
     }
-    let all = tokens(sql);
+    let all = without_introducers(tokens(sql), to);
     let name = all.iter().find(|token| token.starts_with('`')).map_or("", |name| name.trim_matches('`'));
     let (Some(open), Some(close)) = (all.iter().position(|token| *token == "("), end_of_list(&all)) else {
         unfit.push(format!("table {name} is written in a way that is not known"));
@@ -143,7 +143,17 @@ pub(super) fn other(sql: &str, from: Kind, to: Kind, unfit: &mut Vec<String>) ->
         let modes: Vec<&str> = modes.trim_end_matches('\'').split(',').filter(known).collect();
         return format!("SET sql_mode='{}'", modes.join(","));
     }
-    tokens(sql).into_iter().map(|token| collation(token, to, unfit)).collect()
+    without_introducers(tokens(sql), to).into_iter().map(|token| collation(token, to, unfit)).collect()
+}
+
+/// MariaDB forgets the escapes of a string behind `_utf8mb4`, which says what is so anyway.
+fn without_introducers(mut all: Vec<&str>, to: Kind) -> Vec<&str> {
+    if to == Kind::MariaDb {
+        let strings: Vec<bool> = all.iter().skip(1).map(|next| next.starts_with('\'')).chain([false]).collect();
+        let mut before_string = strings.into_iter();
+        all.retain(|token| !(before_string.next().unwrap_or(false) && *token == "_utf8mb4"));
+    }
+    all
 }
 
 /// Where the parenthesis ends that begins first.
@@ -317,9 +327,10 @@ mod tests {
     #[test]
     fn mysqls_tables_for_mariadb() {
         let sql = "CREATE TABLE `t` (  `a` int DEFAULT NULL /*!80023 INVISIBLE */,  `s` varchar(9) COLLATE utf8mb4_0900_bin,  \
-                   KEY `k` (`s`(3)),  CONSTRAINT `c` CHECK ((`a` > 0)),  CONSTRAINT `d` CHECK ((`a` > 9)) /*!80016 NOT ENFORCED */) \
+                   KEY `k` (`s`(3)), `t` text DEFAULT (_utf8mb4'it\\'s'), CONSTRAINT `c` CHECK ((`a` > 0)),  CONSTRAINT `d` CHECK ((`a` > 9)) /*!80016 NOT ENFORCED */) \
                    ENGINE=InnoDB COLLATE=utf8mb4_0900_ai_ci";
-        let expected = sql.replace(",  CONSTRAINT `d` CHECK ((`a` > 9)) /*!80016 NOT ENFORCED */", "");
+        let expected =
+            sql.replace(",  CONSTRAINT `d` CHECK ((`a` > 9)) /*!80016 NOT ENFORCED */", "").replace("_utf8mb4'", "'");
         assert_eq!(mapped(sql, Kind::MySql, Kind::MariaDb), (expected, vec![]));
         let sql = "CREATE TABLE `t` ( `v` vector(3), `r` varchar(9) COLLATE utf8mb4_ru_0900_ai_ci, KEY `f` ((lower(`r`))), \
                    UNIQUE KEY `g` (`r`,(`v` + 1)) ) COLLATE=utf8mb4_ja_0900_as_cs";
