@@ -1,6 +1,7 @@
 //! What is spoken on wires and signed for them, by whoever knows a protocol and nothing of a lab; and how backups lie in a store.
 
 pub mod backup;
+pub mod dump;
 pub mod etcd;
 pub mod gtid;
 pub mod net;

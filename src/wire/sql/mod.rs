@@ -1,10 +1,13 @@
 //! MySQL connections for both ends: the member's supervisor through the unix socket, the tool through a port-forward with
-//! TLS under the lab's own authority. The only file that names mysql_async.
+//! TLS under the lab's own authority. The only room that names mysql_async; `rows` is for what is too much to be held at once.
+
+mod rows;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use mysql_async::{Conn, Opts, OptsBuilder, SslOpts, Value, prelude::Queryable};
+pub(in crate::wire) use rows::Cells;
 
 /// A name that every member's certificate holds for.
 const CERTIFICATE_NAME: &str = "db";
@@ -123,6 +126,11 @@ pub fn refusal(error: &anyhow::Error) -> Option<String> {
         Some(mysql_async::Error::Server(server)) => Some(format!("{} ({})", server.message, server.code)),
         _ => None,
     })
+}
+
+/// A name as SQL has it between backticks.
+pub fn name(text: &str) -> String {
+    format!("`{}`", text.replace('`', "``"))
 }
 
 /// A text as an SQL string literal, in the server's default `sql_mode`.

@@ -1,0 +1,109 @@
+//! Real MySQL and MariaDB servers for tests: those of the images that labs use, each in a container without a network, reached through
+//! the socket in a folder of this machine.
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use wplab::{
+    run::wait::{self, Look},
+    wire::sql::{Session, Way},
+};
+
+const LABEL: &str = "wplab.dev/test=dump";
+const USER: &str = "tester";
+const PASSWORD: &str = "not-very-secret";
+const OPTIONS: &str = "--user=mysql --socket=/run/test/socket --skip-networking --skip-log-bin --init-file=/run/test/init.sql \
+                       --max-allowed-packet=64M --innodb-flush-log-at-trx-commit=2";
+
+/// A server; gone when dropped.
+pub(crate) struct Server {
+    name: String,
+    client: &'static str,
+    folder: TempDir,
+}
+
+impl Server {
+    /// Starts the server of this image, which is one of the role `mysql` or `mariadb`.
+    pub(crate) async fn start(role: &'static str, image: &str) -> Server {
+        let folder = tempfile::tempdir().expect("a folder");
+        // The server has a user of its own.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("its mode");
+        let account = format!(
+            "CREATE USER {USER}@'%' IDENTIFIED BY '{PASSWORD}';\nGRANT ALL ON *.* TO {USER}@'%' WITH GRANT OPTION;\n"
+        );
+        fs::write(folder.path().join("init.sql"), account).expect("written");
+        let (begin, client) = match role {
+            "mysql" => ("mysqld --initialize-insecure --user=mysql && exec mysqld --mysqlx=OFF", "mysql"),
+            _ => ("mariadb-install-db --user=mysql --skip-test-db >/dev/null && exec mariadbd", "mariadb"),
+        };
+        let id = folder.path().file_name().expect("a name").to_string_lossy().replace('.', "");
+        let server = Server { name: format!("wplab-test-dump-{role}-{id}"), client, folder };
+        let mount = format!("{}:/run/test", server.folder.path().display());
+        let command = format!("{begin} {OPTIONS}");
+        let args = ["run", "-d", "--name", &server.name, "--label", LABEL, "--network", "none", "-v", &mount];
+        docker(&[&args[..], &["--entrypoint", "sh", image, "-c", &command]].concat(), b"");
+        let way = server.way();
+        wait::until(
+            role,
+            Duration::from_secs(120),
+            Duration::from_millis(200),
+            |_| {},
+            || async {
+                Ok(match Session::connect(&way, USER, PASSWORD, None, Duration::from_secs(5)).await {
+                    Ok(_) => Look::Ready(()),
+                    Err(error) => Look::NotYet(format!("{error:#}")),
+                })
+            },
+        )
+        .await
+        .expect("it starts");
+        server
+    }
+
+    fn way(&self) -> Way {
+        Way::Socket(self.folder.path().join("socket"))
+    }
+
+    pub(crate) async fn session(&self) -> Session {
+        let session = Session::connect(&self.way(), USER, PASSWORD, None, Duration::from_secs(60)).await;
+        session.expect("a session")
+    }
+
+    /// Runs a script by the client of the image, as a person would who has no wplab.
+    pub(crate) fn script(&self, database: &str, script: &[u8]) {
+        let password = format!("MYSQL_PWD={PASSWORD}");
+        let args = ["exec", "-i", "-e", &password, &self.name, self.client, "-S", "/run/test/socket", "-u", USER];
+        docker(&[&args[..], &["--default-character-set=utf8mb4", database]].concat(), script);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let quietly = |args: &[&str]| drop(Command::new("docker").args(args).output());
+        // What the server made in the folder belongs to its user.
+        quietly(&["exec", &self.name, "sh", "-c", "rm -f /run/test/socket*"]);
+        quietly(&["rm", "-f", "-v", &self.name]);
+    }
+}
+
+fn docker(args: &[&str], input: &[u8]) -> Output {
+    let mut command = Command::new("docker");
+    let mut process = command
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("docker starts");
+    // Who ends early says why.
+    let _ = process.stdin.take().expect("a pipe").write_all(input);
+    let output = process.wait_with_output().expect("an end");
+    assert!(output.status.success(), "docker {}: {}", args[0], String::from_utf8_lossy(&output.stderr));
+    output
+}
