@@ -2,6 +2,7 @@
 
 pub mod asleep;
 pub mod awake;
+pub mod backup;
 pub mod chaos;
 pub mod credentials;
 pub mod diagnose;

@@ -140,3 +140,14 @@ impl Member {
         Ok(Ending::Done)
     }
 }
+
+/// Make and restore backups that are asked for by objects
+#[derive(Debug, Args)]
+pub(super) struct Backups {}
+
+impl Backups {
+    pub(super) async fn run(self) -> Result<Ending> {
+        inside::backup::main().await?;
+        Ok(Ending::Done)
+    }
+}

@@ -2,6 +2,7 @@
 //! its ending into an exit code. One file per command: flags to options, one library call, its report to the terminal.
 
 mod args;
+mod backup;
 mod chaos;
 mod completions;
 mod credentials;
@@ -118,6 +119,7 @@ enum Command {
     Stop(stop::Stop),
     Start(start::Start),
     Snapshot(snapshot::Snapshot),
+    Backup(backup::Backup),
     Chaos(chaos::Chaos),
     Load(load::LoadArgs),
     Credentials(credentials::Credentials),
@@ -138,6 +140,8 @@ enum Command {
     Install(inside::Install),
     #[command(hide = true)]
     Agent(inside::Agent),
+    #[command(hide = true)]
+    Backups(inside::Backups),
     #[command(hide = true)]
     Member(inside::Member),
     #[command(hide = true)]
@@ -164,6 +168,7 @@ impl Command {
             Command::Stop(it) => it.run(session).await,
             Command::Start(it) => it.run(session).await,
             Command::Snapshot(it) => it.run(session).await,
+            Command::Backup(it) => it.run(session).await,
             Command::Credentials(it) => it.run(session).await,
             Command::Kubeconfig(it) => it.run(session).await,
             Command::Logs(it) => it.run(session).await,
@@ -182,6 +187,7 @@ impl Command {
             Command::Completions(it) => it.run(session),
             Command::Install(it) => it.run(),
             Command::Agent(it) => it.run().await,
+            Command::Backups(it) => it.run().await,
             Command::Member(it) => it.run().await,
             Command::NfsReady(it) => it.run().await,
             Command::Content(it) => it.run().await,

@@ -70,6 +70,22 @@ impl Cluster {
         self.write_secret(name, component, data).await
     }
 
+    /// Makes a Secret what it is to be, without what else was in it; says whether it was something else.
+    ///
+    /// # Errors
+    /// The API server refuses or does not answer.
+    pub async fn replace_secret(
+        &self,
+        name: &str,
+        component: Component,
+        values: BTreeMap<String, String>,
+    ) -> Result<bool> {
+        if self.secret(name).await?.as_ref() == Some(&values) {
+            return Ok(false);
+        }
+        self.write_secret(name, component, values).await.map(|()| true)
+    }
+
     async fn write_secret(&self, name: &str, component: Component, data: BTreeMap<String, String>) -> Result<()> {
         let mut labels = self.labels();
         labels.insert(COMPONENT.to_owned(), component.as_str().to_owned());

@@ -3,6 +3,7 @@
 //! ([`inspect`]), a trial cluster's hands and eyes ([`trial`]), and how the executable gets into a pod.
 
 pub mod agent;
+pub mod backup;
 pub mod content;
 mod http;
 pub mod inspect;

@@ -1,6 +1,7 @@
 //! What the lab is made of. Each part has an `ensure` that looks before it acts and returns what the next part needs.
 
 pub mod autoscale;
+pub mod backup;
 pub mod database;
 pub mod discovery;
 pub mod frontend;

@@ -42,8 +42,10 @@ pub enum StepId {
     Start,
     /// A lab that runs is copied (`snapshot save`).
     Snapshot,
-    /// Nodes are made of a snapshot (`snapshot restore`).
+    /// Nodes are made of a snapshot (`snapshot restore`), or a backup takes the place of what a lab has (`backup restore`).
     Restore,
+    /// A backup is made in the lab, or its store is asked (`backup`).
+    Backup,
     /// Removal of a lab (`down`), or of a snapshot.
     Remove,
     /// A lab is to be well before it is broken (`chaos`), or ready before users come (`load`).
@@ -94,6 +96,7 @@ impl StepId {
             StepId::Start => "start",
             StepId::Snapshot => "snapshot",
             StepId::Restore => "restore",
+            StepId::Backup => "backup",
             StepId::Remove => "remove",
             StepId::Steady => "steady",
             StepId::Fault => "fault",

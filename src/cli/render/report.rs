@@ -6,6 +6,10 @@ use wplab::{
     actions::{
         asleep::AsleepReport,
         awake::AwakeReport,
+        backup::{
+            Created,
+            shelves::{Deleted, Summary},
+        },
         credentials::Credentials,
         down::{Backups, DownReport},
         plan::PlanReport,
@@ -20,6 +24,7 @@ use wplab::{
         store,
     },
     run::advice::Hint,
+    wire::backup::manifest::Manifest,
 };
 
 use super::{
@@ -63,6 +68,61 @@ pub(crate) fn saved(saved: &Saved) -> String {
     let Saved { snapshot: Snapshot { name, lab, bytes: size, .. }, stood_still } = saved;
     let stood_still = stood_still.as_secs_f64();
     format!("snapshot {name} is lab {lab} as it was: {}; it stood still for {stood_still:.1} s\n", bytes(*size))
+}
+
+/// A backup that was made.
+pub(crate) fn created(made: &Created) -> String {
+    let Summary { id, lab, rows, files, stored, seconds, .. } = &made.summary;
+    format!(
+        "backup {id} of lab {lab}: {rows} rows and {files} files, {} in {seconds:.1} s\n  at  {}\n",
+        bytes(*stored),
+        made.destination
+    )
+}
+
+/// What a backup says of itself, for people.
+pub(crate) fn backup(manifest: &Manifest) -> String {
+    let Manifest { id, lab, database, wordpress, streams, .. } = manifest;
+    let exactly = if database.exact { "" } else { ", and perhaps a little more" };
+    let readers = match manifest.recipients.is_empty() {
+        true => "everybody".to_owned(),
+        false => manifest.recipients.join(" "),
+    };
+    let rows: u64 = database.tables.values().map(|table| table.rows).sum();
+    let mut text = format!("backup {id} of lab {}\n", lab.name);
+    for (what, value) in [
+        ("begun", manifest.begun.to_string()),
+        ("took", format!("{:.1} s", manifest.seconds.get("all").copied().unwrap_or_default())),
+        ("server", format!("{} {}, read at {}", database.server, database.version, database.member)),
+        ("position", format!("{}{exactly}", database.position)),
+        ("database", format!("{rows} rows of {} tables", database.tables.len())),
+        (
+            "wordpress",
+            format!(
+                "{} (tables {}), {} files, {}",
+                wordpress.version, wordpress.db_version, wordpress.files, wordpress.url
+            ),
+        ),
+        ("read by", readers),
+        ("size", bytes(manifest.stored())),
+    ] {
+        text += &format!("  {what:<10}{value}\n");
+    }
+    for (name, stream) in streams {
+        let parts = stream.parts.len();
+        text += &format!(
+            "  {name:<10}{} in {parts} objects, {} when unpacked\n",
+            bytes(stream.stored()),
+            bytes(stream.bytes)
+        );
+    }
+    text
+}
+
+/// What was removed of a store.
+pub(crate) fn deleted(gone: &Deleted) -> String {
+    let lines: String = gone.ids.iter().map(|id| format!("removed backup {id}\n")).collect();
+    format!("{lines}{} are free\n", bytes(gone.freed))
 }
 
 /// What was removed.

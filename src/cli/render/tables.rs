@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use wplab::{
     actions::{
+        backup::shelves::{Listed, Summary},
         list::LabSummary,
         smoke::{CheckResult, SmokeReport, Verdict},
         snapshot::Snapshot,
@@ -169,6 +170,33 @@ pub(crate) fn snapshots(snapshots: &[Snapshot]) -> String {
         [one.name.to_string(), one.lab.to_string(), one.taken.clone(), one.nodes.to_string(), bytes(one.bytes)]
     };
     table(["NAME", "LAB", "TAKEN", "NODES", "SIZE"], &snapshots.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Backups, and what never became one.
+pub(crate) fn backups(listed: &Listed) -> String {
+    let row = |one: &Summary| {
+        let how = match (one.scheduled, one.encrypted) {
+            (false, false) => "by hand",
+            (true, false) => "scheduled",
+            (false, true) => "by hand, encrypted",
+            (true, true) => "scheduled, encrypted",
+        };
+        [
+            one.id.to_string(),
+            one.lab.to_string(),
+            one.rows.to_string(),
+            one.files.to_string(),
+            bytes(one.stored),
+            one.server.clone(),
+            how.to_owned(),
+        ]
+    };
+    let rows: Vec<_> = listed.backups.iter().map(row).collect();
+    let mut text = table(["ID", "LAB", "ROWS", "FILES", "SIZE", "SERVER", "MADE"], &rows);
+    for id in &listed.unfinished {
+        let _ = writeln!(text, "{id} is unfinished and no backup: it is being made, or whoever made it is gone");
+    }
+    text
 }
 
 /// What `images prune` removed.

@@ -13,7 +13,10 @@ use hyper::{
 };
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::status::{Board, MemberStatus};
+use super::{
+    pod::VOLUME,
+    status::{Board, MemberStatus},
+};
 use crate::inside::http::{Body, response, serve as listen, text};
 
 /// Time between two signs of life.
@@ -37,13 +40,19 @@ fn answer<B>(board: &Board, request: &Request<B>) -> Response<Body> {
                 Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", format!("{reason}\n")),
             }
         }
-        (&Method::GET, "/status") => match serde_json::to_string(&board.read()) {
+        (&Method::GET, "/status") => match serde_json::to_string(&MemberStatus { free: free(), ..board.read() }) {
             Ok(json) => text(StatusCode::OK, "application/json", json),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", format!("{error}\n")),
         },
         (&Method::GET, "/watch") => response(StatusCode::OK, "application/x-ndjson", lines(board)),
         _ => text(StatusCode::NOT_FOUND, "text/plain", "try /live, /ready, /status or /watch\n".to_owned()),
     }
+}
+
+/// Bytes that are free on the member's volume.
+fn free() -> Option<u64> {
+    let about = rustix::fs::statvfs(VOLUME).ok()?;
+    Some(about.f_bavail.saturating_mul(about.f_frsize))
 }
 
 /// The status now, at every change and at every beat, one line each. Ends with its reader.

@@ -13,12 +13,21 @@ pub mod replication;
 pub mod status;
 mod turns;
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 pub use pod::HTTP_PORT;
 
 /// The container of a member's pod in which its supervisor runs.
 pub const CONTAINER: &str = "mysql";
+
+/// A replica whose server has this lock taken (`GET_LOCK`) applies nothing for a moment, and says so ([`status::MemberStatus::held`]):
+/// what is read meanwhile is at one known position. Whoever has the site's account may ask for it, so it lasts no longer than
+/// [`HELD_FOR`], and comes only so often.
+pub const HOLD: &str = "wplab-hold";
+/// The longest that a replica stands still for [`HOLD`]. It begins after the lock was taken.
+pub const HELD_FOR: Duration = Duration::from_secs(4);
 
 /// What to do as, or in, a database pod.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -111,6 +111,12 @@ pub struct MemberStatus {
     /// Whether this source has neither had a replica's answer nor heard any other member for so long that it may have been given up.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub isolated: bool,
+    /// Whether it applies nothing for a moment, because somebody asked for that ([`super::HOLD`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
+    /// Bytes that are free on its volume, as it answers; `None` in what is told at every change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free: Option<u64>,
     /// How many members there are, as far as this one knows.
     #[serde(default)]
     pub members: u32,

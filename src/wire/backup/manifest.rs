@@ -81,6 +81,9 @@ pub struct Manifest {
     pub database: DatabaseFacts,
     /// The site.
     pub wordpress: WordpressFacts,
+    /// Whether the lab's schedule made it, so that the lab's rule says how long it is kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub scheduled: bool,
     /// For whom it is encrypted, as age's public keys; empty: for everybody.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recipients: Vec<String>,
@@ -104,6 +107,8 @@ pub struct DatabaseFacts {
     pub member: String,
     /// What the dump contains: a GTID set in topology `replication`, `UUID:SEQNO` in a Galera cluster.
     pub position: String,
+    /// Whether it contains nothing that is not in the position.
+    pub exact: bool,
     /// Every table, by its name.
     pub tables: BTreeMap<String, Table>,
 }

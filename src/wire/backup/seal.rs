@@ -55,11 +55,19 @@ impl Keys {
     /// It cannot be read, or there is no key in it.
     pub fn read(path: &Path) -> Result<Keys> {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Keys::parse(&text).with_context(|| format!("{} is no file of age's keys", path.display()))
+    }
+
+    /// Reads the text of such a file.
+    ///
+    /// # Errors
+    /// There is no key in it, or something else. The text is not told.
+    pub fn parse(text: &str) -> Result<Keys> {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let read = |line: &str| x25519::Identity::from_str(line).map_err(anyhow::Error::msg);
         let keys: Result<Vec<_>> = lines.map(read).collect();
-        let keys = keys.with_context(|| format!("{} is no file of age's keys", path.display()))?;
-        ensure!(!keys.is_empty(), "there is no key in {}", path.display());
+        let keys = keys.context("a line is no key")?;
+        ensure!(!keys.is_empty(), "there is no key in it");
         Ok(Keys(keys))
     }
 

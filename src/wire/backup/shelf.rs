@@ -64,6 +64,17 @@ impl Shelf {
         Ok(Shelf { store: Store::open(destination, credentials)?, lab: lab.clone() })
     }
 
+    /// The place of another lab in the same destination.
+    #[must_use]
+    pub fn of(&self, lab: &LabName) -> Shelf {
+        Shelf { lab: lab.clone(), ..self.clone() }
+    }
+
+    /// Where it is.
+    pub fn destination(&self) -> &Destination {
+        &self.store.destination
+    }
+
     /// Whose shelves there are; one may be empty.
     ///
     /// # Errors
@@ -211,7 +222,9 @@ impl Shelf {
         let (give, take) = mpsc::channel(1);
         let opened = spawn_blocking(move || seal::open(Joined::new(take), sink, secret, &keys));
         let fetched = async {
-            let parts = stream::iter(&stream.parts).map(|part| self.part(&manifest.id, part)).buffered(UNDER_WAY);
+            let parts = stream.parts.clone();
+            let parts = stream::iter(parts).map(|part| async move { self.part(&manifest.id, &part).await });
+            let parts = parts.buffered(UNDER_WAY);
             let mut parts = std::pin::pin!(parts);
             while let Some(part) = parts.try_next().await? {
                 if give.send(part).await.is_err() {

@@ -121,6 +121,8 @@ impl Flavour {
         sql += &format!("CREATE DATABASE wordpress CHARACTER SET utf8mb4 COLLATE {};\n", self.collation);
         sql += &format!("CREATE USER wordpress@'%' IDENTIFIED BY {};\n", literal(&password("wordpress")?));
         sql += "GRANT ALL ON wordpress.* TO wordpress@'%';\n";
+        // What is restored is checked beside the site's tables before it takes their place.
+        sql += "GRANT ALL ON `wordpress\\_%`.* TO wordpress@'%';\n";
         Ok(sql)
     }
 }

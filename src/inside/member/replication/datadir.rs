@@ -243,7 +243,8 @@ pub(super) fn init_sql(passwords: &Passwords) -> String {
          CREATE DATABASE IF NOT EXISTS wordpress CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_ai_ci;\n\
          CREATE USER IF NOT EXISTS wordpress@'%' IDENTIFIED BY {wordpress};\n\
          ALTER USER wordpress@'%' IDENTIFIED BY {wordpress} REQUIRE SSL;\n\
-         GRANT ALL ON wordpress.* TO wordpress@'%';\n"
+         GRANT ALL ON wordpress.* TO wordpress@'%';\n\
+         GRANT ALL ON `wordpress\\_%`.* TO wordpress@'%';\n"
     )
 }
 

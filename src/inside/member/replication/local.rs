@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::config::{CA, Config, MYSQL_PORT, REPLICATION_USER, password};
 use crate::{
-    inside::member::status::ServerFacts,
+    inside::member::{HELD_FOR, HOLD, status::ServerFacts},
     wire::sql::{Row, Session, Way, literal},
 };
 
@@ -79,6 +79,27 @@ fn facts(own: &Row, semi: &Row, replica: Option<&Row>) -> ServerFacts {
         facts.last_error = text(row, "Last_SQL_Error").or_else(|| text(row, "Last_IO_Error"));
     }
     facts
+}
+
+/// Whether somebody has taken the lock that stops this replica's applier for a moment.
+///
+/// # Errors
+/// The server does not answer.
+pub(super) async fn is_to_hold(session: &mut Session) -> Result<bool> {
+    Ok(session.value(&format!("SELECT IS_USED_LOCK('{HOLD}')")).await?.is_some())
+}
+
+/// Applies nothing until that lock is let go, or [`HELD_FOR`] has passed; `held` hears when it stands still. Fetching goes on, and
+/// so do acknowledgements. A server that breaks off in the middle is put right by the next turn.
+///
+/// # Errors
+/// The server refuses or does not answer.
+pub(super) async fn hold(session: &mut Session, held: impl FnOnce()) -> Result<()> {
+    run(session, &["STOP REPLICA SQL_THREAD"]).await?;
+    held();
+    let waited = session.value(&format!("SELECT GET_LOCK('{HOLD}', {})", HELD_FOR.as_secs())).await;
+    run(session, &["DO RELEASE_ALL_LOCKS()", "START REPLICA SQL_THREAD"]).await?;
+    waited.map(drop).context("cannot wait for whoever holds this replica")
 }
 
 /// Opens the server for writes, each of which waits until `acks` replicas have it. Does nothing twice. What was received must

@@ -43,6 +43,8 @@ const RESTARTING: Duration = Duration::from_secs(120);
 /// How long a replica that is to end still takes queries, although it says that it takes none: connections come to it as long as some
 /// node has not heard of that.
 const LEAVING: Duration = Duration::from_secs(2);
+/// How long after a replica stood still for somebody it does so again: everybody with the site's account can ask for it.
+const HOLD_AGAIN: Duration = Duration::from_secs(20);
 /// How long a source that hears from nobody goes on as if it were one.
 const ISOLATION: Duration = Duration::from_secs(10);
 const NO_SESSION: &str = "there is no connection to the server";
@@ -94,6 +96,8 @@ pub(super) struct Member {
     not_before: Instant,
     /// Since when this source has heard from nobody.
     alone_since: Option<Instant>,
+    /// When it stood still for somebody last.
+    held: Option<Instant>,
 }
 
 impl Member {
@@ -124,6 +128,7 @@ impl Member {
             falls: 0,
             not_before: Instant::now(),
             alone_since: None,
+            held: None,
         })
     }
 
@@ -170,6 +175,9 @@ impl Member {
             status.server.clone_from(&facts);
         });
         self.notice_isolation(&peers);
+        if facts.as_ref().is_some_and(ServerFacts::serves_as_replica) {
+            self.hold().await?;
+        }
         if self.mysqld.is_some() && facts.is_none() {
             self.board.enter(State::Starting, "the server does not answer yet");
             return Ok(());
@@ -280,6 +288,26 @@ impl Member {
     /// Whether it is open, and no replica follows it.
     fn unheard(&self) -> bool {
         self.board.read().server.is_some_and(|facts| facts.is_open() && facts.clients == 0)
+    }
+
+    /// Stands still while somebody who asks for that looks at it. What others are told of it stays as it was.
+    async fn hold(&mut self) -> Result<()> {
+        if self.held.is_some_and(|at| at.elapsed() < HOLD_AGAIN) {
+            return Ok(());
+        }
+        let session = self.session.as_mut().context(NO_SESSION)?;
+        if !local::is_to_hold(session).await? {
+            return Ok(());
+        }
+        log("applies nothing for a moment, while somebody looks at what it has");
+        self.held = Some(Instant::now());
+        let held = local::hold(session, || self.board.change(|status| status.held = true)).await;
+        self.board.change(|status| status.held = false);
+        if held.is_err() {
+            // What it was asked last it may still answer.
+            self.session = None;
+        }
+        held
     }
 
     fn notice_isolation(&mut self, peers: &[Peer]) {

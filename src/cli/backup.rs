@@ -1,0 +1,132 @@
+//! `wplab backup …`: the database and the uploads of a lab as one, in object storage.
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use wplab::{
+    actions::backup::{self, shelves},
+    spec::{LabName, destination::Destination},
+    wire::backup::manifest::BackupId,
+};
+
+use super::{
+    failure::Ending,
+    render::{report, tables},
+    session::Session,
+    spell::command,
+};
+
+/// Make, list, show and remove backups of a lab's database and uploads
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  wplab backup create                                   a backup of the lab wplab
+  wplab backup list                                     its backups
+  wplab backup list --all --destination s3://shop/labs  those of every lab in a bucket
+  wplab backup show 20261130T113000Z-4f2a
+  wplab backup delete 20261130T113000Z-4f2a
+
+Where backups go, who can read them and when they are made by themselves stands in the lab file, under `backup`.")]
+pub(super) struct Backup {
+    #[command(subcommand)]
+    what: What,
+}
+
+/// Whose backups, and where.
+#[derive(Debug, Args)]
+struct Shelf {
+    /// Name of the lab that they are of [default: wplab]
+    #[arg(long, value_name = "NAME", value_parser = LabName::new)]
+    lab: Option<LabName>,
+    /// Where they are [default: where the lab sends them, else this machine's own store]
+    #[arg(long, value_name = "ADDRESS", value_parser = Destination::new)]
+    destination: Option<Destination>,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Make a backup now. The site goes on meanwhile
+    Create {
+        /// Name of the lab [default: wplab]
+        #[arg(value_parser = LabName::new)]
+        name: Option<LabName>,
+    },
+    /// List the backups of a lab, which need not stand any more
+    List {
+        #[command(flatten)]
+        shelf: Shelf,
+        /// Those of every lab
+        #[arg(long, conflicts_with = "lab")]
+        all: bool,
+    },
+    /// Show all that a backup says of itself, and look whether all of it is there
+    Show {
+        /// Name of the backup
+        #[arg(value_parser = BackupId::new)]
+        id: BackupId,
+        #[command(flatten)]
+        shelf: Shelf,
+    },
+    /// Remove backups
+    Delete {
+        /// Names of the backups
+        #[arg(required = true, value_parser = BackupId::new)]
+        ids: Vec<BackupId>,
+        #[command(flatten)]
+        shelf: Shelf,
+    },
+}
+
+impl Backup {
+    pub(super) async fn run(self, session: &Session) -> Result<Ending> {
+        match self.what {
+            What::Create { name } => create(session, &name.unwrap_or_default()).await,
+            What::List { shelf, all } => list(session, &shelf, all).await,
+            What::Show { id, shelf } => {
+                let Shelf { lab, destination } = shelf;
+                let (id, lab) = (&id, &lab.unwrap_or_default());
+                let at = destination.as_ref();
+                let found = session.perform(|run| async move { shelves::show(&run, lab, at, id).await }).await?;
+                session.terminal.result(&found, |_| report::backup(&found));
+                Ok(Ending::Done)
+            }
+            What::Delete { ids, shelf } => {
+                let Shelf { lab, destination } = shelf;
+                let (ids, lab, at) = (&ids, &lab.unwrap_or_default(), destination.as_ref());
+                let gone = session.perform(|run| async move { shelves::delete(&run, lab, at, ids).await }).await?;
+                session.terminal.result(&gone, |_| report::deleted(&gone));
+                session.terminal.next(&[(of("list", lab), "what is left")]);
+                Ok(Ending::Done)
+            }
+        }
+    }
+}
+
+async fn create(session: &Session, lab: &LabName) -> Result<Ending> {
+    let made = session.perform(|run| async move { backup::create(&run, lab).await }).await?;
+    session.terminal.result(&made, |_| report::created(&made));
+    session.terminal.next(&[
+        (of(&format!("show {}", made.summary.id), lab), "what is in it"),
+        (of("list", lab), "all backups of the lab"),
+    ]);
+    Ok(Ending::Done)
+}
+
+async fn list(session: &Session, shelf: &Shelf, all: bool) -> Result<Ending> {
+    let lab = shelf.lab.clone().unwrap_or_default();
+    let (of_lab, at) = (Some(&lab).filter(|_| !all), shelf.destination.as_ref());
+    let there = session.perform(|run| async move { shelves::list(&run, of_lab, at).await }).await?;
+    session.terminal.result(&there, |_| tables::backups(&there));
+    if there.backups.is_empty() {
+        let whose = if all { "any lab".to_owned() } else { format!("lab {lab}") };
+        session.terminal.say(&format!("there are no backups of {whose}"));
+        session.terminal.next(&[(command("backup create", &lab), "make one")]);
+    }
+    Ok(Ending::Done)
+}
+
+/// A command about a lab's backups.
+fn of(what: &str, lab: &LabName) -> String {
+    match *lab == LabName::default() {
+        true => format!("wplab backup {what}"),
+        false => format!("wplab backup {what} --lab {lab}"),
+    }
+}

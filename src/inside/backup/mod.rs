@@ -1,0 +1,144 @@
+//! `wplab backups`: makes and restores backups, one thing after the other, in a pod of its own that mounts `wp-content`. What it is to
+//! do stands in objects ([`objects`]), which `controller` takes up; `schedule` makes some of them itself. `make` sends a backup, from
+//! what `reader` and `site` read; what is in a store is [`crate::wire::backup`].
+
+mod aside;
+mod controller;
+mod make;
+pub mod objects;
+mod reader;
+mod restore;
+mod site;
+
+use std::{
+    future::ready,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use hyper::{Method, Request, Response, StatusCode};
+use kube::{Client, Config};
+use tokio::sync::{Mutex, watch};
+
+use self::{make::Progress, objects::RestoreSpec, reader::Account};
+use super::{
+    http::{self, Body},
+    stop_signal,
+};
+use crate::{
+    cluster::Cluster,
+    run::advice::Trouble,
+    spec::{
+        LabName, LabSpec,
+        destination::Destination,
+        load::{self, Overrides},
+    },
+    wire::backup::{credentials::Credentials, shelf::Shelf},
+};
+
+/// The runner's HTTP port: `/live`.
+const HTTP_PORT: u16 = 8085;
+/// What `up` or `backup` has written for it: [`LAB_FILE`] and [`DESTINATION`].
+const CONFIG: &str = "/etc/wplab/backup";
+/// The lab file, as JSON.
+pub const LAB_FILE: &str = "lab.json";
+/// Where backups go, as it is reached from inside the cluster.
+pub const DESTINATION: &str = "destination";
+/// What lets it in there, a file for each name.
+const CREDENTIALS: &str = "/etc/wplab/backup-credentials";
+/// The site's shared folder.
+const CONTENT: &str = "/mnt/wp-content";
+
+/// What every piece of work has to do with.
+pub(super) struct Runner {
+    cluster: Cluster,
+    /// This life of this pod.
+    life: String,
+    account: Account,
+    content: PathBuf,
+    progress: watch::Sender<Progress>,
+    /// Whoever works has it.
+    busy: Mutex<()>,
+}
+
+impl Runner {
+    fn tell(&self, progress: Progress) {
+        self.progress.send_replace(progress);
+    }
+
+    /// Where the backup lies that is to be restored.
+    fn shelf_of(&self, wanted: &RestoreSpec) -> Result<Shelf> {
+        let (spec, own) = self.opened()?;
+        let lab = wanted.lab.as_deref().map(LabName::new).transpose().map_err(anyhow::Error::msg)?;
+        Ok(own.of(&lab.unwrap_or(spec.name)))
+    }
+
+    /// The lab, and its place in its store, as they are written down at this moment.
+    fn opened(&self) -> Result<(LabSpec, Shelf)> {
+        let text = read(CONFIG.as_ref(), LAB_FILE)?;
+        let spec = load::parse("the lab's record", Path::new(""), &text, &Overrides::default());
+        let spec = spec.map_err(Trouble::from).context("cannot read what the lab is")?;
+        let destination = Destination::new(&read(CONFIG.as_ref(), DESTINATION)?).map_err(anyhow::Error::msg)?;
+        let shelf = Shelf::open(&destination, &credentials()?, &spec.name)?;
+        Ok((spec, shelf))
+    }
+}
+
+fn read(folder: &Path, name: &str) -> Result<String> {
+    let path = folder.join(name);
+    std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// What the pod's Secret has.
+fn credentials() -> Result<Credentials> {
+    let folder: &Path = CREDENTIALS.as_ref();
+    let mut values = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(|| format!("cannot list {CREDENTIALS}"))? {
+        let name = entry.context("cannot list the credentials")?.file_name().to_string_lossy().into_owned();
+        // A Secret's own links begin with dots.
+        if !name.starts_with('.') {
+            values.push((name.clone(), read(folder, &name)?));
+        }
+    }
+    Ok(Credentials::among(values))
+}
+
+/// Runs until SIGTERM or SIGINT. What is cut off by that is told by the next life.
+///
+/// # Errors
+/// The pod is not set up as the manifests say, or the port is taken.
+pub async fn main() -> Result<()> {
+    let var = |name: &str| std::env::var(name).with_context(|| format!("the environment variable {name} is missing"));
+    let (pod, lab) = (var("POD_NAME")?, LabName::new(&var("WPLAB_LAB")?).map_err(anyhow::Error::msg)?);
+    let stop = stop_signal()?;
+    let mut config = Config::incluster().context("cannot tell where the API server is")?;
+    config.connect_timeout = Some(Duration::from_secs(3));
+    let account = Account {
+        password: read("/etc/wplab/db-credentials".as_ref(), "wordpress-password")?,
+        ca: read("/etc/wplab/db-tls".as_ref(), "ca.crt")?,
+    };
+    let runner = Runner {
+        cluster: Cluster::new(Client::try_from(config).context("cannot use the pod's own account")?, lab),
+        life: format!("{pod}/{:08x}", rand::random::<u32>()),
+        account,
+        content: CONTENT.into(),
+        progress: watch::Sender::default(),
+        busy: Mutex::default(),
+    };
+    http::serve(HTTP_PORT, move |request| ready(answer(&request))).await?;
+    tokio::select! {
+        () = controller::run(Arc::new(runner)) => {}
+        () = stop => {}
+    }
+    Ok(())
+}
+
+fn answer<B>(request: &Request<B>) -> Response<Body> {
+    let (code, text) = match (request.method(), request.uri().path()) {
+        (&Method::GET, "/live") => (StatusCode::OK, "alive\n"),
+        _ => (StatusCode::NOT_FOUND, "try /live\n"),
+    };
+    http::text(code, "text/plain", text.to_owned())
+}

@@ -1,0 +1,195 @@
+//! The lab's own kinds of Kubernetes objects: a `Backup` is asked for by making one, a `Restore` too, and what became of them
+//! stands in their status. `wplab backup …` makes the same objects as `kubectl create`. What is in a store is not said by them:
+//! they go with the cluster, and backups do not.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The type of the one condition: whether what was asked for is done.
+pub const DONE: &str = "Done";
+
+/// A backup that is asked for.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "wplab.dev",
+    version = "v1alpha1",
+    kind = "Backup",
+    namespaced,
+    status = "BackupStatus",
+    category = "wplab",
+    doc = "A backup of the lab's database and wp-content as one",
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Id", type_ = "string", json_path = ".status.id"),
+    printcolumn(name = "Stored", type_ = "integer", json_path = ".status.storedBytes"),
+    printcolumn(name = "Position", type_ = "string", json_path = ".status.position", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BackupSpec {
+    /// Whether the lab's schedule made it: the lab's rule says how long such a one is kept. Every other one is kept until somebody removes it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub scheduled: bool,
+}
+
+/// What became of a backup.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupStatus {
+    /// What is said of everything that is asked for.
+    #[serde(flatten)]
+    pub common: Common,
+    /// Its name in the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Bytes in the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored_bytes: Option<u64>,
+    /// What the dump contains: a GTID set, or a cluster's UUID and sequence number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<String>,
+}
+
+/// A backup that is to be restored.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "wplab.dev",
+    version = "v1alpha1",
+    kind = "Restore",
+    namespaced,
+    status = "RestoreStatus",
+    category = "wplab",
+    doc = "A backup that is put in the place of what the lab has, or only proven",
+    printcolumn(name = "Backup", type_ = "string", json_path = ".spec.backup"),
+    printcolumn(name = "Into", type_ = "string", json_path = ".spec.into"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RestoreSpec {
+    /// Its name in the store.
+    pub backup: String,
+    /// The lab that it is of, if that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lab: Option<String>,
+    /// What it is restored into.
+    #[serde(default)]
+    pub into: Into,
+    /// The Secret with the key (`key`, as age-keygen writes it) of a backup that is encrypted. Only `backup-key` may be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_secret: Option<String>,
+}
+
+/// What a backup is restored into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Into {
+    /// The lab itself.
+    #[default]
+    Lab,
+    /// A server of its own, beside the lab: only to prove the backup.
+    Scratch,
+}
+
+/// What became of a restore.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreStatus {
+    /// What is said of everything that is asked for.
+    #[serde(flatten)]
+    pub common: Common,
+    /// Tables that were compared, row by row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tables: Option<u64>,
+    /// Rows in them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+    /// Files that were compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<u64>,
+    /// How long loading the database and unpacking the files took, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+}
+
+/// What the status of everything that is asked for says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Common {
+    /// How far it is.
+    #[serde(default)]
+    pub phase: Phase,
+    /// Which life of the runner works on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner: Option<String>,
+    /// Why it failed; before that, what is being done.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Whether it is done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "conditions")]
+    pub conditions: Vec<Condition>,
+}
+
+/// How far something is that was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    /// Nobody has begun.
+    #[default]
+    Pending,
+    /// Somebody works on it.
+    Running,
+    /// It is done.
+    Complete,
+    /// It came to nothing.
+    Failed,
+}
+
+impl Phase {
+    /// Whether nothing more comes of it.
+    pub fn is_over(self) -> bool {
+        matches!(self, Phase::Complete | Phase::Failed)
+    }
+
+    /// The one condition, for whoever waits with `kubectl wait`.
+    pub(super) fn condition(self, message: &str, generation: Option<i64>) -> Condition {
+        let (status, reason) = match self {
+            Phase::Pending => ("False", "Pending"),
+            Phase::Running => ("False", "Running"),
+            Phase::Complete => ("True", "Complete"),
+            Phase::Failed => ("False", "Failed"),
+        };
+        Condition {
+            type_: DONE.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            last_transition_time: Time(Timestamp::now()),
+            observed_generation: generation,
+        }
+    }
+}
+
+/// Kubernetes's own type has no schema of this kind.
+fn conditions(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "array",
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+        "items": {
+            "type": "object",
+            "required": ["type", "status", "lastTransitionTime", "reason", "message"],
+            "properties": {
+                "type": { "type": "string" },
+                "status": { "type": "string" },
+                "reason": { "type": "string" },
+                "message": { "type": "string" },
+                "lastTransitionTime": { "type": "string", "format": "date-time" },
+                "observedGeneration": { "type": "integer", "format": "int64" }
+            }
+        }
+    })
+}

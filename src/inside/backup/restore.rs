@@ -1,0 +1,406 @@
+//! A backup takes the place of what the lab has. Everything is loaded and compared beside the site first, which goes on meanwhile;
+//! then, within a moment, it takes the place of what was there (`aside`); and when the site does not answer with it, everything is
+//! put back. A lab that nobody uses yet is given the backup directly.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::{ResourceExt, api::ListParams};
+use tokio::task::spawn_blocking;
+
+use super::{
+    Runner,
+    aside::{self, NEW, Place},
+    make::Progress,
+    reader::{self, DATABASE},
+    site,
+};
+use crate::{
+    cluster::{Cluster, Refused},
+    inside::{http, log},
+    labels::{COMPONENT, Component},
+    run::wait::{self, Look},
+    wire::{
+        backup::{
+            manifest::{Manifest, Table},
+            seal::Keys,
+            shelf::Shelf,
+        },
+        dump::{self, Snapshot},
+        net,
+        sql::{Session, literal},
+    },
+};
+
+/// The administrator of a lab, whose password is in its Secret: that of a backup may be another one.
+const ADMIN: &str = "admin";
+/// How long one statement of a dump may take.
+const STATEMENT: Duration = Duration::from_mins(10);
+/// How long a name may take to be looked up.
+const LOOKUP: Duration = Duration::from_secs(5);
+/// How long the site may take to answer with what was restored.
+const ANSWER: Duration = Duration::from_mins(2);
+/// In the shared folder: the installer's marks.
+const INSTALLED: &str = ".wplab-installed";
+const INSTALLING: &str = ".wplab-installing";
+const SEEDED: &str = ".wplab-seeded";
+const PASSWORDS: &str = ".wplab-passwords";
+
+/// What was restored.
+pub(super) struct Restored {
+    pub(super) tables: u64,
+    pub(super) rows: u64,
+    pub(super) files: u64,
+    pub(super) seconds: f64,
+}
+
+/// A backup on its way into this lab.
+struct Way<'a> {
+    runner: &'a Runner,
+    shelf: &'a Shelf,
+    manifest: &'a Manifest,
+    keys: Arc<Keys>,
+}
+
+/// Restores a backup. Nothing was touched when what is wrong shows before that; later, everything is put back.
+///
+/// # Errors
+/// The backup cannot be used here ([`crate::wire::backup::Unusable`]), there is no room for it, it cannot be loaded, or the site does not answer with it.
+pub(super) async fn restore(runner: &Runner, shelf: &Shelf, manifest: &Manifest, keys: Keys) -> Result<Restored> {
+    let way = Way { runner, shelf, manifest, keys: Arc::new(keys) };
+    runner.tell(Progress::of("looking whether it can be restored"));
+    shelf.complete(manifest).await?;
+    let mut session = writer(runner).await?;
+    fits(&mut session, manifest).await?;
+    let room = manifest.streams.get("files").map_or(0, |files| files.bytes);
+    has_room(&runner.cluster, &runner.content, manifest, room).await?;
+    if there(&runner.content, INSTALLED)? { way.replace(&mut session).await } else { way.begin(&mut session).await }
+}
+
+/// How a restore ended that somebody cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CutOff {
+    /// Nothing of what was there had been touched.
+    Before,
+    /// What was there is put back.
+    Back,
+    /// It was done, but for what was kept aside.
+    Done,
+}
+
+/// Ends a restore that somebody cut off.
+///
+/// # Errors
+/// The database does not answer, or something cannot be moved. It can be tried again.
+pub(super) async fn end(runner: &Runner) -> Result<CutOff> {
+    let mut session = writer(runner).await?;
+    let mut place = Place { content: &runner.content, session: &mut session };
+    let ended = if place.is_kept() {
+        CutOff::Done
+    } else {
+        match place.take_back().await? {
+            true => CutOff::Back,
+            false => CutOff::Before,
+        }
+    };
+    place.clear().await?;
+    Ok(ended)
+}
+
+/// A session at the member that takes writes.
+async fn writer(runner: &Runner) -> Result<Session> {
+    let address = net::look_up("db", LOOKUP).await?.context("there is no Service db")?;
+    let session = runner.account.connect(SocketAddr::new(address, reader::MYSQL_PORT), DATABASE).await;
+    Ok(session.context("the member that takes writes")?.patient(STATEMENT))
+}
+
+impl Way<'_> {
+    /// Into a lab that nobody uses yet. The installer finds a site then, and gives it this lab's address and passwords; if this is
+    /// cut off it finds its own mark, and begins with nothing.
+    async fn begin(&self, session: &mut Session) -> Result<Restored> {
+        let content = &self.runner.content;
+        let mark = |name: &str| fs::write(content.join(name), "").with_context(|| format!("cannot write {name}"));
+        mark(INSTALLING)?;
+        for table in aside::tables(session, DATABASE).await? {
+            session.run(&format!("DROP TABLE {}", crate::wire::sql::name(&table))).await?;
+        }
+        let clock = Instant::now();
+        let rows = self.load(session, DATABASE).await?;
+        let files = self.unpack(content.clone()).await?;
+        let seconds = clock.elapsed().as_secs_f64();
+        mark(SEEDED)?;
+        mark(PASSWORDS)?;
+        fs::remove_file(content.join(INSTALLING)).context("cannot remove the installer's mark")?;
+        Ok(self.restored(rows, files, seconds))
+    }
+
+    /// Into a lab that is used.
+    async fn replace(&self, session: &mut Session) -> Result<Restored> {
+        let mut place = Place { content: &self.runner.content, session };
+        let clock = Instant::now();
+        let beside = async {
+            movable(place.session, DATABASE).await?;
+            let folder = place.make_room().await?;
+            let rows = self.load(place.session, NEW).await?;
+            movable(place.session, NEW).await?;
+            let files = self.unpack(folder).await?;
+            settle(place.session).await?;
+            anyhow::Ok((rows, files, clock.elapsed().as_secs_f64()))
+        };
+        let (rows, files, seconds) = match beside.await {
+            Ok(done) => done,
+            Err(error) => {
+                place.clear().await.context("what was loaded beside the site could not be removed")?;
+                return Err(error);
+            }
+        };
+        self.runner.tell(Progress::of("taking the place of what was there"));
+        let swapped = async {
+            place.swap().await?;
+            place.link_drop_in()?;
+            place.show()?;
+            answers().await?;
+            place.keep()
+        };
+        if let Err(error) = swapped.await {
+            log(&format!("puts everything back: {error:#}"));
+            let back = place.take_back().await;
+            back.context("what was there could not be put back; it is tried again when this pod starts")?;
+            place.clear().await?;
+            return Err(error.context("everything is as it was before"));
+        }
+        place.clear().await?;
+        Ok(self.restored(rows, files, seconds))
+    }
+
+    fn restored(&self, rows: u64, files: u64, seconds: f64) -> Restored {
+        Restored { tables: self.manifest.database.tables.len() as u64, rows, files, seconds }
+    }
+
+    /// Loads the dump into a database, and compares every row of it with what the manifest says. Returns how many there are.
+    async fn load(&self, session: &mut Session, database: &str) -> Result<u64> {
+        self.runner.tell(Progress::of("loading the database"));
+        let (sink, source) = dump::drain();
+        let fetched = async { self.shelf.fetch(self.manifest, "database", self.keys.clone(), sink).await.map(drop) };
+        let (fetched, loaded) = tokio::join!(fetched, dump::load(session, database, source, None));
+        // Whoever loads ends when nothing comes any more, and says less; but who does not load does not fetch either.
+        match (fetched, loaded) {
+            (Ok(()), loaded) => loaded?,
+            (Err(fetched), Ok(())) => return Err(fetched),
+            (Err(fetched), Err(loaded)) => return Err(if nobody_loads(&fetched) { loaded } else { fetched }),
+        }
+        self.runner.tell(Progress::of("comparing every row"));
+        let found = Snapshot::begin(session).await?.hashes(database).await?;
+        session.run("COMMIT").await?;
+        compare(&self.manifest.database.tables, &found)
+    }
+
+    /// Unpacks the files into a folder, and compares each with the index. Returns how many there are.
+    async fn unpack(&self, folder: std::path::PathBuf) -> Result<u64> {
+        self.runner.tell(Progress::of("unpacking wp-content"));
+        let text = self.shelf.fetch(self.manifest, "index", self.keys.clone(), Vec::new()).await?;
+        let index = site::index(&text).context("the index cannot be read")?;
+        let (tar, write) = io::pipe().context("cannot make a pipe")?;
+        let unpacked = spawn_blocking(move || {
+            let mut tar = io::BufReader::new(tar);
+            let unpacked = site::unpack(&mut tar, &index, Some(&folder));
+            // What is behind the end of a tar is nothing, and has to come all the same.
+            unpacked.and_then(|files| io::copy(&mut tar, &mut io::sink()).map(|_| files))
+        });
+        let fetched = async { self.shelf.fetch(self.manifest, "files", self.keys.clone(), write).await.map(drop) };
+        let (fetched, unpacked) = tokio::join!(fetched, unpacked);
+        let unpacked = unpacked.context("the thread that unpacks broke")?.context("cannot unpack wp-content");
+        match (fetched, unpacked) {
+            (Ok(()), unpacked) => unpacked,
+            (Err(fetched), Ok(_)) => Err(fetched),
+            (Err(fetched), Err(unpacked)) => Err(if nobody_loads(&fetched) { unpacked } else { fetched }),
+        }
+    }
+}
+
+/// Whether a stream could not be fetched because its other end is gone.
+fn nobody_loads(error: &anyhow::Error) -> bool {
+    let gone = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    error.chain().any(gone)
+}
+
+/// Whether tables are what they were. Returns how many rows there are.
+///
+/// # Errors
+/// They are not: every table that differs is named.
+pub(super) fn compare(wanted: &BTreeMap<String, Table>, found: &BTreeMap<String, Table>) -> Result<u64> {
+    let mut wrong = Vec::new();
+    for (name, table) in wanted {
+        match found.get(name) {
+            None => wrong.push(format!("{name} is missing")),
+            Some(other) if other.rows != table.rows => {
+                wrong.push(format!("{name} has {} rows instead of {}", other.rows, table.rows));
+            }
+            Some(other) if other != table => wrong.push(format!("{name} has other rows")),
+            Some(_) => {}
+        }
+    }
+    wrong.extend(found.keys().filter(|name| !wanted.contains_key(*name)).map(|name| format!("{name} is too much")));
+    ensure!(wrong.is_empty(), "what was loaded is not what was backed up: {}", wrong.join("; "));
+    Ok(found.values().map(|table| table.rows).sum())
+}
+
+/// Whether a server can have a backup, as far as that shows before it is loaded.
+async fn fits(session: &mut Session, manifest: &Manifest) -> Result<()> {
+    let version = session.value("SELECT VERSION()").await?.context("the server does not say what it is")?;
+    let (had, has) = (&manifest.database.version, &version);
+    if had.contains("MariaDB") == has.contains("MariaDB") && release(has) < release(had) {
+        bail!("it is of server {had}, and this lab has {has}: a server may be newer than its backup, not older");
+    }
+    let found = session.row("SELECT option_value AS version FROM wp_options WHERE option_name = 'db_version'").await;
+    // Without tables there is no site yet, and the installer sees to it.
+    let here = found.ok().flatten().and_then(|row| row.get("version").cloned().flatten()?.parse::<u64>().ok());
+    let needs = manifest.wordpress.db_version;
+    if let Some(here) = here.filter(|here| *here < needs) {
+        bail!(
+            "it is of a WordPress whose tables have version {needs}, and this lab's expects {here}: a WordPress may be newer than its backup, not older"
+        );
+    }
+    Ok(())
+}
+
+/// The first two numbers of a version.
+fn release(version: &str) -> (u32, u32) {
+    let mut numbers = version.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Whether every member, and the shared folder, have room for everything twice.
+async fn has_room(cluster: &Cluster, content: &Path, manifest: &Manifest, files: u64) -> Result<()> {
+    let database = manifest.streams.get("database").map_or(0, |stream| stream.bytes);
+    let mut short = Vec::new();
+    let list = ListParams::default().labels(&format!("{COMPONENT}={}", Component::Database.as_str()));
+    let pods = cluster.api::<Pod>().list(&list).await.map_err(Refused).context("cannot list the database's members")?;
+    for pod in pods {
+        let ip: Option<IpAddr> = pod.status.as_ref().and_then(|status| status.pod_ip.as_ref()?.parse().ok());
+        let (Some(ip), name) = (ip, pod.name_any()) else { continue };
+        // Who does not answer now copies everything later.
+        let Ok(status) = reader::look(&name, ip).await else { continue };
+        if let Some(free) = status.free.filter(|free| *free < 2 * database) {
+            short.push(format!(
+                "{name} has {} MB left of {} that are needed",
+                free / 1_000_000,
+                2 * database / 1_000_000
+            ));
+        }
+    }
+    let about = rustix::fs::statvfs(content).context("cannot look how full wp-content is")?;
+    let free = about.f_bavail.saturating_mul(about.f_frsize);
+    if free < files {
+        short.push(format!("wp-content has {} MB left of {} that are needed", free / 1_000_000, files / 1_000_000));
+    }
+    ensure!(short.is_empty(), "there is too little room: {}", short.join("; "));
+    Ok(())
+}
+
+/// Whether a `RENAME` moves all that is in a database.
+async fn movable(session: &mut Session, database: &str) -> Result<()> {
+    let Some(others) = aside::programs(session, database).await? else { return Ok(()) };
+    let whose = if database == DATABASE { "the site's database" } else { "the backup" };
+    bail!(
+        "{whose} has {others}, which cannot be put in place while the site is used; a new lab takes them: wplab up NAME --from …"
+    )
+}
+
+/// What is loaded beside the site becomes this lab's: its address, and the password that its Secret has.
+async fn settle(session: &mut Session) -> Result<()> {
+    let url = format!(
+        "SELECT (SELECT option_value FROM {DATABASE}.wp_options WHERE option_name = 'siteurl') AS here, (SELECT option_value FROM {NEW}.wp_options WHERE option_name = 'siteurl') AS was"
+    );
+    let urls = session.row(&url).await?.context("the server gave no row")?;
+    let of = |which: &str| {
+        urls.get(which).cloned().flatten().with_context(|| format!("there is no address of the site ({which})"))
+    };
+    let (here, was) = (of("here")?, of("was")?);
+    if here != was {
+        let (from, to) = (literal(&format!("{was}/")), literal(&format!("{here}/")));
+        session.run(&format!("UPDATE {NEW}.wp_posts SET post_content = REPLACE(post_content, {from}, {to}), guid = REPLACE(guid, {from}, {to})")).await?;
+        session
+            .run(&format!(
+                "UPDATE {NEW}.wp_options SET option_value = {} WHERE option_name IN ('siteurl', 'home')",
+                literal(&here)
+            ))
+            .await?;
+    }
+    session
+        .run(&format!(
+            "UPDATE {NEW}.wp_users AS new JOIN {DATABASE}.wp_users AS here ON here.user_login = new.user_login \
+             SET new.user_pass = here.user_pass WHERE new.user_login = {}",
+            literal(ADMIN)
+        ))
+        .await
+        .context("cannot give the administrator this lab's password")
+}
+
+/// Waits until the site answers.
+async fn answers() -> Result<()> {
+    let look = || async {
+        let Some(address) = net::look_up("wordpress", LOOKUP).await? else {
+            return Ok(Look::NotYet("there is no Service wordpress".to_owned()));
+        };
+        let page =
+            tokio::time::timeout(LOOKUP, http::get(SocketAddr::new(address, 80), "127.0.0.1", "/wp-login.php")).await;
+        Ok(match page.map_err(|_| anyhow!("no answer within {} s", LOOKUP.as_secs())).flatten() {
+            Ok(page) if page.contains("loginform") => Look::Ready(()),
+            Ok(_) => Look::NotYet("it shows another page than that to log in at".to_owned()),
+            Err(error) => Look::NotYet(format!("{error:#}")),
+        })
+    };
+    wait::until("the site with what was restored", ANSWER, Duration::from_secs(1), |_| {}, look).await
+}
+
+/// What opens the backup: the key in a Secret, if one was named.
+///
+/// # Errors
+/// There is no such Secret, or no key in it.
+pub(super) async fn keys(cluster: &Cluster, secret: Option<&str>) -> Result<Keys> {
+    let Some(name) = secret else { return Ok(Keys::default()) };
+    let found: Option<Secret> = cluster.get(name).await?;
+    let data = found.and_then(|secret| secret.data).unwrap_or_default();
+    let key = data.get("key").with_context(|| format!("Secret {name} has no key `key`"))?;
+    Keys::parse(&String::from_utf8_lossy(&key.0)).with_context(|| format!("Secret {name}"))
+}
+
+fn there(folder: &Path, name: &str) -> Result<bool> {
+    folder.join(name).try_exists().with_context(|| format!("cannot look for {name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_is_named() {
+        let table = |rows, hash: &str| Table { rows, hash: hash.to_owned() };
+        let of = |tables: &[(&str, Table)]| -> BTreeMap<String, Table> {
+            tables.iter().map(|(name, table)| ((*name).to_owned(), table.clone())).collect()
+        };
+        let wanted = of(&[("a", table(1, "x")), ("b", table(2, "y")), ("c", table(3, "z"))]);
+        assert_eq!(compare(&wanted, &wanted).expect("the same"), 6);
+        let found = of(&[("a", table(2, "x")), ("b", table(2, "other")), ("d", table(0, ""))]);
+        let error = compare(&wanted, &found).expect_err("three").to_string();
+        assert!(error.ends_with("a has 2 rows instead of 1; b has other rows; c is missing; d is too much"), "{error}");
+    }
+
+    #[test]
+    fn releases_are_compared_by_numbers() {
+        assert!(release("9.7.4-0debian") > release("8.4.10-10.1"));
+        assert!(release("11.8.6-MariaDB-0+deb13u1 from Debian") > release("11.4.1-MariaDB"));
+        assert_eq!(release("9.7.4"), release("9.7.1-log"));
+    }
+}
