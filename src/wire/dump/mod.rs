@@ -14,18 +14,16 @@
 //! definer of views, routines, triggers and events. Rows are streamed; of a table of any size no more than a few statements are in
 //! memory, or a few of its longest row.
 //!
-//! `shape` reads what there is, `insert` and `sum` make rows statements and hashes, `objects` is for what is a program; `split` and `fits`
+//! `shape` reads what there is, the crate `wplab-rows` makes rows statements and hashes, `objects` is for what is a program; `split` and `fits`
 //! are for loading into the same or the other kind of server. `pipe` leads from and to threads.
 
 mod fits;
-mod insert;
 mod load;
 mod objects;
 mod pipe;
 mod refused;
 mod shape;
 mod split;
-mod sum;
 
 use std::collections::BTreeMap;
 
@@ -34,7 +32,9 @@ pub use load::load;
 pub use pipe::{Feed, Reader, Sink, Source, drain, feed};
 pub use refused::Refused;
 
-use self::{insert::Inserts, refused::refused, shape::Shape};
+use wplab_rows::Inserts;
+
+use self::{refused::refused, shape::Shape};
 use crate::wire::{
     backup::manifest::Table,
     sql::{self, Session, name},
@@ -133,36 +133,28 @@ impl<'s> Snapshot<'s> {
         for table in &shape.tables {
             // A table that was read stays locked against changes until the transaction goes back behind it.
             self.session.run("SAVEPOINT before_table").await?;
-            let mut inserts = Inserts::new(&table.name, &table.columns, feed.is_some());
+            let kinds = table.columns.iter().map(|(_, kind)| *kind).collect();
+            let mut inserts = Inserts::new(feed.is_some().then(|| table.head()), kinds);
             let read = self.table(table.query(), &mut inserts, feed.as_deref_mut()).await;
             read.map_err(|error| meanwhile(error, &table.name))?;
             self.session.run("ROLLBACK TO SAVEPOINT before_table").await?;
-            tables.insert(table.name.clone(), inserts.sum().table());
+            let sum = inserts.sum();
+            tables.insert(table.name.clone(), Table { rows: sum.rows(), hash: sum.hash() });
         }
         Ok(tables)
     }
 
     async fn table(&mut self, query: String, inserts: &mut Inserts, mut feed: Option<&mut Feed>) -> Result<()> {
-        /// Rows between two looks at the clock where no statement is written.
-        const ROWS: u64 = 10_000;
         let mut rows = self.session.stream(query).await?;
-        let mut more = true;
-        while more {
-            let mut whole = None;
-            more = rows
-                .until(|row| {
-                    whole = inserts.row(row);
-                    whole.is_some() || inserts.sum().rows().is_multiple_of(ROWS)
-                })
-                .await?;
-            let last = if more { None } else { inserts.last() };
-            if let Some(feed) = feed.as_deref_mut() {
-                for statement in [whole, last].into_iter().flatten() {
-                    feed.give(statement).await?;
-                }
+        loop {
+            let passed = rows.pass(inserts).await?;
+            if let (Some(feed), Some(statement)) = (feed.as_deref_mut(), passed.statement) {
+                feed.give(statement).await?;
+            }
+            if !passed.more {
+                return Ok(());
             }
         }
-        Ok(())
     }
 }
 

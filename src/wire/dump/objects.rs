@@ -1,5 +1,5 @@
 //! What of a database is a program: views, routines, triggers, events, each as the statements that make it again. Nobody defines them but
-//! whoever loads them, or whom [`load`](super::load) is told.
+//! whoever loads them, or whom [`load`](super::load()) is told.
 
 use anyhow::{Context, Result};
 

@@ -67,7 +67,7 @@ pub struct Sink(mpsc::Sender<Bytes>);
 /// The end that a dump is loaded from.
 pub struct Source(mpsc::Receiver<Bytes>);
 
-/// A pipe from a writer to [`load`](super::load).
+/// A pipe from a writer to [`load`](super::load()).
 pub fn drain() -> (Sink, Source) {
     let (give, take) = mpsc::channel(WAITING);
     (Sink(give), Source(take))

@@ -4,11 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
+use wplab_rows::Kind;
 
-use super::{
-    insert::Kind,
-    refused::{Refused, refused},
-};
+use super::refused::{Refused, refused};
 use crate::wire::sql::{Row, Session, literal, name};
 
 /// A database without its rows.
@@ -31,6 +29,12 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// What each of its INSERT statements begins with.
+    pub(super) fn head(&self) -> String {
+        let columns: Vec<String> = self.columns.iter().map(|(column, _)| name(column)).collect();
+        format!("INSERT INTO {} ({}) VALUES ", name(&self.name), columns.join(","))
+    }
+
     /// The query for its rows. Servers give them in the order of the primary key, in which they are loaded fastest.
     pub(super) fn query(&self) -> String {
         let columns = self.columns.iter().map(|(column, kind)| match kind {
@@ -159,6 +163,7 @@ mod tests {
         };
         let columns = kinds(&[column("a", "int", "0"), column("g", "int", "1"), column("f`", "float", "0")]);
         let table = Table { name: "t".to_owned(), columns };
+        assert_eq!(table.head(), "INSERT INTO `t` (`a`,`f```) VALUES ");
         assert_eq!(table.query(), "SELECT `a`,`f```*1e0 FROM `t`");
         assert_eq!(Table { name: "t".to_owned(), columns: vec![] }.query(), "SELECT NULL FROM `t`");
     }

@@ -7,7 +7,6 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use anyhow::{Context, Result};
 use mysql_async::{Conn, Opts, OptsBuilder, SslOpts, Value, prelude::Queryable};
-pub(in crate::wire) use rows::Cells;
 
 /// A name that every member's certificate holds for.
 const CERTIFICATE_NAME: &str = "db";

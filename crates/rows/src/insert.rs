@@ -1,17 +1,16 @@
-//! Rows as INSERT statements, each on one line and no longer than it need be; and their sum. What is done to every byte is done by crates
-//! that are optimised in every profile (memchr, data-encoding, sha2), because this one is not.
+//! Rows as INSERT statements, each on one line and no longer than it need be.
 
 use data_encoding::HEXLOWER;
+use mysql_async::Value;
 
-use super::sum::Sum;
-use crate::wire::sql::{self, Cells};
+use crate::Sum;
 
 /// How long a statement may become, in bytes: only one of a single row is longer. Servers take at least 16 MiB by default.
 const LONGEST: usize = 1 << 20;
 
 /// How a column's values are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// Digits, as the server gives them.
     Number,
     /// A double; a FLOAT is read as one, so that no digit is lost.
@@ -24,7 +23,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// That of a type as `information_schema` calls it, and its character set.
-    pub(super) fn of(data_type: &str, charset: Option<&str>) -> Kind {
+    pub fn of(data_type: &str, charset: Option<&str>) -> Kind {
         match data_type {
             "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "decimal" | "year" => Kind::Number,
             "float" | "double" => Kind::Real,
@@ -38,7 +37,8 @@ impl Kind {
 }
 
 /// A table's statements while they are written.
-pub(super) struct Inserts {
+#[derive(Debug)]
+pub struct Inserts {
     head: Vec<u8>,
     kinds: Vec<Kind>,
     text: Vec<u8>,
@@ -48,16 +48,14 @@ pub(super) struct Inserts {
 }
 
 impl Inserts {
-    /// `columns` are those that are not generated.
-    pub(super) fn new(table: &str, columns: &[(String, Kind)], writes: bool) -> Inserts {
-        let names: Vec<String> = columns.iter().map(|(column, _)| sql::name(column)).collect();
-        let head = format!("INSERT INTO {} ({}) VALUES ", sql::name(table), names.join(",")).into_bytes();
-        let kinds = columns.iter().map(|(_, kind)| *kind).collect();
-        Inserts { head, kinds, text: Vec::new(), sum: Sum::default(), writes }
+    /// Each statement begins with `head`; rows are only added up without one. `kinds` are those of the columns.
+    pub fn new(head: Option<String>, kinds: Vec<Kind>) -> Inserts {
+        let writes = head.is_some();
+        Inserts { head: head.unwrap_or_default().into_bytes(), kinds, text: Vec::new(), sum: Sum::default(), writes }
     }
 
     /// The next row. When a statement is whole with the row before, that is returned.
-    pub(super) fn row(&mut self, cells: &Cells) -> Option<Vec<u8>> {
+    pub fn row(&mut self, cells: &[Value]) -> Option<Vec<u8>> {
         let begin = self.text.len();
         if self.writes {
             if begin == 0 {
@@ -69,6 +67,11 @@ impl Inserts {
             }
         }
         for (index, value) in cells.iter().enumerate().take(self.kinds.len()) {
+            let value = match value {
+                Value::Bytes(bytes) => Some(bytes.as_slice()),
+                // The text protocol has nothing else.
+                _ => None,
+            };
             if self.writes && index > 0 {
                 self.text.push(b',');
             }
@@ -91,12 +94,12 @@ impl Inserts {
     }
 
     /// The last statement, if there is one.
-    pub(super) fn last(&mut self) -> Option<Vec<u8>> {
+    pub fn last(&mut self) -> Option<Vec<u8>> {
         (!self.text.is_empty()).then(|| ended(std::mem::take(&mut self.text)))
     }
 
     /// What was added up.
-    pub(super) fn sum(&self) -> &Sum {
+    pub fn sum(&self) -> &Sum {
         &self.sum
     }
 
@@ -185,13 +188,19 @@ fn quote(text: &mut Vec<u8>, value: &[u8]) {
 mod tests {
     use super::*;
 
-    fn columns(kinds: &[Kind]) -> Vec<(String, Kind)> {
-        kinds.iter().enumerate().map(|(index, kind)| (format!("c{index}"), *kind)).collect()
+    const HEAD: &str = "INSERT INTO `t` (…) VALUES ";
+
+    fn writing(kinds: &[Kind]) -> Inserts {
+        Inserts::new(Some(HEAD.to_owned()), kinds.to_vec())
+    }
+
+    fn cells(columns: &[Option<&[u8]>]) -> Vec<Value> {
+        columns.iter().map(|column| column.map_or(Value::NULL, |bytes| Value::Bytes(bytes.to_vec()))).collect()
     }
 
     fn written(kinds: &[Kind], values: &[Option<&[u8]>]) -> String {
-        let mut inserts = Inserts::new("t", &columns(kinds), true);
-        assert_eq!(inserts.row(&Cells::of(values)), None);
+        let mut inserts = writing(kinds);
+        assert_eq!(inserts.row(&cells(values)), None);
         let text = String::from_utf8(inserts.last().expect("a statement")).expect("UTF-8");
         assert_eq!(inserts.last(), None);
         text
@@ -202,11 +211,7 @@ mod tests {
         let kinds = [Kind::Number, Kind::Real, Kind::Real, Kind::Bytes, Kind::Bytes, Kind::Text, Kind::Text];
         let values: [Option<&[u8]>; 7] =
             [Some(b"-1.50"), Some(b"-0"), Some(b"1e-300"), Some(b"\x00\xff'"), Some(b""), Some(b""), None];
-        assert_eq!(
-            written(&kinds, &values),
-            "INSERT INTO `t` (`c0`,`c1`,`c2`,`c3`,`c4`,`c5`,`c6`) VALUES (-1.50,-0e0,1e-300,0x00ff27,'','',NULL);\n"
-        );
-        assert_eq!(Inserts::new("a`b", &columns(&[]), true).head, b"INSERT INTO `a``b` () VALUES ");
+        assert_eq!(written(&kinds, &values), "INSERT INTO `t` (…) VALUES (-1.50,-0e0,1e-300,0x00ff27,'','',NULL);\n");
     }
 
     #[test]
@@ -228,7 +233,7 @@ mod tests {
                     c => c.to_string(),
                 })
                 .collect();
-            assert_eq!(text, format!("INSERT INTO `t` (`c0`) VALUES ('{expected}');\n"));
+            assert_eq!(text, format!("INSERT INTO `t` (…) VALUES ('{expected}');\n"));
         }
     }
 
@@ -241,13 +246,12 @@ mod tests {
 
     #[test]
     fn statements_are_cut_between_rows_and_hashed_the_same_without_being_written() {
-        let (mut writing, mut adding) =
-            (Inserts::new("t", &columns(&[Kind::Text]), true), Inserts::new("t", &columns(&[Kind::Text]), false));
+        let (mut writing, mut adding) = (writing(&[Kind::Text]), Inserts::new(None, vec![Kind::Text]));
         let mut statements = Vec::new();
         // The fifth is too long for any statement with another row.
         for length in [400_000, 400_000, 400_000, 10, 2_000_000, 10, 10] {
             let row = vec![b'x'; length];
-            let cells = Cells::of(&[Some(&row)]);
+            let cells = cells(&[Some(&row)]);
             statements.extend(writing.row(&cells));
             assert_eq!(adding.row(&cells), None);
         }
@@ -257,9 +261,9 @@ mod tests {
             statements.iter().map(|text| String::from_utf8_lossy(text).matches("('x").count()).collect();
         assert_eq!(rows, [2, 2, 1, 2]);
         for statement in &statements {
-            assert!(statement.starts_with(b"INSERT INTO `t` (`c0`) VALUES ('x") && statement.ends_with(b"x');\n"));
+            assert!(statement.starts_with(format!("{HEAD}('x").as_bytes()) && statement.ends_with(b"x');\n"));
         }
-        assert_eq!(writing.sum().table(), adding.sum().table());
+        assert_eq!(writing.sum().hash(), adding.sum().hash());
         assert_eq!(adding.sum().rows(), 7);
     }
 }
