@@ -1,9 +1,16 @@
 //! `wplab backup …`: the database and the uploads of a lab as one, in object storage.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use wplab::{
-    actions::backup::{self, shelves},
+    actions::backup::{
+        self,
+        from::From,
+        restore::{self, Wanted},
+        shelves,
+    },
     spec::{LabName, destination::Destination},
     wire::backup::manifest::BackupId,
 };
@@ -12,7 +19,7 @@ use super::{
     failure::Ending,
     render::{report, tables},
     session::Session,
-    spell::command,
+    spell::{self, command},
 };
 
 /// Make, list, show and remove backups of a lab's database and uploads
@@ -22,7 +29,9 @@ use super::{
   wplab backup list                                     its backups
   wplab backup list --all --destination s3://shop/labs  those of every lab in a bucket
   wplab backup show 20261130T113000Z-4f2a
+  wplab backup restore latest                           put the newest one in the place of what the lab has
   wplab backup delete 20261130T113000Z-4f2a
+  wplab up shop --from wplab/latest                     make a new lab of it
 
 Where backups go, who can read them and when they are made by themselves stands in the lab file, under `backup`.")]
 pub(super) struct Backup {
@@ -65,6 +74,22 @@ enum What {
         #[command(flatten)]
         shelf: Shelf,
     },
+    /// Put a backup in the place of what the lab has, and prove the lab
+    ///
+    /// Everything is loaded beside the site first and compared with what the backup says, row by row and file by file; the site goes on
+    /// meanwhile. Then it takes the place of what is there, for which visitors are sent away for some seconds; and if the site does not
+    /// answer with it, everything is put back. What was written since the backup is lost.
+    Restore {
+        /// The backup: its name or latest, with LAB/ in front for another lab's, and the address of a destination in front of that
+        #[arg(value_name = "[[ADDRESS/]LAB/]ID", value_parser = From::new)]
+        from: From,
+        /// Name of the lab that gets it [default: wplab]
+        #[arg(long, value_name = "NAME", value_parser = LabName::new)]
+        lab: Option<LabName>,
+        /// File with the key that opens it, as age-keygen writes it
+        #[arg(long, value_name = "FILE")]
+        identity: Option<PathBuf>,
+    },
     /// Remove backups
     Delete {
         /// Names of the backups
@@ -88,12 +113,15 @@ impl Backup {
                 session.terminal.result(&found, |_| report::backup(&found));
                 Ok(Ending::Done)
             }
+            What::Restore { from, lab, identity } => {
+                restore(session, &lab.unwrap_or_default(), Wanted { from, identity }).await
+            }
             What::Delete { ids, shelf } => {
                 let Shelf { lab, destination } = shelf;
                 let (ids, lab, at) = (&ids, &lab.unwrap_or_default(), destination.as_ref());
                 let gone = session.perform(|run| async move { shelves::delete(&run, lab, at, ids).await }).await?;
                 session.terminal.result(&gone, |_| report::deleted(&gone));
-                session.terminal.next(&[(of("list", lab), "what is left")]);
+                session.terminal.next(&[(spell::backup("list", lab), "what is left")]);
                 Ok(Ending::Done)
             }
         }
@@ -104,10 +132,23 @@ async fn create(session: &Session, lab: &LabName) -> Result<Ending> {
     let made = session.perform(|run| async move { backup::create(&run, lab).await }).await?;
     session.terminal.result(&made, |_| report::created(&made));
     session.terminal.next(&[
-        (of(&format!("show {}", made.summary.id), lab), "what is in it"),
-        (of("list", lab), "all backups of the lab"),
+        (spell::backup(&format!("show {}", made.summary.id), lab), "what is in it"),
+        (spell::backup("list", lab), "all backups of the lab"),
     ]);
     Ok(Ending::Done)
+}
+
+async fn restore(session: &Session, lab: &LabName, wanted: Wanted) -> Result<Ending> {
+    let asked = &wanted;
+    let done = session.perform(|run| async move { restore::restore(&run, lab, asked).await }).await?;
+    session.terminal.result(&done, |paint| report::restored(&done, paint));
+    let passed = done.smoke.passed();
+    session.terminal.next(&if passed {
+        [(command("status --watch", lab), "the lab as it lives"), (command("credentials", lab), "the passwords")]
+    } else {
+        [(command("up", lab), "repair it"), (command("diagnose", lab), "see what went on")]
+    });
+    Ok(Ending::checked(passed))
 }
 
 async fn list(session: &Session, shelf: &Shelf, all: bool) -> Result<Ending> {
@@ -121,12 +162,4 @@ async fn list(session: &Session, shelf: &Shelf, all: bool) -> Result<Ending> {
         session.terminal.next(&[(command("backup create", &lab), "make one")]);
     }
     Ok(Ending::Done)
-}
-
-/// A command about a lab's backups.
-fn of(what: &str, lab: &LabName) -> String {
-    match *lab == LabName::default() {
-        true => format!("wplab backup {what}"),
-        false => format!("wplab backup {what} --lab {lab}"),
-    }
 }

@@ -34,8 +34,17 @@ pub(super) fn command(verb: &str, lab: &LabName) -> String {
 
 /// A command of `chaos` as one types it for a lab.
 pub(super) fn chaos(verb: &str, lab: &LabName) -> String {
+    of("chaos", verb, lab)
+}
+
+/// A command of `backup` as one types it for a lab.
+pub(super) fn backup(verb: &str, lab: &LabName) -> String {
+    of("backup", verb, lab)
+}
+
+fn of(command: &str, verb: &str, lab: &LabName) -> String {
     let of = if *lab == LabName::default() { String::new() } else { format!(" --lab {lab}") };
-    format!("wplab chaos {verb}{of}")
+    format!("wplab {command} {verb}{of}")
 }
 
 /// What can be done, in one line.
@@ -78,6 +87,9 @@ pub(super) fn hint(hint: &Hint, asked: &Asked) -> String {
         ),
         Hint::Scale { lab, what, to } => {
             format!("`{}` changes that in the lab that stands", command(&format!("scale {what} {to}"), lab))
+        }
+        Hint::Restore { lab, from } => {
+            format!("`{}` puts it in the place of what the lab has", backup(&format!("restore {from}"), lab))
         }
         Hint::Status { lab } => format!("`{}` shows how it is", command("status", lab)),
         Hint::Logs { lab, of: Some(part) } => format!("`{} --of {part}` shows what was written", command("logs", lab)),

@@ -1,8 +1,11 @@
 //! `wplab up`: brings a lab up, or repairs and completes it.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::Args;
 use wplab::actions::{
+    backup::{self, from::From},
     down,
     up::{UpOptions, up},
 };
@@ -30,6 +33,12 @@ pub(super) struct Up {
     /// Stream images into every node, also where clones of a golden root would have them
     #[arg(long)]
     stream: bool,
+    /// Begin with a backup: its name or latest, with LAB/ in front for another lab's, and the address of a destination in front of that
+    #[arg(long, value_name = "[[ADDRESS/]LAB/]ID", value_parser = From::new)]
+    from: Option<From>,
+    /// File with the key that opens that backup, as age-keygen writes it
+    #[arg(long, value_name = "FILE", requires = "from")]
+    identity: Option<PathBuf>,
     /// Begin each step when the one before has ended: slower, for comparison
     #[arg(long)]
     sequential: bool,
@@ -46,6 +55,7 @@ Examples:
   wplab up -f lab.yaml --workers 4    the lab of a file, with another number of workers
   wplab up --topology galera          on a synchronous cluster instead of a source and replicas
   wplab up --images bundle.tar        with no network at all
+  wplab up shop --from wplab/latest   a lab that begins with another one's newest backup
   generate-lab | wplab up -f -        a lab file from standard input";
 
 impl Up {
@@ -56,8 +66,9 @@ impl Up {
     pub(super) async fn run(self, session: &Session) -> Result<Ending> {
         let terminal = &session.terminal;
         let (spec, fix) = (self.wanted.spec()?, self.fix.consent(terminal));
-        let Up { registry_mirror, stream, sequential, .. } = self;
-        let options = UpOptions { spec, fix, registry_mirror, stream, sequential };
+        let Up { registry_mirror, stream, sequential, from, identity, .. } = self;
+        let from = from.map(|from| backup::restore::Wanted { from, identity });
+        let options = UpOptions { spec, fix, registry_mirror, stream, from, sequential };
         let name = options.spec.name.clone();
         session.about(&name);
         let reached = session.perform(|run| async move { up(&run, &options).await }).await;

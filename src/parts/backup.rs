@@ -29,7 +29,7 @@ use crate::{
     },
     labels::{COMPONENT, Component},
     run::{StepCx, wait::Look},
-    spec::{ImageSource, LabSpec, backup::Place, destination::Destination},
+    spec::{ImageSource, LabName, LabSpec, backup::Place, destination::Destination},
     wire::backup::{credentials::Credentials, shelf::Shelf},
 };
 
@@ -39,6 +39,8 @@ pub const RUNNER: &str = "backup";
 pub const CREDENTIALS: &str = "backup-credentials";
 /// In the ConfigMap: whom the runner trusts in front of a destination.
 const AUTHORITIES: &str = "ca.pem";
+/// The Secret with what lets it into where a backup lies that is restored, if that is another one.
+pub const SOURCE_CREDENTIALS: &str = "restore-credentials";
 /// How long the kinds may take until objects of them can be made.
 const KINDS_LIMIT: Duration = Duration::from_secs(30);
 /// How long the runner may take.
@@ -49,7 +51,7 @@ pub struct Reached {
     /// As this machine reaches it.
     pub shelf: Shelf,
     /// As pods do.
-    inside: Destination,
+    pub inside: Destination,
     credentials: Credentials,
 }
 
@@ -64,28 +66,36 @@ pub fn is_wanted(spec: &LabSpec) -> bool {
 /// # Errors
 /// Credentials are missing or refused; the store does not answer; or ours does not come up.
 pub async fn reach(cx: &StepCx, host: &Host, spec: &LabSpec) -> Result<Reached> {
-    let own = match &spec.backup.destination {
+    reach_at(cx, host, &spec.name, &spec.backup.destination).await
+}
+
+/// The same of another destination than the lab's.
+///
+/// # Errors
+/// As [`reach`].
+pub async fn reach_at(cx: &StepCx, host: &Host, lab: &LabName, place: &Place) -> Result<Reached> {
+    let own = match place {
         Place::Store => Some(store::Place::Embedded),
         Place::At(destination) => store::Place::of(destination),
     };
-    let (outside, inside, credentials) = match (own, &spec.backup.destination) {
-        (Some(place), _) => {
+    let (outside, inside, credentials) = match (own, place) {
+        (Some(own), _) => {
             let images = images::get(cx.clone(), host, &ImageSource::Auto, &[Role::Versitygw], None).await?;
             let image = images.value().0.get(&Role::Versitygw).context("there is no image of a store")?;
-            let made = store::ensure(cx, &host.docker, image, &spec.name, &place).await?;
-            let Store { outside, inside, credentials } = made;
+            let Store { outside, inside, credentials } = store::ensure(cx, &host.docker, image, lab, &own).await?;
             (outside, inside, credentials)
         }
         (None, Place::At(destination)) => (destination.clone(), destination.clone(), Credentials::from_environment()?),
         (None, Place::Store) => unreachable!("the store is our own"),
     };
-    let shelf = Shelf::open(&outside, &credentials, &spec.name)?;
+    let shelf = Shelf::open(&outside, &credentials, lab)?;
     // Before anything relies on it.
     shelf.list().await?;
     Ok(Reached { shelf, inside, credentials })
 }
 
-/// Makes sure of everything, and waits until the runner is there; says whether anything had to be done.
+/// Makes sure of everything, and waits until the runner is there; says whether anything had to be done. With a `source` the runner gets
+/// in there as well.
 ///
 /// # Errors
 /// As [`reach`]; the API server refuses an object; or the runner does not come up.
@@ -95,17 +105,20 @@ pub async fn ensure(
     cluster: &Cluster,
     spec: &LabSpec,
     images: &ImageSet,
+    source: Option<&Reached>,
 ) -> Result<(Reached, bool)> {
     let reached = reach(cx, host, spec).await?;
-    let values = reached.credentials.values().clone();
-    let mut changed = cluster.replace_secret(CREDENTIALS, Component::Backup, values).await?;
+    let own = reached.credentials.values().clone();
+    let other = source.map(|source| source.credentials.values().clone()).unwrap_or_default();
+    let mut changed = cluster.replace_secret(CREDENTIALS, Component::Backup, own).await?;
+    changed |= cluster.replace_secret(SOURCE_CREDENTIALS, Component::Backup, other).await?;
     let kinds = kinds()?;
     changed |= cluster.apply(&kinds).await? > 0;
     for kind in &kinds {
         let name = kind.metadata.name.as_deref().unwrap_or_default();
         cluster.until_ready(cx, &cluster.all::<CustomResourceDefinition>(), name, KINDS_LIMIT, established).await?;
     }
-    changed |= cluster.apply(&objects(spec, images, &reached)?).await? > 0;
+    changed |= cluster.apply(&objects(spec, images, &reached, source)?).await? > 0;
     cluster.until_ready(cx, &cluster.api::<Deployment>(), RUNNER, RUNNER_LIMIT, ready::deployment).await?;
     Ok((reached, changed))
 }
@@ -149,7 +162,12 @@ fn trusted() -> String {
 }
 
 /// Everything in the cluster but the kinds and the Secret.
-fn objects(spec: &LabSpec, images: &ImageSet, reached: &Reached) -> Result<Vec<DynamicObject>> {
+fn objects(
+    spec: &LabSpec,
+    images: &ImageSet,
+    reached: &Reached,
+    source: Option<&Reached>,
+) -> Result<Vec<DynamicObject>> {
     let mut objects = part("backup")?;
     let data = BTreeMap::from([
         (LAB_FILE.to_owned(), spec.to_file()),
@@ -157,8 +175,8 @@ fn objects(spec: &LabSpec, images: &ImageSet, reached: &Reached) -> Result<Vec<D
         (AUTHORITIES.to_owned(), trusted()),
     ]);
     // A hash of random passwords, cut short, tells nobody anything.
-    let known =
-        serde_json::to_vec(&(&data, reached.credentials.values())).context("cannot hash what it has to know")?;
+    let known = (&data, reached.credentials.values(), source.map(|source| source.credentials.values()));
+    let known = serde_json::to_vec(&known).context("cannot hash what it has to know")?;
     let hash: String = Sha256::digest(&known).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     edit(&mut objects, RUNNER, |map: &mut ConfigMap| {
         map.data = Some(data);

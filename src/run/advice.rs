@@ -111,6 +111,13 @@ pub enum Hint {
         /// How many.
         to: String,
     },
+    /// Put a backup in the place of what the lab has.
+    Restore {
+        /// Which lab.
+        lab: LabName,
+        /// The backup, as it is named.
+        from: String,
+    },
     /// Look at the lab.
     Status {
         /// Which.
@@ -199,6 +206,7 @@ impl Hint {
             | Hint::Failover { lab }
             | Hint::Replace { lab, .. }
             | Hint::Scale { lab, .. }
+            | Hint::Restore { lab, .. }
             | Hint::Status { lab }
             | Hint::Logs { lab, .. }
             | Hint::Scenarios { lab }

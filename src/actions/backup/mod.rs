@@ -1,34 +1,31 @@
-//! Backups of a lab: asked for here and made in the lab ([`create`]), listed, shown and removed in [`shelves`], with or without a
-//! lab that stands.
+//! Backups of a lab: asked for here and made in the lab ([`create`]), restored in [`restore`]; listed, shown and removed in [`shelves`],
+//! with or without a lab that stands.
 
+mod asked;
+pub mod from;
+pub mod restore;
 pub mod shelves;
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use anyhow::{Context, Result};
-use kube::{ResourceExt, api::PostParams};
+use k8s_openapi::api::apps::v1::Deployment;
 use serde::Serialize;
 
 use crate::{
     actions::{prove, standing},
-    cluster::{Cluster, Refused},
-    host::{lock::LabLock, machine::doctor},
-    inside::backup::objects::{Backup, BackupSpec, BackupStatus, Phase},
-    labels::{COMPONENT, Component},
-    parts::backup,
+    cluster::Cluster,
+    host::{Host, lock::LabLock, machine::doctor},
+    inside::backup::objects::{Backup, BackupSpec},
+    parts::{backup, images::ImageSet},
     run::{
-        Run, StepCx, Stepped,
-        advice::{Advise, Blame, Hint, Trouble},
+        Run, Stepped,
+        advice::{Advise, Blame, Hint},
         event::StepId,
-        wait::Look,
     },
-    spec::LabName,
+    spec::{LabName, LabSpec},
     wire::backup::manifest::{BackupId, Manifest},
 };
-
-/// How long a backup may take. Who has more than that asks with `--timeout`, and the backup goes on in the lab in any case.
-const LIMIT: Duration = Duration::from_hours(6);
-const EVERY: Duration = Duration::from_millis(500);
 
 /// What was asked for in a lab came to nothing there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,10 +79,12 @@ pub async fn create(run: &Run, lab: &LabName) -> Result<Created> {
             let cluster = standing::open(lab).await?;
             let (spec, images) = (cluster.lab_file().await?, prove::images_of(&cluster).await?);
             cx.say("the store and the runner");
-            let (reached, _) = backup::ensure(&cx, &host, &cluster, &spec, &images).await?;
+            let (reached, _) = backup::ensure(&cx, &host, &cluster, &spec, &images, None).await?;
             (cluster, reached)
         };
-        let id = made(&cx, &cluster).await?;
+        let done = asked::ask(&cx, &cluster, Backup::new("", BackupSpec::default())).await?;
+        let id = done.status.and_then(|status| status.id).context("nobody says what it is called")?;
+        let id = BackupId::new(&id).map_err(anyhow::Error::msg)?;
         let manifest = reached.shelf.manifest(&id).await?;
         let summary = shelves::Summary::of(&manifest);
         let detail = format!("{id}: {}", told(&manifest));
@@ -100,35 +99,24 @@ fn told(manifest: &Manifest) -> String {
     format!("{rows} rows of {} tables, {} files", manifest.database.tables.len(), manifest.wordpress.files)
 }
 
-/// Asks for a backup and waits until it is there.
-async fn made(cx: &StepCx, cluster: &Cluster) -> Result<BackupId> {
-    let api = cluster.api::<Backup>();
-    let mut wanted = Backup::new("", BackupSpec::default());
-    (wanted.metadata.name, wanted.metadata.generate_name) = (None, Some("backup-".to_owned()));
-    let mut labels = cluster.labels();
-    labels.insert(COMPONENT.to_owned(), Component::Backup.as_str().to_owned());
-    wanted.metadata.labels = Some(labels);
-    let object =
-        api.create(&PostParams::default(), &wanted).await.map_err(Refused).context("cannot ask for a backup")?;
-    let name = object.name_any();
-    let status = cx.until("the backup", LIMIT, EVERY, || async {
-        let object = match api.get_opt(&name).await {
-            Ok(object) => object.with_context(|| format!("Backup {name} was removed"))?,
-            Err(error) => return Ok(Look::NotYet(Refused(error).to_string())),
-        };
-        let status = object.status.unwrap_or_default();
-        Ok(match status.common.phase.is_over() {
-            true => Look::Ready(status),
-            false if status.common.message.is_empty() => Look::NotYet("nobody has begun".to_owned()),
-            false => Look::NotYet(status.common.message),
-        })
-    });
-    let BackupStatus { common, id, .. } = status.await?;
-    match (common.phase, id) {
-        (Phase::Complete, Some(id)) => BackupId::new(&id).map_err(anyhow::Error::msg),
-        _ => {
-            Err(Trouble::from(CameToNothing { lab: cluster.lab.clone(), what: "the backup", why: common.message })
-                .into())
-        }
+
+/// Has the runner follow the lab, where the lab file asks for one or there is one already.
+///
+/// # Errors
+/// As [`backup::ensure`].
+pub(in crate::actions) async fn follow(
+    run: &Run,
+    host: &Host,
+    cluster: &Cluster,
+    spec: &LabSpec,
+    images: &ImageSet,
+) -> Result<()> {
+    if !backup::is_wanted(spec) && cluster.get::<Deployment>(backup::RUNNER).await?.is_none() {
+        return Ok(());
     }
+    run.step(StepId::Backup, async |cx| {
+        let (reached, changed) = backup::ensure(&cx, host, cluster, spec, images, None).await?;
+        Ok(Stepped::changed(changed, (), format!("backups go to {}", reached.shelf.destination())))
+    })
+    .await
 }

@@ -16,13 +16,12 @@ pub use super::keep::{OtherData, OtherMembers};
 use self::turns::Turns;
 use crate::{
     actions::{
-        chaos,
+        backup, chaos,
         keep::{self, Standing},
         smoke::{self, SmokeReport},
     },
     host::{
         Host,
-        docker::Docker,
         lock::LabLock,
         machine::fix::Consent,
         nodes::{self, Access, guard},
@@ -47,6 +46,8 @@ pub struct UpOptions {
     pub registry_mirror: Option<String>,
     /// Images are streamed into every node, also where a golden root would spare that.
     pub stream: bool,
+    /// The backup that a new lab begins with.
+    pub from: Option<backup::restore::Wanted>,
     /// The steps take turns, for comparison with what does not wait.
     pub sequential: bool,
 }
@@ -117,7 +118,7 @@ async fn recipe(run: &Run, options: &UpOptions, lock: &LabLock, host: &Host, sta
         whole.open(());
         anyhow::Ok((images, nodes))
     };
-    let inside = Box::pin(inside(&turns, spec, &host.docker, &api, &known, &waves, [&joined, &whole]));
+    let inside = Box::pin(inside(&turns, options, host, &api, &known, &waves, [&joined, &whole]));
     let proven = async { tokio::try_join!(outside, inside) };
     let ((images, nodes), (site, smoke)) = tokio::select! {
         proven = proven => proven?,
@@ -140,19 +141,20 @@ async fn recipe(run: &Run, options: &UpOptions, lock: &LabLock, host: &Host, sta
 /// autoscaler's first value it has to wait for itself.
 async fn inside(
     turns: &Turns<'_>,
-    spec: &LabSpec,
-    docker: &Docker,
+    options: &UpOptions,
+    host: &Host,
     api: &Gate<Access>,
     known: &Gate<ImageSet>,
     waves: &Waves,
     [joined, whole]: [&Gate<()>; 2],
 ) -> Result<(Site, SmokeReport)> {
+    let (spec, docker) = (&options.spec, &host.docker);
     let (access, images, ()) = tokio::join!(api.wait(), known.wait(), turns.of(StepId::Storage));
     let cluster = keep::take_over(access, spec, images).await?;
     chaos::finish(&StepCx::new(turns.run, StepId::Storage), docker, &cluster).await?;
     workers::stay(&cluster).await?;
     let (secrets, content, serves) = (Gate::closed(), Gate::closed(), Gate::closed());
-    let (stored, scales) = (Gate::closed(), Gate::closed());
+    let (stored, scales, filled) = (Gate::closed(), Gate::closed(), Gate::closed());
     let data = async {
         waves.data.wait().await;
         volumes::ensure(&StepCx::new(turns.run, StepId::Storage), docker, &cluster, spec).await?;
@@ -161,10 +163,17 @@ async fn inside(
             turns.step(StepId::Database, |cx| database::ensure(cx, &cluster, spec, images, &secrets)),
         )?;
         stored.open(());
-        anyhow::Ok(())
+        if let Some(wanted) = &options.from {
+            turns.step(StepId::Restore, |cx| backup::restore::first(cx, host, &cluster, spec, images, wanted)).await?;
+        }
+        filled.open(());
+        backup::follow(turns.run, host, &cluster, spec, images).await
     };
     let site = async {
         tokio::join!(waves.site.wait(), secrets.wait(), joined.wait());
+        if options.from.is_some() {
+            filled.wait().await;
+        }
         let scale = |cx| autoscale::ensure(cx, &cluster, spec, images, &content, &serves, &scales);
         tokio::try_join!(
             turns.step(StepId::Frontend, |cx| frontend::ensure(cx, &cluster, spec, images, access.port, &serves)),

@@ -21,7 +21,7 @@ use crate::{
 /// # Errors
 /// [`crate::host::machine::Missing`], an installation that failed, [`NotOurs`], or [`super::OtherData`].
 pub(super) async fn preflight(cx: StepCx, options: &UpOptions) -> Result<Stepped<(Host, Standing)>> {
-    let UpOptions { spec, fix, registry_mirror, stream: _, sequential: _ } = options;
+    let UpOptions { spec, fix, registry_mirror, stream: _, from: _, sequential: _ } = options;
     let host = prepare::preflight(cx, spec, registry_mirror.as_deref(), fix.as_deref()).await?;
     // Before anything is built or pulled for a name that belongs to somebody else, or for a lab of another kind.
     let docker = &host.value().docker;

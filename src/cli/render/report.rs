@@ -8,6 +8,7 @@ use wplab::{
         awake::AwakeReport,
         backup::{
             Created,
+            restore::{RestoreReport, Restored},
             shelves::{Deleted, Summary},
         },
         credentials::Credentials,
@@ -77,6 +78,16 @@ pub(crate) fn created(made: &Created) -> String {
         "backup {id} of lab {lab}: {rows} rows and {files} files, {} in {seconds:.1} s\n  at  {}\n",
         bytes(*stored),
         made.destination
+    )
+}
+
+/// What was restored, and the checks.
+pub(crate) fn restored(done: &RestoreReport, paint: Paint) -> String {
+    let Restored { id, of, rows, files, seconds } = &done.restored;
+    format!(
+        "{}\nlab {} has backup {id} of lab {of}: {rows} rows and {files} files, loaded in {seconds:.1} s and each compared with what it was\n",
+        checks(&done.smoke, &Asked::Other, paint),
+        done.name
     )
 }
 

@@ -48,6 +48,8 @@ pub const LAB_FILE: &str = "lab.json";
 pub const DESTINATION: &str = "destination";
 /// What lets it in there, a file for each name.
 const CREDENTIALS: &str = "/etc/wplab/backup-credentials";
+/// The same for where a backup lies that is restored, if that is another place.
+const SOURCE_CREDENTIALS: &str = "/etc/wplab/restore-credentials";
 /// The site's shared folder.
 const CONTENT: &str = "/mnt/wp-content";
 
@@ -72,7 +74,10 @@ impl Runner {
     fn shelf_of(&self, wanted: &RestoreSpec) -> Result<Shelf> {
         let (spec, own) = self.opened()?;
         let lab = wanted.lab.as_deref().map(LabName::new).transpose().map_err(anyhow::Error::msg)?;
-        Ok(own.of(&lab.unwrap_or(spec.name)))
+        let lab = lab.unwrap_or(spec.name);
+        let Some(destination) = &wanted.destination else { return Ok(own.of(&lab)) };
+        let destination = Destination::new(destination).map_err(anyhow::Error::msg)?;
+        Shelf::open(&destination, &credentials(SOURCE_CREDENTIALS)?, &lab)
     }
 
     /// The lab, and its place in its store, as they are written down at this moment.
@@ -81,7 +86,7 @@ impl Runner {
         let spec = load::parse("the lab's record", Path::new(""), &text, &Overrides::default());
         let spec = spec.map_err(Trouble::from).context("cannot read what the lab is")?;
         let destination = Destination::new(&read(CONFIG.as_ref(), DESTINATION)?).map_err(anyhow::Error::msg)?;
-        let shelf = Shelf::open(&destination, &credentials()?, &spec.name)?;
+        let shelf = Shelf::open(&destination, &credentials(CREDENTIALS)?, &spec.name)?;
         Ok((spec, shelf))
     }
 }
@@ -92,10 +97,10 @@ fn read(folder: &Path, name: &str) -> Result<String> {
 }
 
 /// What the pod's Secret has.
-fn credentials() -> Result<Credentials> {
-    let folder: &Path = CREDENTIALS.as_ref();
+fn credentials(folder: &str) -> Result<Credentials> {
+    let folder: &Path = folder.as_ref();
     let mut values = Vec::new();
-    for entry in std::fs::read_dir(folder).with_context(|| format!("cannot list {CREDENTIALS}"))? {
+    for entry in std::fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
         let name = entry.context("cannot list the credentials")?.file_name().to_string_lossy().into_owned();
         // A Secret's own links begin with dots.
         if !name.starts_with('.') {

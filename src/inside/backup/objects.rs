@@ -76,6 +76,10 @@ pub struct RestoreSpec {
     /// The lab that it is of, if that is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lab: Option<String>,
+    /// Where it is, if that is not where this lab's own backups are, as it is reached from inside the cluster. What lets in there is in
+    /// Secret `restore-credentials`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
     /// What it is restored into.
     #[serde(default)]
     pub into: Into,

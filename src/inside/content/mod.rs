@@ -47,6 +47,8 @@ const COMPARED_AGAIN: Duration = Duration::from_secs(4);
 const SEEDED: &str = ".wplab-seeded";
 const INSTALLED: &str = ".wplab-installed";
 const CHANGED: &str = ".wplab-changed";
+/// In both: a backup takes the place of what is there, and visitors are to come back.
+const RESTORING: &str = ".wplab-restoring";
 /// In the copy: it was whole once; the shared folder does not answer.
 const COMPLETE: &str = ".wplab-complete";
 const AWAY: &str = ".wplab-away";
@@ -91,6 +93,7 @@ struct Seen {
     seeded: bool,
     installed: bool,
     changed: Option<SystemTime>,
+    restoring: bool,
 }
 
 /// Asks the server itself: files are opened, because what is known of a name may be old.
@@ -102,7 +105,8 @@ fn look(shared: &Path) -> io::Result<Seen> {
     };
     let changed = modified(CHANGED)?;
     let installed = modified(INSTALLED)?.is_some();
-    Ok(Seen { seeded: installed || modified(SEEDED)?.is_some(), installed, changed })
+    let restoring = modified(RESTORING)?.is_some();
+    Ok(Seen { seeded: installed || modified(SEEDED)?.is_some(), installed, changed, restoring })
 }
 
 /// A comparison at work: it has the copy's tree meanwhile, and gives it back with what became of it.
@@ -123,13 +127,14 @@ struct Keeper {
     /// Whether that was because something had changed.
     fresh: bool,
     away: bool,
+    restoring: bool,
 }
 
 impl Keeper {
     fn new(shared: PathBuf, local: PathBuf, complete: Arc<AtomicBool>) -> Result<Keeper> {
         let tree = tree::of_copy(&local)?;
         let links = Links::of(&tree, &shared);
-        let away = local.join(AWAY).exists();
+        let (away, restoring) = (local.join(AWAY).exists(), local.join(RESTORING).exists());
         let (shared, local) = (shared.into(), local.into());
         Ok(Keeper {
             shared,
@@ -142,6 +147,7 @@ impl Keeper {
             compared: None,
             fresh: false,
             away,
+            restoring,
         })
     }
 
@@ -154,6 +160,7 @@ impl Keeper {
         match looked.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok(seen) => {
                 self.set_away(None);
+                self.set_restoring(seen.restoring);
                 if self.due(&seen) {
                     self.begin_comparison(seen);
                 }
@@ -165,7 +172,8 @@ impl Keeper {
     fn due(&self, seen: &Seen) -> bool {
         let every = if self.fresh { COMPARED_AGAIN } else { COMPARED_EVERY };
         let old = |(before, at): &(Seen, Instant)| before != seen || at.elapsed() >= every;
-        seen.seeded && self.comparing.is_none() && self.compared.as_ref().is_none_or(old)
+        // What is being moved about is compared when it has its place.
+        seen.seeded && !seen.restoring && self.comparing.is_none() && self.compared.as_ref().is_none_or(old)
     }
 
     fn begin_comparison(&mut self, seen: Seen) {
@@ -215,6 +223,18 @@ impl Keeper {
             // What has changed meanwhile is looked for at once.
             self.compared = None;
             log(&why.map_or("the shared folder is back".to_owned(), |why| format!("the shared folder is away: {why}")));
+        }
+    }
+
+    /// Tells Apache.
+    fn set_restoring(&mut self, restoring: bool) {
+        if restoring == self.restoring {
+            return;
+        }
+        let done = if restoring { self.mark(RESTORING) } else { fs::remove_file(self.local.join(RESTORING)).is_ok() };
+        if done {
+            self.restoring = restoring;
+            log(if restoring { "a backup is being restored" } else { "a backup was restored, or not" });
         }
     }
 
@@ -316,6 +336,25 @@ mod tests {
         settle(&mut keeper).await;
         assert!(!folders.local.join(AWAY).exists());
         assert_eq!(folders.read("uploads/a.jpg").as_deref(), Some("picture"));
+    }
+
+    #[tokio::test]
+    async fn visitors_are_sent_away_while_a_backup_is_restored_and_nothing_is_taken_over_half() {
+        let folders = folders();
+        let mut keeper = folders.keeper();
+        settle(&mut keeper).await;
+        fs::write(folders.shared.join(RESTORING), "{}").expect("written");
+        fs::rename(folders.shared.join("themes"), folders.shared.join(".wplab-before")).expect("moved");
+        fs::write(folders.shared.join(CHANGED), "").expect("written");
+        settle(&mut keeper).await;
+        assert!(folders.local.join(RESTORING).exists());
+        assert_eq!(folders.read("themes/one/style.css").as_deref(), Some("old"));
+        fs::rename(folders.shared.join(".wplab-before"), folders.shared.join("themes")).expect("moved");
+        fs::write(folders.shared.join("themes/one/style.css"), "restored").expect("written");
+        fs::remove_file(folders.shared.join(RESTORING)).expect("removed");
+        settle(&mut keeper).await;
+        assert!(!folders.local.join(RESTORING).exists());
+        assert_eq!(folders.read("themes/one/style.css").as_deref(), Some("restored"));
     }
 
     #[tokio::test]

@@ -34,6 +34,7 @@ use crate::{
         ready,
         secrets::password,
     },
+    host::docker::Docker,
     labels::Component,
     run::{StepCx, Stepped, gate::Gate, wait::Look},
     spec::LabSpec,
@@ -210,6 +211,27 @@ pub async fn ensure(
     Ok(Stepped::changed(changed > 0, site, detail))
 }
 
+/// Whether the installer has done its work in this lab.
+///
+/// # Errors
+/// The API server does not answer.
+pub async fn is_installed(cluster: &Cluster) -> Result<bool> {
+    let found = installers(cluster).await?;
+    Ok(found.iter().any(|job| job.status.as_ref().and_then(|status| status.succeeded).unwrap_or(0) > 0))
+}
+
+/// The version of the tables that an image's WordPress expects (`$wp_db_version` of its `wp-includes/version.php`).
+///
+/// # Errors
+/// The image is not here, or says none.
+pub async fn tables_of(docker: &Docker, image: &str) -> Result<u64> {
+    let file = docker.file_of_image(image, "/usr/src/wordpress/wp-includes/version.php").await?;
+    let text = String::from_utf8_lossy(&file);
+    let line = text.lines().find_map(|line| line.strip_prefix("$wp_db_version = ")?.trim().strip_suffix(';'));
+    let version = line.and_then(|version| version.parse().ok());
+    version.with_context(|| format!("the WordPress of image {image} does not say what tables it expects"))
+}
+
 /// Replaces the administrator's password and all keys and salts, and has the next installation give them to the site.
 ///
 /// # Errors
@@ -222,9 +244,7 @@ pub async fn renew_passwords(cx: &StepCx, cluster: &Cluster) -> Result<()> {
 /// Deletes installers that can no longer help: of another version, or failed. A completed one of this version stays as the
 /// record that it was done.
 async fn clear_jobs(cx: &StepCx, cluster: &Cluster, wanted: &str) -> Result<()> {
-    let jobs = cluster.api::<Job>();
-    let list = ListParams::default().labels("app.kubernetes.io/name=wordpress-install");
-    let found = jobs.list(&list).await.map_err(Refused).context("cannot list the installers")?.items;
+    let (jobs, found) = (cluster.api::<Job>(), installers(cluster).await?);
     let useless = |job: &&Job| job.name_any() != wanted || ready::job_has_failed(job);
     for job in found.iter().filter(useless).map(ResourceExt::name_any) {
         jobs.delete(&job, &DeleteParams::foreground())
@@ -237,6 +257,11 @@ async fn clear_jobs(cx: &StepCx, cluster: &Cluster, wanted: &str) -> Result<()> 
         cluster.until_ready(cx, &jobs, &job, Duration::from_secs(60), gone).await?;
     }
     Ok(())
+}
+
+async fn installers(cluster: &Cluster) -> Result<Vec<Job>> {
+    let list = ListParams::default().labels("app.kubernetes.io/name=wordpress-install");
+    Ok(cluster.api::<Job>().list(&list).await.map_err(Refused).context("cannot list the installers")?.items)
 }
 
 /// Sets the number of replicas to begin with, as long as there is no autoscaler: from then on the number is its own. It is

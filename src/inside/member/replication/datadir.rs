@@ -356,7 +356,7 @@ mod tests {
         let sql = init_sql(&passwords);
         assert!(sql.contains("ALTER USER root@localhost IDENTIFIED BY 'a''b';\n"), "{sql}");
         assert!(sql.contains(r"IDENTIFIED BY 'c\\''; DROP' REQUIRE SSL;"), "{sql}");
-        assert_eq!(sql.lines().count(), 8, "the server reads one statement per line");
+        assert_eq!(sql.lines().count(), 9, "the server reads one statement per line");
         let first = first_start_sql(&passwords);
         assert!(first.starts_with("SET sql_log_bin = 0;\n") && first.ends_with("SET GLOBAL super_read_only = ON;\n"));
     }
