@@ -150,7 +150,8 @@ fn hash_of(folder: &Path) -> String {
 
 /// New credentials.
 pub(super) fn new_credentials() -> Credentials {
-    let values = ["wplab".to_owned(), format!("{:032x}", rand::random::<u128>())];
+    // Neither is a word that somebody could guess.
+    let values = [format!("wplab-{:08x}", rand::random::<u32>()), format!("{:032x}", rand::random::<u128>())];
     Credentials::among(CREDENTIALS.iter().map(|(_, name)| (*name).to_owned()).zip(values))
 }
 
