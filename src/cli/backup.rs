@@ -182,9 +182,9 @@ async fn schedule(session: &Session, lab: &LabName, settings: &Settings) -> Resu
     let runs = session.perform(|run| async move { schedule::schedule(&run, lab, settings).await }).await?;
     session.terminal.result(&runs, |_| match &runs {
         Some(runs) => {
-            let BackupSpec { destination, encrypt_for, schedule, keep, verify } = &runs.asked;
+            let BackupSpec { destination, encrypt_for, schedule, keep, verify, archive } = &runs.asked;
             format!(
-                "made        {schedule}\nkept        {keep}\nproven      {verify}\nsent to     {destination}\nread by     {encrypt_for}\n{}\n",
+                "made        {schedule}\nkept        {keep}\nproven      {verify}\narchived    {archive}\nsent to     {destination}\nread by     {encrypt_for}\n{}\n",
                 report::backups(runs)
             )
         }

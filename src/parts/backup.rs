@@ -29,7 +29,7 @@ use crate::{
     },
     labels::{COMPONENT, Component},
     run::{StepCx, wait::Look},
-    spec::{ImageSource, LabName, LabSpec, backup::Place, destination::Destination},
+    spec::{ImageSource, LabName, LabSpec, Topology, backup::Place, destination::Destination},
     wire::backup::{credentials::Credentials, shelf::Shelf},
 };
 
@@ -187,6 +187,13 @@ fn objects(
         let annotations = template.metadata.get_or_insert_default().annotations.get_or_insert_default();
         annotations.insert("wplab.dev/config".to_owned(), hash);
         let pod = pod_of(template)?;
+        if spec.database.topology == Topology::Galera {
+            // Its members have no such account.
+            let secrets = pod.volumes.iter_mut().flatten().filter_map(|volume| volume.secret.as_mut());
+            for items in secrets.filter_map(|secret| secret.items.as_mut()) {
+                items.retain(|item| item.key != "replication-password");
+            }
+        }
         set_image(pod, RUNNER, images.reference(Role::Tool)?)?;
         set_env(pod, RUNNER, &[("WPLAB_LAB", spec.name.as_str())])
     })?;

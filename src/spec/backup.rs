@@ -21,6 +21,9 @@ pub struct BackupSpec {
     pub keep: Keep,
     /// When the newest one is proven.
     pub verify: Schedule,
+    /// Whether what is written after a backup is archived, too, so that a lab can be put back to any moment.
+    #[serde(default)]
+    pub archive: Switch,
 }
 
 /// Where backups go.
@@ -236,6 +239,43 @@ impl fmt::Display for Keep {
     }
 }
 
+/// Something that is done or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Switch {
+    /// It is done.
+    On,
+    /// It is not done.
+    #[default]
+    Off,
+}
+
+impl Switch {
+    /// Reads `on` or `off`.
+    ///
+    /// # Errors
+    /// A sentence that says what is allowed.
+    pub fn new(text: &str) -> Result<Switch, String> {
+        match text {
+            "on" => Ok(Switch::On),
+            "off" => Ok(Switch::Off),
+            other => Err(format!("{} is neither on nor off: write on or off", quoted(other))),
+        }
+    }
+
+    /// Whether it is done.
+    pub fn is_on(self) -> bool {
+        self == Switch::On
+    }
+}
+
+/// As [`Switch::new`] reads it.
+impl fmt::Display for Switch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_on() { "on" } else { "off" })
+    }
+}
+
 /// Each is written as it is read.
 macro_rules! as_text {
     ($($kind:ty),*) => {$(
@@ -255,7 +295,7 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(Place, Readers, Schedule, Keep);
+as_text!(Place, Readers, Schedule, Keep, Switch);
 
 #[cfg(test)]
 mod tests {

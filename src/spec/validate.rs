@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 
 use super::{
     Flavour, FreedVolumes, ImageSource, LabName, LabSpec, Quantity, Reads, Resources, Topology,
-    backup::{Keep, Place as BackupPlace, Readers, Schedule},
+    backup::{Keep, Place as BackupPlace, Readers, Schedule, Switch},
     defaults,
     overrides::Overrides,
     problem::{Place, Problem, meant, quoted},
@@ -122,6 +122,7 @@ impl Reader {
         self.word(&backup, "schedule", &mut spec.backup.schedule, Schedule::new);
         self.word(&backup, "keep", &mut spec.backup.keep, Keep::new);
         self.word(&backup, "verify", &mut spec.backup.verify, Schedule::new);
+        self.word(&backup, "archive", &mut spec.backup.archive, Switch::new);
     }
 
     /// The rules between fields. Each is looked at only if its fields are good by themselves.
@@ -160,6 +161,10 @@ impl Reader {
 
     fn database(&mut self, spec: &LabSpec) {
         let (members, workers) = (spec.database.members, spec.cluster.workers);
+        if spec.backup.archive.is_on() && spec.database.topology == Topology::Galera && self.good(&["backup.archive"]) {
+            let what = "the members of a Galera cluster here have no history of transactions in common that could be archived";
+            self.problem("backup.archive", what, "leave it off, or set database.topology to replication");
+        }
         let galera = spec.database.topology == Topology::Galera;
         if spec.database.flavour != Flavour::Auto && !galera && self.good(&["database.flavour", "database.topology"]) {
             let what = format!(

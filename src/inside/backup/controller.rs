@@ -234,7 +234,10 @@ impl Job for Restore {
         let shelf = runner.shelf_of(&self.spec)?;
         let manifest = shelf.manifest(&id).await?;
         let keys = restore::keys(&runner.cluster, self.spec.key_secret.as_deref()).await?;
-        let done = restore::restore(runner, &shelf, &manifest, keys).await?;
+        runner.archive.rests.store(true, Ordering::Relaxed);
+        let done = restore::restore(runner, &shelf, &manifest, keys).await;
+        runner.archive.rests.store(false, Ordering::Relaxed);
+        let done = done?;
         let Restored { tables, rows, files, seconds } = done;
         let seconds = Some((seconds * 10.0).round() / 10.0);
         Ok(RestoreStatus { tables: Some(tables), rows: Some(rows), files: Some(files), seconds, ..taken })

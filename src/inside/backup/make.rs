@@ -85,7 +85,7 @@ pub(super) async fn make(
 
     runner.tell(Progress::of("looking for a member to read from"));
     let chosen = reader::choose(&runner.cluster).await?;
-    let session = runner.account.connect(chosen.address, DATABASE).await;
+    let session = runner.account.connect(chosen.address, Some(DATABASE)).await;
     let mut session = session.with_context(|| format!("at {}", chosen.name))?;
     let version = session.value("SELECT VERSION()").await?.context("the server does not say what it is")?;
     let At { mut snapshot, position, exact } =

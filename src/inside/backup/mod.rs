@@ -2,6 +2,7 @@
 //! do stands in objects ([`objects`]), which `controller` takes up; `schedule` makes some of them itself. `make` sends a backup, from
 //! what `reader` and `site` read; what is in a store is [`crate::wire::backup`].
 
+mod archive;
 mod aside;
 mod controller;
 mod make;
@@ -13,6 +14,7 @@ mod site;
 
 use std::{
     future::ready,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -23,7 +25,8 @@ use hyper::{Method, Request, Response, StatusCode};
 use kube::{Client, Config};
 use tokio::sync::{Mutex, watch};
 
-use self::{make::Progress, objects::RestoreSpec, reader::Account};
+pub use self::archive::ArchiveStatus;
+use self::{archive::Archive, make::Progress, objects::RestoreSpec, reader::Account};
 use super::{
     http::{self, Body},
     stop_signal,
@@ -36,11 +39,15 @@ use crate::{
         destination::Destination,
         load::{self, Overrides},
     },
-    wire::backup::{credentials::Credentials, shelf::Shelf},
+    wire::{
+        backup::{credentials::Credentials, shelf::Shelf},
+        net,
+        sql::Session,
+    },
 };
 
-/// The runner's HTTP port: `/live`.
-const HTTP_PORT: u16 = 8085;
+/// The runner's HTTP port: `/live`, `/archive`.
+pub const HTTP_PORT: u16 = 8085;
 /// What `up` or `backup` has written for it: [`LAB_FILE`] and [`DESTINATION`].
 const CONFIG: &str = "/etc/wplab/backup";
 /// The lab file, as JSON.
@@ -51,6 +58,10 @@ pub const DESTINATION: &str = "destination";
 const CREDENTIALS: &str = "/etc/wplab/backup-credentials";
 /// The same for where a backup lies that is restored, if that is another place.
 const SOURCE_CREDENTIALS: &str = "/etc/wplab/restore-credentials";
+/// How long a name may take to be looked up.
+const LOOKUP: Duration = Duration::from_secs(5);
+/// The database's passwords.
+const PASSWORDS: &str = "/etc/wplab/db-credentials";
 /// The site's shared folder.
 const CONTENT: &str = "/mnt/wp-content";
 
@@ -60,15 +71,25 @@ pub(super) struct Runner {
     /// This life of this pod.
     life: String,
     account: Account,
+    /// Whoever is sent the members' logs.
+    follower: Account,
     content: PathBuf,
     progress: watch::Sender<Progress>,
     /// Whoever works has it.
     busy: Mutex<()>,
+    archive: Archive,
 }
 
 impl Runner {
     fn tell(&self, progress: Progress) {
         self.progress.send_replace(progress);
+    }
+
+    /// A session at the member that takes writes.
+    async fn writer(&self) -> Result<Session> {
+        let address = net::look_up("db", LOOKUP).await?.context("there is no Service db")?;
+        let session = self.account.connect(SocketAddr::new(address, reader::MYSQL_PORT), Some(reader::DATABASE)).await;
+        session.context("the member that takes writes")
     }
 
     /// Where the backup lies that is to be restored.
@@ -121,32 +142,40 @@ pub async fn main() -> Result<()> {
     let stop = stop_signal()?;
     let mut config = Config::incluster().context("cannot tell where the API server is")?;
     config.connect_timeout = Some(Duration::from_secs(3));
-    let account = Account {
-        password: read("/etc/wplab/db-credentials".as_ref(), "wordpress-password")?,
-        ca: read("/etc/wplab/db-tls".as_ref(), "ca.crt")?,
-    };
+    let ca = read("/etc/wplab/db-tls".as_ref(), "ca.crt")?;
+    let of = |user, key| anyhow::Ok(Account { user, password: read(PASSWORDS.as_ref(), key)?, ca: ca.clone() });
     let runner = Runner {
         cluster: Cluster::new(Client::try_from(config).context("cannot use the pod's own account")?, lab),
         life: format!("{pod}/{:08x}", rand::random::<u32>()),
-        account,
+        account: of("wordpress", "wordpress-password")?,
+        // A Galera cluster has no such account, and nothing to send.
+        follower: of("replication", "replication-password").or_else(|_| of("wordpress", "wordpress-password"))?,
         content: CONTENT.into(),
         progress: watch::Sender::default(),
         busy: Mutex::default(),
+        archive: Archive::default(),
     };
-    http::serve(HTTP_PORT, move |request| ready(answer(&request))).await?;
     let runner = Arc::new(runner);
+    let seen = runner.clone();
+    http::serve(HTTP_PORT, move |request| ready(answer(&seen, &request))).await?;
     tokio::select! {
         () = controller::run(runner.clone()) => {}
-        () = schedule::run(runner) => {}
+        () = schedule::run(runner.clone()) => {}
+        () = archive::run(runner) => {}
         () = stop => {}
     }
     Ok(())
 }
 
-fn answer<B>(request: &Request<B>) -> Response<Body> {
+fn answer<B>(runner: &Runner, request: &Request<B>) -> Response<Body> {
     let (code, text) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/live") => (StatusCode::OK, "alive\n"),
-        _ => (StatusCode::NOT_FOUND, "try /live\n"),
+        (&Method::GET, "/live") => (StatusCode::OK, "alive\n".to_owned()),
+        (&Method::GET, "/archive") => {
+            // Plain data, which always fits.
+            let status = serde_json::to_string(&runner.archive.status()).unwrap_or_default();
+            return http::text(StatusCode::OK, "application/json", status);
+        }
+        _ => (StatusCode::NOT_FOUND, "try /live or /archive\n".to_owned()),
     };
-    http::text(code, "text/plain", text.to_owned())
+    http::text(code, "text/plain", text)
 }

@@ -59,16 +59,17 @@ pub(super) struct At<'s> {
 /// How members are reached with the site's own account.
 #[derive(Clone)]
 pub(super) struct Account {
+    pub(super) user: &'static str,
     pub(super) password: String,
     /// The lab's authority, PEM.
     pub(super) ca: String,
 }
 
 impl Account {
-    /// A session at an address, in the site's database or another one.
-    pub(super) async fn connect(&self, address: SocketAddr, database: &str) -> Result<Session> {
+    /// A session at an address, in the site's database or in none.
+    pub(super) async fn connect(&self, address: SocketAddr, database: Option<&str>) -> Result<Session> {
         let way = Way::Forward { addr: address, ca: self.ca.clone() };
-        Session::connect(&way, "wordpress", &self.password, Some(database), PATIENCE).await
+        Session::connect(&way, self.user, &self.password, database, PATIENCE).await
     }
 }
 
@@ -127,7 +128,7 @@ pub(super) async fn look(member: &str, ip: IpAddr) -> Result<MemberStatus> {
 /// Begins the snapshot of a replica while that applies nothing.
 async fn held<'s>(session: &'s mut Session, chosen: &Chosen, account: &Account) -> Result<At<'s>> {
     let Chosen { name, address, .. } = chosen;
-    let mut holder = account.connect(*address, DATABASE).await?;
+    let mut holder = account.connect(*address, Some(DATABASE)).await?;
     let got = holder.value(&format!("SELECT GET_LOCK('{HOLD}', 0)")).await?;
     ensure!(got.as_deref() == Some("1"), "somebody else makes {name} stand still");
     // It stood still later than at the last look that saw it move.

@@ -78,7 +78,7 @@ pub(super) async fn restore(runner: &Runner, shelf: &Shelf, manifest: &Manifest,
     let way = Way { runner, shelf, manifest, keys: Arc::new(keys) };
     runner.tell(Progress::of("looking whether it can be restored"));
     shelf.complete(manifest).await?;
-    let mut session = writer(runner).await?;
+    let mut session = runner.writer().await?.patient(STATEMENT);
     fits(&mut session, manifest).await?;
     let room = manifest.streams.get("files").map_or(0, |files| files.bytes);
     has_room(&runner.cluster, &runner.content, manifest, room).await?;
@@ -101,7 +101,7 @@ pub(super) enum CutOff {
 /// # Errors
 /// The database does not answer, or something cannot be moved. It can be tried again.
 pub(super) async fn end(runner: &Runner) -> Result<CutOff> {
-    let mut session = writer(runner).await?;
+    let mut session = runner.writer().await?.patient(STATEMENT);
     let mut place = Place { content: &runner.content, session: &mut session };
     let ended = if place.is_kept() {
         CutOff::Done
@@ -113,13 +113,6 @@ pub(super) async fn end(runner: &Runner) -> Result<CutOff> {
     };
     place.clear().await?;
     Ok(ended)
-}
-
-/// A session at the member that takes writes.
-async fn writer(runner: &Runner) -> Result<Session> {
-    let address = net::look_up("db", LOOKUP).await?.context("there is no Service db")?;
-    let session = runner.account.connect(SocketAddr::new(address, reader::MYSQL_PORT), DATABASE).await;
-    Ok(session.context("the member that takes writes")?.patient(STATEMENT))
 }
 
 impl Way<'_> {

@@ -13,6 +13,7 @@
 //! `store` is a destination, `shelf` one lab's place in it, `manifest` what is said of a backup, `parts` cuts streams and joins them, `seal` makes them small and
 //! secret. Who reads and writes what is in them, in the cluster or on the machine, is the rooms' above.
 
+pub mod archive;
 pub mod credentials;
 pub mod manifest;
 mod parts;

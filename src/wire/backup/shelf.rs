@@ -188,7 +188,7 @@ impl Shelf {
         Ok(Stream { bytes: through.bytes, sha256: through.sha256, parts })
     }
 
-    async fn put(&self, id: &BackupId, name: String, part: Bytes) -> Result<Part> {
+    pub(super) async fn put(&self, id: &BackupId, name: String, part: Bytes) -> Result<Part> {
         let (bytes, sha256) = (part.len() as u64, hex(&Sha256::digest(&part)));
         let put = self.store.put(&self.named(id, &name), part).await;
         put.with_context(|| format!("cannot write {name} of backup {id}"))?;
@@ -213,8 +213,24 @@ impl Shelf {
     where
         W: Write + Send + 'static,
     {
+        let lacks = || Unusable::Damaged { id: manifest.id.to_string(), how: format!("it has no {name}") };
+        let stream = manifest.streams.get(name).ok_or_else(|| trouble(lacks()))?;
+        self.fetch_stream(manifest, name, stream, keys, sink).await
+    }
+
+    /// The same of a stream beside a backup.
+    pub(super) async fn fetch_stream<W>(
+        &self,
+        manifest: &Manifest,
+        name: &str,
+        stream: &Stream,
+        keys: Arc<Keys>,
+        sink: W,
+    ) -> Result<W>
+    where
+        W: Write + Send + 'static,
+    {
         let damaged = |how: String| trouble(Unusable::Damaged { id: manifest.id.to_string(), how });
-        let stream = manifest.streams.get(name).ok_or_else(|| damaged(format!("it has no {name}")))?;
         let secret = !manifest.recipients.is_empty();
         if secret && keys.is_empty() {
             return Err(trouble(Unusable::Locked { id: manifest.id.to_string(), tried: false }));
@@ -283,8 +299,13 @@ impl Shelf {
         Err(trouble(Unusable::Damaged { id: manifest.id.to_string(), how: wrong.join("; ") }))
     }
 
+    /// An object beside a backup, if there is one.
+    pub(super) async fn object(&self, id: &BackupId, name: &str) -> Result<Option<Bytes>> {
+        self.store.get(&self.named(id, name)).await
+    }
+
     /// The objects of a backup, and their lengths.
-    async fn objects(&self, id: &BackupId) -> Result<Vec<(String, u64)>> {
+    pub(super) async fn objects(&self, id: &BackupId) -> Result<Vec<(String, u64)>> {
         self.store.objects(&[self.lab.as_str(), id.as_str()]).await
     }
 
@@ -326,4 +347,4 @@ fn opening(manifest: &Manifest, name: &str, error: io::Error) -> anyhow::Error {
 
 #[cfg(test)]
 #[path = "shelf_tests.rs"]
-mod tests;
+pub(super) mod tests;

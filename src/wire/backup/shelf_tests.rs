@@ -52,7 +52,8 @@ fn id(text: &str) -> BackupId {
 /// As the first version wrote it; it stays readable, whatever comes.
 const SAMPLE: &str = include_str!("../../../tests/golden/backup/manifest-1.json");
 
-fn manifest(id: &BackupId, streams: &[(&str, Stream)], to: &Recipients) -> Manifest {
+/// What a backup might say of itself.
+pub(in crate::wire::backup) fn manifest(id: &BackupId, streams: &[(&str, Stream)], to: &Recipients) -> Manifest {
     let mut manifest: Manifest = serde_json::from_str(SAMPLE).expect("a manifest");
     manifest.id = id.clone();
     manifest.lab.name = LabName::new("zoo").expect("a name");

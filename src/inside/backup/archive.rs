@@ -1,0 +1,283 @@
+//! What is written after a backup is archived beside it, as a replica would be sent it: so that a lab can be put back to any moment since.
+//! Whoever is read from may change; what is archived already is never asked for again. The newest backup that stands at an exact
+//! position is the one that is gone on from; what a restore has replaced is none.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use kube::api::ListParams;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::{
+    Runner,
+    objects::{Into, Phase, Restore},
+    reader,
+};
+use crate::{
+    cluster::Refused,
+    inside::log,
+    wire::{
+        backup::{
+            archive::{Reached, contains},
+            manifest::Manifest,
+            seal::Recipients,
+            shelf::Shelf,
+        },
+        gtid::GtidSet,
+        sql::{
+            Session,
+            logs::{Logs, Transaction},
+        },
+    },
+};
+
+/// How often it is looked what there is to do.
+const EVERY: Duration = Duration::from_secs(1);
+/// How long something is in memory only, and how much.
+const OPEN: Duration = Duration::from_secs(10);
+const MOST: usize = 16 << 20;
+/// How often it is asked what the writer has.
+const ASKS: Duration = Duration::from_secs(5);
+/// How soon it begins anew after something failed.
+const AGAIN: Duration = Duration::from_secs(3);
+/// How a server knows this reader from its replicas: their numbers are small.
+const NUMBER: u32 = 900_000_000;
+
+/// How far the archive is, for people and for monitoring.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ArchiveStatus {
+    /// The backup that it goes on from.
+    pub base: Option<String>,
+    /// Everything that was acknowledged before this moment is archived.
+    pub reached: Option<Timestamp>,
+    /// What the servers had removed before it was archived: what is missing from here on.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub gap: String,
+    /// What it waits for, or what failed last.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub waits: String,
+}
+
+impl ArchiveStatus {
+    /// Seconds since the archive last had all that the writer had.
+    pub fn lag(&self, now: Timestamp) -> Option<f64> {
+        self.reached.map(|reached| now.duration_since(reached).as_secs_f64().max(0.0))
+    }
+}
+
+/// What the archive and the others of this pod know of each other.
+#[derive(Default)]
+pub(super) struct Archive {
+    status: Mutex<Option<ArchiveStatus>>,
+    /// Somebody restores.
+    pub(super) rests: AtomicBool,
+}
+
+impl Archive {
+    pub(super) fn status(&self) -> Option<ArchiveStatus> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut ArchiveStatus)) {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        change(status.get_or_insert_default());
+    }
+
+    fn off(&self) {
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Archives for as long as the lab file asks for it; never ends.
+pub(super) async fn run(runner: Arc<Runner>) {
+    let mut told = String::new();
+    let mut beat = interval(AGAIN);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        beat.tick().await;
+        let trouble = match turn(&runner).await {
+            Ok(()) => String::new(),
+            Err(error) => format!("{error:#}"),
+        };
+        if !trouble.is_empty() {
+            runner.archive.tell(|status| status.waits.clone_from(&trouble));
+            if trouble != told {
+                log(&format!("the archive: {trouble}"));
+            }
+        }
+        told = trouble;
+    }
+}
+
+/// From the backup that is to be gone on from to whatever ends this.
+async fn turn(runner: &Runner) -> Result<()> {
+    let (spec, shelf) = runner.opened()?;
+    if !spec.backup.archive.is_on() {
+        runner.archive.off();
+        return Ok(());
+    }
+    if runner.archive.rests.load(Ordering::Relaxed) {
+        bail!("a backup is being restored");
+    }
+    let base = base(runner, &shelf).await?.context("there is no backup yet to go on from")?;
+    let to = Recipients::new(spec.backup.encrypt_for.keys()).map_err(anyhow::Error::msg)?;
+    let pieces = shelf.pieces(&base.id).await?;
+    let archived = contains(&base, &pieces)?;
+    let chosen = reader::choose(&runner.cluster).await?;
+    let session = runner.follower.connect(chosen.address, None).await;
+    let mut session = session.with_context(|| format!("at {}", chosen.name))?;
+    let purged = gtids(&mut session, "@@global.gtid_purged").await?;
+    let gap = purged.without(&archived);
+    if !gap.is_empty() {
+        log(&format!("{} has removed from its logs what is not archived: {gap}", chosen.name));
+    }
+    let logs = session.logs(NUMBER + rand::random_range(0..100_000_000), &archived.with(&purged)).await?;
+    let reached = shelf.reached(&base.id).await?.map_or(base.begun, |reached| reached.at);
+    runner.archive.tell(|status| {
+        *status = ArchiveStatus {
+            base: Some(base.id.to_string()),
+            reached: Some(reached),
+            gap: gap.to_string(),
+            waits: String::new(),
+        };
+    });
+    log(&format!("archives what follows backup {}, from {}", base.id, chosen.name));
+    let next = pieces.last().map_or(1, |piece| piece.number + 1);
+    let whole = gap.is_empty();
+    Archiving { runner, shelf, base, to, archived, whole, next, open: Open::default() }.go_on(logs).await
+}
+
+/// The backup that is gone on from: the newest that stands at an exact position, of what the lab has now.
+async fn base(runner: &Runner, shelf: &Shelf) -> Result<Option<Manifest>> {
+    let restores = runner.cluster.api::<Restore>().list(&ListParams::default()).await;
+    let restores = restores.map_err(Refused).context("cannot list the Restores")?;
+    let ended = restores.items.iter().filter(|restore| restore.spec.into == Into::Lab).filter_map(|restore| {
+        let common = &restore.status.as_ref()?.common;
+        (common.phase == Phase::Complete).then(|| common.conditions.first())?.map(|one| one.last_transition_time.0)
+    });
+    let since = ended.max();
+    let mut backups = shelf.list().await?.backups;
+    backups.retain(|backup| backup.database.exact && since.is_none_or(|since| backup.begun > since));
+    Ok(backups.pop())
+}
+
+async fn gtids(session: &mut Session, of: &str) -> Result<GtidSet> {
+    let text = session.value(&format!("SELECT {of}")).await?.context("the server does not say what it has")?;
+    GtidSet::parse(&text)
+}
+
+/// What is in memory only.
+#[derive(Default)]
+struct Open {
+    file: Vec<u8>,
+    gtids: GtidSet,
+    times: Option<(Timestamp, Timestamp)>,
+    since: Option<Instant>,
+}
+
+impl Open {
+    fn is_due(&self) -> bool {
+        self.file.len() >= MOST || self.since.is_some_and(|since| since.elapsed() >= OPEN)
+    }
+}
+
+struct Archiving<'a> {
+    runner: &'a Runner,
+    shelf: Shelf,
+    base: Manifest,
+    to: Recipients,
+    archived: GtidSet,
+    /// Nothing is missing between the backup and now.
+    whole: bool,
+    next: u64,
+    open: Open,
+}
+
+impl Archiving<'_> {
+    async fn go_on(mut self, mut logs: Logs) -> Result<()> {
+        let mut beat = interval(EVERY);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut asked = Instant::now() - ASKS;
+        loop {
+            tokio::select! {
+                transaction = logs.next() => self.take(&logs, transaction?)?,
+                _ = beat.tick() => {}
+            }
+            if self.runner.archive.rests.load(Ordering::Relaxed) {
+                // What is being restored is not what follows this backup.
+                bail!("a backup is being restored");
+            }
+            if self.open.is_due() {
+                self.close().await?;
+            }
+            if asked.elapsed() >= ASKS {
+                asked = Instant::now();
+                self.look().await?;
+                if self.is_over().await? {
+                    self.close().await?;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, logs: &Logs, transaction: Transaction) -> Result<()> {
+        let Transaction { gtid, committed, events } = transaction;
+        let open = &mut self.open;
+        if open.file.is_empty() {
+            open.file = logs.head();
+            open.since = Some(Instant::now());
+        }
+        open.file.extend(events);
+        open.gtids = open.gtids.with(&GtidSet::parse(&gtid)?);
+        let (first, last) = open.times.unwrap_or((committed, committed));
+        open.times = Some((first.min(committed), last.max(committed)));
+        Ok(())
+    }
+
+    /// Sends what is in memory only.
+    async fn close(&mut self) -> Result<()> {
+        let Open { file, gtids, times, .. } = std::mem::take(&mut self.open);
+        let Some((first, last)) = times else { return Ok(()) };
+        self.shelf.add_piece(&self.base.id, self.next, file, (&gtids, first, last), &self.to).await?;
+        self.next += 1;
+        self.archived = self.archived.with(&gtids);
+        Ok(())
+    }
+
+    /// Asks the writer what it has: all of that was acknowledged before now.
+    async fn look(&mut self) -> Result<()> {
+        let now = Timestamp::now();
+        let mut session = self.runner.writer().await?;
+        let executed = gtids(&mut session, "@@global.gtid_executed").await?;
+        let lost = self.archived.without(&executed);
+        if !lost.is_empty() {
+            bail!("the writer lacks what was archived ({lost}); the next backup begins anew");
+        }
+        if !self.archived.with(&self.open.gtids).contains(&executed) {
+            return Ok(());
+        }
+        // Idle or not, it is known to be whole only when it is in the store.
+        self.close().await?;
+        if self.archived.contains(&executed) && self.whole {
+            let reached = Reached { at: now, gtids: self.archived.to_string() };
+            self.shelf.reach(&self.base.id, &reached).await?;
+            self.runner.archive.tell(|status| status.reached = Some(now));
+        }
+        Ok(())
+    }
+
+    /// Whether there is a later backup to go on from.
+    async fn is_over(&self) -> Result<bool> {
+        Ok(base(self.runner, &self.shelf).await?.is_none_or(|base| base.id != self.base.id))
+    }
+}
