@@ -1,6 +1,6 @@
 //! `wplab backups`: makes and restores backups, one thing after the other, in a pod of its own that mounts `wp-content`. What it is to
 //! do stands in objects ([`objects`]), which `controller` takes up; `schedule` makes some of them itself. `make` sends a backup, from
-//! what `reader` and `site` read; what is in a store is [`crate::wire::backup`].
+//! what `reader` and `site` read; `restore` puts one in the place of what the lab has, `verify` proves one; what is in a store is [`crate::wire::backup`].
 
 mod aside;
 mod controller;
@@ -9,6 +9,7 @@ pub mod objects;
 mod reader;
 mod restore;
 mod site;
+pub mod verify;
 
 use std::{
     future::ready,
@@ -50,6 +51,8 @@ pub const DESTINATION: &str = "destination";
 const CREDENTIALS: &str = "/etc/wplab/backup-credentials";
 /// The same for where a backup lies that is restored, if that is another place.
 const SOURCE_CREDENTIALS: &str = "/etc/wplab/restore-credentials";
+/// What lets in at the server beside the lab.
+const SCRATCH_FILES: &str = "/etc/wplab/scratch";
 /// The site's shared folder.
 const CONTENT: &str = "/mnt/wp-content";
 
