@@ -9,7 +9,7 @@ use wplab::{
         self,
         from::From,
         restore::{self, Wanted},
-        shelves,
+        shelves, verify,
     },
     spec::{LabName, destination::Destination},
     wire::backup::manifest::BackupId,
@@ -30,6 +30,7 @@ use super::{
   wplab backup list --all --destination s3://shop/labs  those of every lab in a bucket
   wplab backup show 20261130T113000Z-4f2a
   wplab backup restore latest                           put the newest one in the place of what the lab has
+  wplab backup verify latest                            prove the newest one by loading it beside the lab
   wplab backup delete 20261130T113000Z-4f2a
   wplab up shop --from wplab/latest                     make a new lab of it
 
@@ -90,6 +91,21 @@ enum What {
         #[arg(long, value_name = "FILE")]
         identity: Option<PathBuf>,
     },
+    /// Prove a backup by loading it into a server beside the lab
+    ///
+    /// Every row and every file is compared with what the backup says. The server is there for nothing else and is gone afterwards;
+    /// nothing of the lab is touched. What came of it is written into the store, where `backup list` shows it.
+    Verify {
+        /// The backup: its name or latest, with LAB/ in front for another lab's, and the address of a destination in front of that
+        #[arg(value_name = "[[ADDRESS/]LAB/]ID", value_parser = From::new)]
+        from: From,
+        /// Name of the lab beside which it is loaded [default: wplab]
+        #[arg(long, value_name = "NAME", value_parser = LabName::new)]
+        lab: Option<LabName>,
+        /// File with the key that opens it, as age-keygen writes it
+        #[arg(long, value_name = "FILE")]
+        identity: Option<PathBuf>,
+    },
     /// Remove backups
     Delete {
         /// Names of the backups
@@ -115,6 +131,9 @@ impl Backup {
             }
             What::Restore { from, lab, identity } => {
                 restore(session, &lab.unwrap_or_default(), Wanted { from, identity }).await
+            }
+            What::Verify { from, lab, identity } => {
+                verify(session, &lab.unwrap_or_default(), Wanted { from, identity }).await
             }
             What::Delete { ids, shelf } => {
                 let Shelf { lab, destination } = shelf;
@@ -149,6 +168,17 @@ async fn restore(session: &Session, lab: &LabName, wanted: Wanted) -> Result<End
         [(command("up", lab), "repair it"), (command("diagnose", lab), "see what went on")]
     });
     Ok(Ending::checked(passed))
+}
+
+async fn verify(session: &Session, lab: &LabName, wanted: Wanted) -> Result<Ending> {
+    let asked = &wanted;
+    let proven = session.perform(|run| async move { verify::verify(&run, lab, asked).await }).await?;
+    session.terminal.result(&proven, |_| report::proven(&proven));
+    session.terminal.next(&[
+        (spell::backup(&format!("restore {}", wanted.from), lab), "put it in the place of what the lab has"),
+        (spell::backup("list", lab), "all backups of the lab"),
+    ]);
+    Ok(Ending::Done)
 }
 
 async fn list(session: &Session, shelf: &Shelf, all: bool) -> Result<Ending> {

@@ -1,10 +1,11 @@
-//! Backups of a lab: asked for here and made in the lab ([`create`]), restored in [`restore`]; listed, shown and removed in [`shelves`],
+//! Backups of a lab: asked for here and made in the lab ([`create`]), restored in [`restore`], proven in [`verify`]; listed, shown and removed in [`shelves`],
 //! with or without a lab that stands.
 
 mod asked;
 pub mod from;
 pub mod restore;
 pub mod shelves;
+pub mod verify;
 
 use std::fmt;
 
@@ -86,7 +87,7 @@ pub async fn create(run: &Run, lab: &LabName) -> Result<Created> {
         let id = done.status.and_then(|status| status.id).context("nobody says what it is called")?;
         let id = BackupId::new(&id).map_err(anyhow::Error::msg)?;
         let manifest = reached.shelf.manifest(&id).await?;
-        let summary = shelves::Summary::of(&manifest);
+        let summary = shelves::Summary::of(&manifest, None);
         let detail = format!("{id}: {}", told(&manifest));
         let destination = reached.shelf.destination().to_string();
         Ok(Stepped::done(Created { summary, destination }, detail))
@@ -98,7 +99,6 @@ fn told(manifest: &Manifest) -> String {
     let rows: u64 = manifest.database.tables.values().map(|table| table.rows).sum();
     format!("{rows} rows of {} tables, {} files", manifest.database.tables.len(), manifest.wordpress.files)
 }
-
 
 /// Has the runner follow the lab, where the lab file asks for one or there is one already.
 ///

@@ -9,7 +9,8 @@ use wplab::{
         backup::{
             Created,
             restore::{RestoreReport, Restored},
-            shelves::{Deleted, Summary},
+            shelves::{Deleted, Shown, Summary},
+            verify::Proven,
         },
         credentials::Credentials,
         down::{Backups, DownReport},
@@ -25,7 +26,7 @@ use wplab::{
         store,
     },
     run::advice::Hint,
-    wire::backup::manifest::Manifest,
+    wire::backup::{manifest::Manifest, verified::Verified},
 };
 
 use super::{
@@ -91,8 +92,18 @@ pub(crate) fn restored(done: &RestoreReport, paint: Paint) -> String {
     )
 }
 
-/// What a backup says of itself, for people.
-pub(crate) fn backup(manifest: &Manifest) -> String {
+/// A backup that was proven.
+pub(crate) fn proven(proven: &Proven) -> String {
+    let Proven { id, of, tables, rows, files, seconds } = proven;
+    format!(
+        "backup {id} of lab {of} is whole: {rows} rows of {tables} tables and {files} files are what they were\na restore would take about {:.0} s, and what it takes to write the files\n",
+        seconds.ceil()
+    )
+}
+
+/// What a backup says of itself, and what came of proving it, for people.
+pub(crate) fn backup(shown: &Shown) -> String {
+    let Shown { manifest, verified } = shown;
     let Manifest { id, lab, database, wordpress, streams, .. } = manifest;
     let exactly = if database.exact { "" } else { ", and perhaps a little more" };
     let readers = match manifest.recipients.is_empty() {
@@ -116,6 +127,7 @@ pub(crate) fn backup(manifest: &Manifest) -> String {
         ),
         ("read by", readers),
         ("size", bytes(manifest.stored())),
+        ("verified", verdict(verified.as_ref())),
     ] {
         text += &format!("  {what:<10}{value}\n");
     }
@@ -128,6 +140,15 @@ pub(crate) fn backup(manifest: &Manifest) -> String {
         );
     }
     text
+}
+
+/// What came of proving a backup, in a line.
+fn verdict(verified: Option<&Verified>) -> String {
+    match verified {
+        None => "never".to_owned(),
+        Some(Verified { at, wrong: None, seconds, by }) => format!("{at} in {seconds:.1} s, by version {by}"),
+        Some(Verified { at, wrong: Some(wrong), .. }) => format!("FAILED at {at}: {wrong}"),
+    }
 }
 
 /// What was removed of a store.
