@@ -334,9 +334,29 @@ mod tests {
         },
         parts::images::Role,
         spec::LabName,
+        wire::backup::manifest::BackupId,
     };
 
     use super::*;
+
+    #[test]
+    fn what_came_of_proving_a_backup_is_told_in_a_line() {
+        let verified = |wrong: Option<&str>| Verified {
+            at: "2026-11-30T12:00:00Z".parse().expect("a time"),
+            wrong: wrong.map(str::to_owned),
+            seconds: 1.3,
+            by: "0.1.0".to_owned(),
+        };
+        assert_eq!(verdict(None), "never");
+        assert_eq!(verdict(Some(&verified(None))), "2026-11-30T12:00:00Z in 1.3 s, by version 0.1.0");
+        let failed = verdict(Some(&verified(Some("index.00000 is missing"))));
+        assert_eq!(failed, "FAILED at 2026-11-30T12:00:00Z: index.00000 is missing");
+        let id = BackupId::new("20261130T113000Z-4f2a").expect("a name");
+        let done = Proven { id, of: LabName::default(), tables: 12, rows: 163, files: 232, seconds: 0.3 };
+        let told = proven(&done);
+        assert!(told.contains("163 rows of 12 tables and 232 files are what they were"), "{told}");
+        assert!(told.contains("a restore would take about 1 s"), "no restore takes no time: {told}");
+    }
 
     fn seen() -> StatusReport {
         let member = |name: &str, role: &str, lag| MemberSummary {
