@@ -221,6 +221,7 @@ const PLAIN_ERRORS: &[&str] = &[
     "cluster/refused.rs",
     "host/docker/images.rs",
     "inside/agent/follow.rs",
+    "inside/backup/controller.rs",
     "inside/orders/mod.rs",
     "run/advice.rs",
     "run/wait.rs",

@@ -40,7 +40,7 @@ use wplab::{
     run::advice::{self, Advise, Blame, Hint},
     spec::{
         AutoscaleSpec, ClusterSpec, DatabaseSpec, Flavour, FreedVolumes, ImageSource, LabName, LabSpec, Quantity,
-        Reads, Resources, StorageSpec, Topology, WordpressSpec,
+        Reads, Resources, StorageSpec, Topology, WordpressSpec, backup::BackupSpec,
     },
 };
 
@@ -74,6 +74,7 @@ fn spec() -> LabSpec {
             resources: resources(),
         },
         autoscale: AutoscaleSpec { min: 3, max: 6, cpu: 50, scale_down_window: 60 },
+        backup: BackupSpec::default(),
     }
 }
 

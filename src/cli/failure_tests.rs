@@ -3,6 +3,7 @@ use std::{any::type_name, collections::BTreeSet, fmt::Write, fs, path::Path, tim
 use anyhow::{Context, Result, anyhow};
 use wplab::{
     actions::{
+        backup::CameToNothing,
         chaos::CannotRun,
         logs::NoSuchPart,
         recover::Unasked,
@@ -35,7 +36,7 @@ use wplab::{
         destination::Destination,
         load::{Problem, SpecError},
     },
-    wire::backup::Unusable,
+    wire::{backup::Unusable, dump::Refused},
 };
 
 use super::*;
@@ -169,6 +170,17 @@ fn every_error() -> Vec<(&'static str, Trouble)> {
         of(Unusable::Newer { id: id(), format: 7 }),
         of(Unusable::Locked { id: id(), tried: false }),
         of(Unusable::Locked { id: id(), tried: true }),
+        of(CameToNothing { lab: lab(), what: "the restore", why: text("the site does not answer with it") }),
+        of(Impossible {
+            lab: lab(),
+            why: text("it has what a backup would replace"),
+            hints: vec![Hint::Restore { lab: lab(), from: text("shop/latest") }],
+        }),
+        of(Refused::Undumpable { database: text("wordpress"), why: vec![text("table a is kept by MyISAM")] }),
+        of(Refused::Changed { what: text("wp_posts") }),
+        of(Refused::NoDump { how: text("it has no end") }),
+        of(Refused::Unfit { why: vec![text("table a is kept by Aria")] }),
+        of(Refused::Statement { number: 7, about: text("rows of `wp_posts`"), code: 1062, said: None }),
     ]);
     all
 }
@@ -273,6 +285,10 @@ fn every_hint_is_spelled_for_its_lab_and_as_it_was_asked_for() {
             "`kubectl --kubeconfig \"$(wplab kubeconfig demo)\" cordon demo-worker3`, then `wplab replace db-2 demo`, make",
         ),
         (Hint::Scale { lab: lab(), what: "workers", to: "4".into() }, "`wplab scale workers 4 demo` changes"),
+        (
+            Hint::Restore { lab: lab(), from: "shop/latest".into() },
+            "`wplab backup restore shop/latest --lab demo` puts",
+        ),
         (Hint::Status { lab: lab() }, "`wplab status demo` shows"),
         (Hint::Logs { lab: lab(), of: Some("storage") }, "`wplab logs demo --of storage` shows"),
         (Hint::Smoke { lab: lab() }, "`wplab smoke demo` looks"),

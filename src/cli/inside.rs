@@ -120,6 +120,9 @@ pub(super) struct Member {
     /// For `bootstrap`: a member that has ended for good
     #[arg(long, value_name = "MEMBER")]
     dead: Vec<String>,
+    /// For `scratch`: whose server the image has
+    #[arg(long, value_name = "SERVER", required_if_eq("what", "scratch"))]
+    server: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -127,6 +130,7 @@ enum What {
     Mysql,
     Galera,
     Bootstrap,
+    Scratch,
 }
 
 impl Member {
@@ -135,6 +139,7 @@ impl Member {
             What::Mysql => MemberCommand::Mysql,
             What::Galera => MemberCommand::Galera,
             What::Bootstrap => MemberCommand::Bootstrap { dead: self.dead },
+            What::Scratch => MemberCommand::Scratch { server: self.server.unwrap_or_default() },
         })
         .await?;
         Ok(Ending::Done)

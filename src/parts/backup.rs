@@ -8,29 +8,37 @@ use k8s_openapi::{
     api::{apps::v1::Deployment, core::v1::ConfigMap},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
-use kube::{CustomResourceExt, core::DynamicObject};
+use kube::{CustomResourceExt, api::PostParams, core::DynamicObject};
 use sha2::{Digest, Sha256};
 
 use super::{
+    database::{CONTAINER, Server},
     images::{self, ImageSet, Role},
     store::{self, Store},
 };
 use crate::{
     cluster::{
-        Cluster,
-        manifests::{edit, part, untyped},
-        pods::{pod_of, set_env, set_image},
+        Cluster, Refused,
+        apply::labelled,
+        manifests::{edit, name_of, part, untyped},
+        pods::{container, pod_of, set_env, set_image, set_resources},
         ready,
+        secrets::password,
     },
     host::Host,
     inside::backup::{
         DESTINATION, LAB_FILE,
         objects::{Backup, Restore},
+        verify::SCRATCH,
     },
     labels::{COMPONENT, Component},
     run::{StepCx, wait::Look},
     spec::{ImageSource, LabName, LabSpec, Topology, backup::Place, destination::Destination},
-    wire::backup::{credentials::Credentials, shelf::Shelf},
+    wire::{
+        backup::{credentials::Credentials, shelf::Shelf},
+        sql::CERTIFICATE_NAME,
+        tls::{Authority, Issued, Use},
+    },
 };
 
 /// The runner's Deployment, and the ConfigMap with what it has to know.
@@ -118,9 +126,42 @@ pub async fn ensure(
         let name = kind.metadata.name.as_deref().unwrap_or_default();
         cluster.until_ready(cx, &cluster.all::<CustomResourceDefinition>(), name, KINDS_LIMIT, established).await?;
     }
-    changed |= cluster.apply(&objects(spec, images, &reached, source)?).await? > 0;
+    changed |= cluster.ensure_secret(SCRATCH, Component::Backup, scratch_papers).await?;
+    let mut objects = objects(spec, images, &reached, source)?;
+    changed |= scratch_exists(cluster, &objects).await?;
+    // How many there are of it is the runner's: to apply a number would end the proof that is under way.
+    edit(&mut objects, SCRATCH, |scratch: &mut Deployment| {
+        scratch.spec.as_mut().context("it has no spec")?.replicas = None;
+        Ok(())
+    })?;
+    changed |= cluster.apply(&objects).await? > 0;
     cluster.until_ready(cx, &cluster.api::<Deployment>(), RUNNER, RUNNER_LIMIT, ready::deployment).await?;
     Ok((reached, changed))
+}
+
+/// What lets in at the server beside the lab: a password, and a certificate of an authority that is good for nothing else, and forgotten.
+/// Made once, as what is there stays.
+fn scratch_papers() -> Result<BTreeMap<String, String>> {
+    let authority = Authority::new()?;
+    let Issued { certificate, key } = authority.issue(Use::Server, SCRATCH, &[CERTIFICATE_NAME.to_owned()])?;
+    let papers =
+        [("password", password()), ("ca.crt", authority.certificate), ("tls.crt", certificate), ("tls.key", key)];
+    Ok(papers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+/// Makes the server beside the lab, of which there is none at first; says whether it had to be made.
+async fn scratch_exists(cluster: &Cluster, objects: &[DynamicObject]) -> Result<bool> {
+    if cluster.get::<Deployment>(SCRATCH).await?.is_some() {
+        return Ok(false);
+    }
+    let object = objects.iter().find(|object| name_of(object) == format!("Deployment/{SCRATCH}"));
+    let object = labelled(object.context("there is no server beside the lab")?, &cluster.inside)?;
+    match cluster.api_of(&object)?.create(&PostParams::default(), &object).await {
+        Ok(_) => Ok(true),
+        // Somebody else was first.
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+        Err(error) => Err(Refused(error)).with_context(|| format!("cannot make Deployment {SCRATCH}")),
+    }
 }
 
 fn established(kind: Option<&CustomResourceDefinition>) -> Look<()> {
@@ -197,5 +238,132 @@ fn objects(
         set_image(pod, RUNNER, images.reference(Role::Tool)?)?;
         set_env(pod, RUNNER, &[("WPLAB_LAB", spec.name.as_str())])
     })?;
+    edit(&mut objects, SCRATCH, |scratch: &mut Deployment| {
+        let Server { role, user } = Server::of(spec, images)?;
+        let pod = pod_of(&mut scratch.spec.as_mut().context("it has no spec")?.template)?;
+        set_image(pod, "tools", images.reference(Role::Tool)?)?;
+        set_image(pod, CONTAINER, images.reference(role)?)?;
+        set_resources(pod, CONTAINER, &spec.database.resources)?;
+        let (runs_as, user) = (pod.security_context.get_or_insert_default(), Some(user));
+        (runs_as.run_as_user, runs_as.run_as_group, runs_as.fs_group) = (user, user, user);
+        container(pod, CONTAINER)?.command.get_or_insert_default().push(role.name().to_owned());
+        Ok(())
+    })?;
     Ok(objects)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::{
+        apps::v1::StatefulSet,
+        core::v1::{PodSpec, PodTemplateSpec, Service},
+        rbac::v1::{PolicyRule, Role as Rights},
+    };
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+    use crate::{cluster::manifests::typed, parts::testing, spec::Topology, wire::backup::credentials::Credentials};
+
+    fn lab(topology: Topology, server: Role) -> (LabSpec, Vec<DynamicObject>) {
+        let (mut spec, mut images) = (testing::spec(), testing::images());
+        spec.database.topology = topology;
+        let image = images.0.remove(&Role::Mysql).expect("an image");
+        images.0.insert(server, image);
+        let inside = Destination::new("file:///srv/backups").expect("a destination");
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = Destination::File { folder: folder.path().to_owned() };
+        let credentials = Credentials::default();
+        let shelf = Shelf::open(&at, &credentials, &spec.name).expect("a shelf");
+        let objects = objects(&spec, &images, &Reached { shelf, inside, credentials }, None).expect("objects");
+        (spec, objects)
+    }
+
+    fn find<K: DeserializeOwned>(objects: &[DynamicObject], name: &str) -> K {
+        typed(objects.iter().find(|object| name_of(object) == name).expect(name)).expect("typed")
+    }
+
+    fn scratch(objects: &[DynamicObject]) -> (Option<i32>, PodTemplateSpec, PodSpec) {
+        let spec = find::<Deployment>(objects, "Deployment/db-scratch").spec.expect("a spec");
+        let pod = spec.template.spec.clone().expect("a pod");
+        (spec.replicas, spec.template, pod)
+    }
+
+    #[test]
+    fn the_server_beside_the_lab_is_what_a_member_is_but_for_what_is_the_labs() {
+        for (topology, role, user) in [
+            (Topology::Replication, Role::Mysql, 999),
+            (Topology::Galera, Role::Mariadb, 999),
+            (Topology::Galera, Role::Percona, 1001),
+        ] {
+            let (lab, objects) = lab(topology, role);
+            let (replicas, _, pod) = scratch(&objects);
+            assert_eq!(replicas, Some(0), "nobody needs one yet");
+            let server = &pod.containers[0];
+            assert_eq!(
+                server.command.clone().expect("a command").join(" "),
+                format!("/tools/wplab member scratch --server {}", role.name())
+            );
+            assert!(!server.image.as_ref().expect("an image").ends_with("unset"));
+            let limits = server.resources.clone().expect("resources").limits.expect("limits");
+            assert_eq!(limits["memory"].0, lab.database.resources.memory.as_str());
+            let runs_as = pod.security_context.expect("a context");
+            assert_eq!((runs_as.run_as_user, runs_as.fs_group), (Some(user), Some(user)));
+            // It reads the lab's settings, and no secret but its own; what it writes goes with it.
+            assert_eq!(pod.automount_service_account_token, Some(false));
+            for volume in pod.volumes.expect("volumes") {
+                let secret = volume.secret.and_then(|secret| secret.secret_name);
+                assert!(volume.persistent_volume_claim.is_none() && secret.is_none_or(|name| name == SCRATCH));
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_takes_it_for_a_member_or_for_the_runner() {
+        let (spec, ours) = lab(Topology::Replication, Role::Mysql);
+        let (_, template, _) = scratch(&ours);
+        let labels = template.metadata.expect("metadata").labels.expect("labels");
+        let images = testing::images();
+        let others = crate::parts::database::objects(&spec, &images).expect("objects");
+        let mut selectors = Vec::new();
+        for object in &others {
+            selectors.extend(match name_of(object).split_once('/').expect("a kind").0 {
+                "Service" => typed::<Service>(object).expect("typed").spec.and_then(|spec| spec.selector),
+                "StatefulSet" => {
+                    typed::<StatefulSet>(object).expect("typed").spec.and_then(|s| s.selector.match_labels)
+                }
+                _ => None,
+            });
+        }
+        assert_eq!(selectors.len(), 4, "three Services and the members");
+        for selector in selectors {
+            assert!(selector.iter().any(|(key, value)| labels.get(key) != Some(value)), "{selector:?}");
+        }
+        assert_eq!(labels[COMPONENT], Component::Backup.as_str());
+    }
+
+    #[test]
+    fn the_runner_may_scale_it_and_nothing_else() {
+        let (_, objects) = lab(Topology::Replication, Role::Mysql);
+        let rules = find::<Rights>(&objects, "Role/backup").rules.expect("rules");
+        let is = |rule: &&PolicyRule, group: &str| rule.api_groups.iter().flatten().any(|one| one == group);
+        let apps: Vec<_> = rules.iter().filter(|rule| is(rule, "apps")).collect();
+        assert_eq!(apps.len(), 1);
+        assert_eq!(apps[0].resources.clone().expect("resources"), ["deployments/scale"]);
+        assert_eq!(
+            (apps[0].resource_names.clone().expect("names"), &apps[0].verbs),
+            (vec![SCRATCH.to_owned()], &vec!["patch".to_owned()])
+        );
+        let secrets =
+            rules.iter().filter(|rule| is(rule, "") && rule.resources.iter().flatten().any(|one| one == "secrets"));
+        for rule in secrets {
+            assert_eq!(rule.resource_names.clone().expect("names"), ["backup-key"]);
+        }
+    }
+
+    #[test]
+    fn what_lets_in_there_is_made_of_nothing_that_is_the_labs() {
+        let papers = scratch_papers().expect("papers");
+        assert_eq!(papers.keys().collect::<Vec<_>>(), ["ca.crt", "password", "tls.crt", "tls.key"]);
+        assert_ne!(papers["password"], scratch_papers().expect("papers")["password"]);
+    }
 }

@@ -54,7 +54,7 @@ pub enum StepId {
     Fault,
     /// What was broken is put right, until all is well (`chaos`).
     Heal,
-    /// What was acknowledged is looked for (`chaos`).
+    /// What was acknowledged is looked for (`chaos`), or a backup is proven (`backup verify`).
     Verify,
     /// Users ask for things at the front door (`load`).
     Traffic,

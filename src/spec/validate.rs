@@ -162,7 +162,8 @@ impl Reader {
     fn database(&mut self, spec: &LabSpec) {
         let (members, workers) = (spec.database.members, spec.cluster.workers);
         if spec.backup.archive.is_on() && spec.database.topology == Topology::Galera && self.good(&["backup.archive"]) {
-            let what = "the members of a Galera cluster here have no history of transactions in common that could be archived";
+            let what =
+                "the members of a Galera cluster here have no history of transactions in common that could be archived";
             self.problem("backup.archive", what, "leave it off, or set database.topology to replication");
         }
         let galera = spec.database.topology == Topology::Galera;

@@ -71,7 +71,8 @@ impl GtidSet {
     /// What comes before the first transaction of `later`, of each maker; everything of a maker that `later` does not know.
     #[must_use]
     pub fn before(&self, later: &GtidSet) -> GtidSet {
-        let first = |maker: &String| later.0.get(maker).and_then(|pieces| pieces.first()).map_or(u64::MAX, |piece| piece.0);
+        let first =
+            |maker: &String| later.0.get(maker).and_then(|pieces| pieces.first()).map_or(u64::MAX, |piece| piece.0);
         let cut = |(maker, pieces): (&String, &Vec<(u64, u64)>)| {
             let first = first(maker);
             let pieces = pieces.iter().filter(|piece| piece.0 < first).map(|piece| (piece.0, piece.1.min(first - 1)));

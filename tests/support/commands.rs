@@ -1,7 +1,7 @@
 //! The commands that a person types, as `wplab --help` lists them (`tests/cli.rs` holds the list against it).
 
 /// In the order of the help.
-pub(crate) const COMMANDS: [&str; 27] = [
+pub(crate) const COMMANDS: [&str; 28] = [
     "up",
     "down",
     "list",
@@ -13,6 +13,7 @@ pub(crate) const COMMANDS: [&str; 27] = [
     "stop",
     "start",
     "snapshot",
+    "backup",
     "chaos",
     "load",
     "credentials",

@@ -12,7 +12,7 @@ use kube::{
 use super::CameToNothing;
 use crate::{
     cluster::{Cluster, Object, Refused},
-    inside::backup::objects::{Backup, Common, Phase, Restore},
+    inside::backup::objects::{Backup, Common, Into, Phase, Restore},
     labels::{COMPONENT, Component},
     run::{StepCx, advice::Trouble, wait::Look},
 };
@@ -23,17 +23,20 @@ const EVERY: Duration = Duration::from_millis(250);
 
 /// What can be asked for.
 pub(super) trait Asked: Object + Resource<Scope = NamespaceResourceScope> {
-    /// As in "the backup".
-    const WHAT: &'static str;
     /// What its name begins with.
     const NAME: &'static str;
 
+    /// As in "the backup".
+    fn what(&self) -> &'static str;
     fn common(&self) -> Option<&Common>;
 }
 
 impl Asked for Backup {
-    const WHAT: &'static str = "the backup";
     const NAME: &'static str = "backup-";
+
+    fn what(&self) -> &'static str {
+        "the backup"
+    }
 
     fn common(&self) -> Option<&Common> {
         self.status.as_ref().map(|status| &status.common)
@@ -41,8 +44,14 @@ impl Asked for Backup {
 }
 
 impl Asked for Restore {
-    const WHAT: &'static str = "the restore";
     const NAME: &'static str = "restore-";
+
+    fn what(&self) -> &'static str {
+        match self.spec.into {
+            Into::Lab => "the restore",
+            Into::Scratch => "the proof",
+        }
+    }
 
     fn common(&self) -> Option<&Common> {
         self.status.as_ref().map(|status| &status.common)
@@ -58,10 +67,10 @@ pub(super) async fn ask<K: Asked>(cx: &StepCx, cluster: &Cluster, mut wanted: K)
     labels.insert(COMPONENT.to_owned(), Component::Backup.as_str().to_owned());
     *wanted.meta_mut() =
         ObjectMeta { generate_name: Some(K::NAME.to_owned()), labels: Some(labels), ..ObjectMeta::default() };
-    let (api, kind) = (cluster.api::<K>(), K::kind(&()));
+    let (api, kind, what) = (cluster.api::<K>(), K::kind(&()), wanted.what());
     let made = api.create(&PostParams::default(), &wanted).await.map_err(Refused);
-    let name = made.with_context(|| format!("cannot ask for {}", K::WHAT))?.name_any();
-    let done = cx.until(K::WHAT, LIMIT, EVERY, || async {
+    let name = made.with_context(|| format!("cannot ask for {what}"))?.name_any();
+    let done = cx.until(what, LIMIT, EVERY, || async {
         let object = match api.get_opt(&name).await {
             Ok(object) => object.with_context(|| format!("{kind} {name} was removed"))?,
             Err(error) => return Ok(Look::NotYet(Refused(error).to_string())),
@@ -78,5 +87,5 @@ pub(super) async fn ask<K: Asked>(cx: &StepCx, cluster: &Cluster, mut wanted: K)
     if common.phase == Phase::Complete {
         return Ok(object);
     }
-    Err(Trouble::from(CameToNothing { lab: cluster.lab.clone(), what: K::WHAT, why: common.message }).into())
+    Err(Trouble::from(CameToNothing { lab: cluster.lab.clone(), what, why: common.message }).into())
 }

@@ -39,9 +39,12 @@ impl From {
             "latest" => Which::Latest,
             id => Which::Id(BackupId::new(id).map_err(|wrong| format!("{wrong}, or latest for the newest one"))?),
         };
-        let Some(before) = before else { return Ok(From { destination: None, lab: None, which }) };
-        let (address, lab) = before.rsplit_once('/').map_or((None, before), |(address, lab)| (Some(address), lab));
-        let lab = Some(LabName::new(lab)?);
+        let (address, lab) = match before.map(|before| before.rsplit_once('/').ok_or(before)) {
+            None => (None, None),
+            Some(Ok((address, lab))) => (Some(address), Some(lab)),
+            Some(Err(lab)) => (None, Some(lab)),
+        };
+        let lab = lab.map(LabName::new).transpose()?;
         let destination = match (address, query) {
             (None, None) => None,
             (None, Some(_)) => return Err("what is behind '?' belongs to an address, and there is none".to_owned()),

@@ -1,4 +1,4 @@
-//! Backups of a lab: asked for here and made in the lab ([`create`]), restored in [`restore`]; listed, shown and removed in [`shelves`],
+//! Backups of a lab: asked for here and made in the lab ([`create`]), restored in [`restore`], proven in [`verify`]; listed, shown and removed in [`shelves`],
 //! with or without a lab that stands.
 
 mod asked;
@@ -7,6 +7,7 @@ pub mod restore;
 pub mod runs;
 pub mod schedule;
 pub mod shelves;
+pub mod verify;
 
 use std::fmt;
 
@@ -88,7 +89,7 @@ pub async fn create(run: &Run, lab: &LabName) -> Result<Created> {
         let id = done.status.and_then(|status| status.id).context("nobody says what it is called")?;
         let id = BackupId::new(&id).map_err(anyhow::Error::msg)?;
         let manifest = reached.shelf.manifest(&id).await?;
-        let summary = shelves::Summary::of(&manifest);
+        let summary = shelves::Summary::of(&manifest, None);
         let detail = format!("{id}: {}", told(&manifest));
         let destination = reached.shelf.destination().to_string();
         Ok(Stepped::done(Created { summary, destination }, detail))

@@ -34,9 +34,9 @@ use crate::{
     },
     spec::{LabName, LabSpec, backup::Place},
     wire::backup::{
-        Unusable,
         manifest::{BackupId, Manifest},
         seal::Keys,
+        shelf::{self, Shelf},
     },
 };
 
@@ -83,7 +83,8 @@ pub struct RestoreReport {
 /// Puts a backup in the place of what a lab has, and proves the lab.
 ///
 /// # Errors
-/// [`standing::NoSuchLab`], [`standing::Paused`], [`standing::Stopped`]; the backup cannot be used ([`Unusable`]); or
+/// [`standing::NoSuchLab`], [`standing::Paused`], [`standing::Stopped`]; the backup cannot be used
+/// ([`crate::wire::backup::Unusable`]); or
 /// [`super::CameToNothing`]: everything is as it was before. A failed check is no error: it is in the report.
 pub async fn restore(run: &Run, lab: &LabName, wanted: &Wanted) -> Result<RestoreReport> {
     let host = doctor::engine(None).await?;
@@ -94,7 +95,8 @@ pub async fn restore(run: &Run, lab: &LabName, wanted: &Wanted) -> Result<Restor
     let images = prove::images_of(&cluster).await?;
     let restored = run.step(StepId::Restore, async |cx| {
         let found = find(&cx, &host, &spec, wanted).await?;
-        into(cx, &host, &cluster, &spec, &images, &found).await
+        found.shelf().complete(&found.manifest).await?;
+        into_lab(cx, &host, &cluster, &spec, &images, &found).await
     });
     let restored = restored.await?;
     let smoke = run.step(StepId::Smoke, |cx| prove::checked(cx, &host.docker, &cluster, &spec, &site)).await?;
@@ -119,6 +121,7 @@ pub(in crate::actions) async fn first(
         return Ok(Stepped::already((), "the lab is used already"));
     }
     let found = find(&cx, host, spec, wanted).await?;
+    found.shelf().complete(&found.manifest).await?;
     let needs = found.manifest.wordpress.db_version;
     let image = images.reference(Role::Wordpress)?;
     let has = frontend::tables_of(&host.docker, image).await?;
@@ -129,11 +132,11 @@ pub(in crate::actions) async fn first(
         );
         return Err(Trouble::from(Impossible { lab: spec.name.clone(), why, hints: Vec::new() }).into());
     }
-    Ok(into(cx, host, cluster, spec, images, &found).await?.map(|_| ()))
+    Ok(into_lab(cx, host, cluster, spec, images, &found).await?.map(|_| ()))
 }
 
 /// Has a backup restored in a lab whose database and shared folder are there.
-async fn into(
+async fn into_lab(
     cx: StepCx,
     host: &Host,
     cluster: &Cluster,
@@ -141,9 +144,30 @@ async fn into(
     images: &ImageSet,
     found: &Found,
 ) -> Result<Stepped<Restored>> {
+    let RestoreStatus { rows, files, seconds, .. } = into(&cx, host, cluster, spec, images, found, Into::Lab).await?;
+    let Manifest { id, lab: LabSpec { name: of, .. }, .. } = &found.manifest;
+    let (rows, files) = (rows.unwrap_or_default(), files.unwrap_or_default());
+    let detail = format!("{id} of lab {of}: {rows} rows and {files} files, each compared with what it was");
+    let seconds = seconds.unwrap_or_default();
+    Ok(Stepped::done(Restored { id: id.clone(), of: of.clone(), rows, files, seconds }, detail))
+}
+
+/// Asks the lab's runner to restore a backup into the lab or into a server beside it, and waits for that.
+///
+/// # Errors
+/// The store or the runner cannot be used; or [`super::CameToNothing`].
+pub(super) async fn into(
+    cx: &StepCx,
+    host: &Host,
+    cluster: &Cluster,
+    spec: &LabSpec,
+    images: &ImageSet,
+    found: &Found,
+    into: Into,
+) -> Result<RestoreStatus> {
     cx.say("the store and the runner");
     let source = found.elsewhere.then_some(&found.reached);
-    backup::ensure(&cx, host, cluster, spec, images, source).await?;
+    backup::ensure(cx, host, cluster, spec, images, source).await?;
     if let Some(text) = &found.key {
         let values = BTreeMap::from([("key".to_owned(), text.clone())]);
         cluster.replace_secret(KEY, Component::Backup, values).await?;
@@ -155,34 +179,42 @@ async fn into(
             backup: id.to_string(),
             lab: Some(of.to_string()),
             destination: source.map(|source| source.inside.to_string()),
-            into: Into::Lab,
+            into,
             key_secret: found.key.as_ref().map(|_| KEY.to_owned()),
         },
     );
-    let done = asked::ask(&cx, cluster, object).await;
+    let done = asked::ask(cx, cluster, object).await;
     if found.key.is_some() {
+        // Who reads it removes it; this is for when nobody has.
         gone(cluster.api::<Secret>().delete(KEY, &DeleteParams::default()).await)
             .context("cannot remove the key again")?;
     }
-    let RestoreStatus { rows, files, seconds, .. } = done?.status.unwrap_or_default();
-    let (rows, files) = (rows.unwrap_or_default(), files.unwrap_or_default());
-    let detail = format!("{id} of lab {of}: {rows} rows and {files} files, each compared with what it was");
-    let seconds = seconds.unwrap_or_default();
-    Ok(Stepped::done(Restored { id: id.clone(), of: of.clone(), rows, files, seconds }, detail))
+    Ok(done?.status.unwrap_or_default())
 }
 
 /// A backup that is there and can be opened.
-struct Found {
-    manifest: Manifest,
+pub(super) struct Found {
+    pub(super) manifest: Manifest,
     reached: Reached,
     /// It is not where the lab's own backups are.
     elsewhere: bool,
     /// What opens it.
-    key: Option<String>,
+    pub(super) key: Option<String>,
 }
 
-/// Looks whether the backup is there, whole, and can be opened.
-async fn find(cx: &StepCx, host: &Host, spec: &LabSpec, wanted: &Wanted) -> Result<Found> {
+impl Found {
+    /// Where it lies.
+    pub(super) fn shelf(&self) -> Shelf {
+        self.reached.shelf.of(&self.manifest.lab.name)
+    }
+}
+
+/// Looks whether the backup is there, and can be opened.
+///
+/// # Errors
+/// The store cannot be used, there is no such backup or no key that opens it ([`crate::wire::backup::Unusable`]); or the lab has no backup yet, or the file
+/// has no key ([`Impossible`]).
+pub(super) async fn find(cx: &StepCx, host: &Host, spec: &LabSpec, wanted: &Wanted) -> Result<Found> {
     let Wanted { from, identity } = wanted;
     let place = from.destination.clone().map_or_else(|| spec.backup.destination.clone(), Place::At);
     let elsewhere = place != spec.backup.destination;
@@ -202,14 +234,15 @@ async fn find(cx: &StepCx, host: &Host, spec: &LabSpec, wanted: &Wanted) -> Resu
         },
     };
     let manifest = shelf.manifest(&id).await?;
-    shelf.complete(&manifest).await?;
-    let key = match (manifest.recipients.is_empty(), identity) {
-        (true, _) => None,
-        (false, None) => return Err(Trouble::from(Unusable::Locked { id: id.to_string(), tried: false }).into()),
-        (false, Some(path)) => {
-            Keys::read(path)?;
-            Some(std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?)
-        }
-    };
+    let text = identity.as_ref().filter(|_| !manifest.recipients.is_empty()).map(|path| {
+        let (keys, text) =
+            Keys::read(path).and_then(|keys| Ok((keys, std::fs::read_to_string(path)?))).map_err(|error| {
+                let why = format!("{error:#}");
+                Trouble::from(Impossible { lab: spec.name.clone(), why, hints: Vec::new() })
+            })?;
+        anyhow::Ok((keys, text))
+    });
+    let (keys, key) = text.transpose()?.map(|(keys, text)| (keys, Some(text))).unwrap_or_default();
+    shelf::opens(&manifest, &keys)?;
     Ok(Found { manifest, reached, elsewhere, key })
 }

@@ -1,6 +1,7 @@
 //! What lies in a store: listed, shown and removed from this machine. The lab need not stand any more.
 
 use anyhow::{Context, Result};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -14,6 +15,7 @@ use crate::{
         credentials::Credentials,
         manifest::{BackupId, Manifest},
         shelf::Shelf,
+        verified::Verified,
     },
 };
 
@@ -45,10 +47,12 @@ pub struct Summary {
     pub files: u64,
     /// Bytes in the store.
     pub stored: u64,
+    /// What came of proving it; `None`: nobody has.
+    pub verified: Option<Verified>,
 }
 
 impl Summary {
-    pub(super) fn of(manifest: &Manifest) -> Summary {
+    pub(super) fn of(manifest: &Manifest, verified: Option<Verified>) -> Summary {
         let database = &manifest.database;
         Summary {
             id: manifest.id.clone(),
@@ -63,6 +67,7 @@ impl Summary {
             rows: database.tables.values().map(|table| table.rows).sum(),
             files: manifest.wordpress.files,
             stored: manifest.stored(),
+            verified,
         }
     }
 }
@@ -95,24 +100,39 @@ pub async fn list(run: &Run, lab: Option<&LabName>, at: Option<&Destination>) ->
         None => shelf.labs().await?,
     };
     for lab in labs {
-        let found = shelf.of(&lab).list().await?;
-        listed.backups.extend(found.backups.iter().map(Summary::of));
+        let shelf = &shelf.of(&lab);
+        let found = shelf.list().await?;
+        let backups = stream::iter(&found.backups)
+            .map(|one| async move { anyhow::Ok(Summary::of(one, shelf.verdict(&one.id).await?)) })
+            .buffered(8);
+        listed.backups.extend(backups.try_collect::<Vec<_>>().await?);
         listed.unfinished.extend(found.unfinished);
     }
     Ok(listed)
+}
+
+/// What a backup says of itself, and what came of proving it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Shown {
+    /// What it says of itself.
+    #[serde(flatten)]
+    pub manifest: Manifest,
+    /// What came of proving it; `None`: nobody has.
+    pub verified: Option<Verified>,
 }
 
 /// What a backup says of itself.
 ///
 /// # Errors
 /// The store cannot be used, or there is no such backup ([`crate::wire::backup::Unusable`]).
-pub async fn show(run: &Run, lab: &LabName, at: Option<&Destination>, id: &BackupId) -> Result<Manifest> {
+pub async fn show(run: &Run, lab: &LabName, at: Option<&Destination>, id: &BackupId) -> Result<Shown> {
     let shelf = open(&StepCx::new(run, StepId::Backup), lab, at)
         .await?
         .context("there is no store of backups on this machine yet")?;
     let manifest = shelf.manifest(id).await?;
     shelf.complete(&manifest).await?;
-    Ok(manifest)
+    Ok(Shown { verified: shelf.verdict(id).await?, manifest })
 }
 
 /// What was removed.

@@ -11,7 +11,8 @@ use wplab::{
             Created,
             restore::{RestoreReport, Restored},
             runs::Runs,
-            shelves::{Deleted, Summary},
+            shelves::{Deleted, Shown, Summary},
+            verify::Proven,
         },
         credentials::Credentials,
         down::{Backups, DownReport},
@@ -27,7 +28,7 @@ use wplab::{
         store,
     },
     run::advice::Hint,
-    wire::backup::manifest::Manifest,
+    wire::backup::{manifest::Manifest, verified::Verified},
 };
 
 use super::{
@@ -106,8 +107,18 @@ pub(crate) fn restored(done: &RestoreReport, paint: Paint) -> String {
     )
 }
 
-/// What a backup says of itself, for people.
-pub(crate) fn backup(manifest: &Manifest) -> String {
+/// A backup that was proven.
+pub(crate) fn proven(proven: &Proven) -> String {
+    let Proven { id, of, tables, rows, files, seconds } = proven;
+    format!(
+        "backup {id} of lab {of} is whole: {rows} rows of {tables} tables and {files} files are what they were\na restore would take about {:.0} s, and what it takes to write the files\n",
+        seconds.ceil()
+    )
+}
+
+/// What a backup says of itself, and what came of proving it, for people.
+pub(crate) fn backup(shown: &Shown) -> String {
+    let Shown { manifest, verified } = shown;
     let Manifest { id, lab, database, wordpress, streams, .. } = manifest;
     let exactly = if database.exact { "" } else { ", and perhaps a little more" };
     let readers = match manifest.recipients.is_empty() {
@@ -131,6 +142,7 @@ pub(crate) fn backup(manifest: &Manifest) -> String {
         ),
         ("read by", readers),
         ("size", bytes(manifest.stored())),
+        ("verified", verdict(verified.as_ref())),
     ] {
         text += &format!("  {what:<10}{value}\n");
     }
@@ -143,6 +155,15 @@ pub(crate) fn backup(manifest: &Manifest) -> String {
         );
     }
     text
+}
+
+/// What came of proving a backup, in a line.
+fn verdict(verified: Option<&Verified>) -> String {
+    match verified {
+        None => "never".to_owned(),
+        Some(Verified { at, wrong: None, seconds, by }) => format!("{at} in {seconds:.1} s, by version {by}"),
+        Some(Verified { at, wrong: Some(wrong), .. }) => format!("FAILED at {at}: {wrong}"),
+    }
 }
 
 /// What was removed of a store.
@@ -331,9 +352,29 @@ mod tests {
         },
         parts::images::Role,
         spec::LabName,
+        wire::backup::manifest::BackupId,
     };
 
     use super::*;
+
+    #[test]
+    fn what_came_of_proving_a_backup_is_told_in_a_line() {
+        let verified = |wrong: Option<&str>| Verified {
+            at: "2026-11-30T12:00:00Z".parse().expect("a time"),
+            wrong: wrong.map(str::to_owned),
+            seconds: 1.3,
+            by: "0.1.0".to_owned(),
+        };
+        assert_eq!(verdict(None), "never");
+        assert_eq!(verdict(Some(&verified(None))), "2026-11-30T12:00:00Z in 1.3 s, by version 0.1.0");
+        let failed = verdict(Some(&verified(Some("index.00000 is missing"))));
+        assert_eq!(failed, "FAILED at 2026-11-30T12:00:00Z: index.00000 is missing");
+        let id = BackupId::new("20261130T113000Z-4f2a").expect("a name");
+        let done = Proven { id, of: LabName::default(), tables: 12, rows: 163, files: 232, seconds: 0.3 };
+        let told = proven(&done);
+        assert!(told.contains("163 rows of 12 tables and 232 files are what they were"), "{told}");
+        assert!(told.contains("a restore would take about 1 s"), "no restore takes no time: {told}");
+    }
 
     fn seen() -> StatusReport {
         let member = |name: &str, role: &str, lag| MemberSummary {

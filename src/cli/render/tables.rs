@@ -15,6 +15,7 @@ use wplab::{
     },
     parts::images::{ImageRow, Role},
     run::{StepTiming, event::Outcome},
+    wire::backup::verified::Verified,
 };
 
 use super::{
@@ -189,10 +190,15 @@ pub(crate) fn backups(listed: &Listed) -> String {
             bytes(one.stored),
             one.server.clone(),
             how.to_owned(),
+            match &one.verified {
+                None => "never".to_owned(),
+                Some(Verified { wrong: Some(_), .. }) => "FAILED".to_owned(),
+                Some(Verified { at, .. }) => at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            },
         ]
     };
     let rows: Vec<_> = listed.backups.iter().map(row).collect();
-    let mut text = table(["ID", "LAB", "ROWS", "FILES", "SIZE", "SERVER", "MADE"], &rows);
+    let mut text = table(["ID", "LAB", "ROWS", "FILES", "SIZE", "SERVER", "MADE", "VERIFIED"], &rows);
     for id in &listed.unfinished {
         let _ = writeln!(text, "{id} is unfinished and no backup: it is being made, or whoever made it is gone");
     }

@@ -20,9 +20,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{
     Runner,
     make::{self, Progress},
-    objects::{Backup, BackupStatus, Common, Phase, Restore, RestoreStatus},
+    objects::{Backup, BackupStatus, Common, Into, Phase, Restore, RestoreStatus},
     restore::{self, CutOff, Restored},
-    schedule,
+    schedule, verify,
 };
 use crate::{
     cluster::{Object, Refused},
@@ -234,16 +234,25 @@ impl Job for Restore {
         let shelf = runner.shelf_of(&self.spec)?;
         let manifest = shelf.manifest(&id).await?;
         let keys = restore::keys(&runner.cluster, self.spec.key_secret.as_deref()).await?;
-        runner.archive.rests.store(true, Ordering::Relaxed);
-        let done = restore::restore(runner, &shelf, &manifest, keys).await;
-        runner.archive.rests.store(false, Ordering::Relaxed);
-        let done = done?;
+        let done = match self.spec.into {
+            Into::Lab => {
+                runner.archive.rests.store(true, Ordering::Relaxed);
+                let done = restore::restore(runner, &shelf, &manifest, keys).await;
+                runner.archive.rests.store(false, Ordering::Relaxed);
+                done?
+            }
+            Into::Scratch => verify::verify(runner, &shelf, &manifest, keys).await?,
+        };
         let Restored { tables, rows, files, seconds } = done;
         let seconds = Some((seconds * 10.0).round() / 10.0);
         Ok(RestoreStatus { tables: Some(tables), rows: Some(rows), files: Some(files), seconds, ..taken })
     }
 
     async fn cut_off(&self, runner: &Runner, _: &RestoreStatus) -> Result<(Phase, String)> {
+        if self.spec.into == Into::Scratch {
+            verify::end(&runner.cluster).await?;
+            return Ok((Phase::Failed, "its pod ended meanwhile; nothing is known of the backup".to_owned()));
+        }
         Ok(match restore::end(runner).await? {
             CutOff::Done => (Phase::Complete, String::new()),
             CutOff::Back => (Phase::Failed, "its pod ended meanwhile; everything is as it was before".to_owned()),

@@ -1,6 +1,6 @@
 //! `wplab backups`: makes and restores backups, one thing after the other, in a pod of its own that mounts `wp-content`. What it is to
 //! do stands in objects ([`objects`]), which `controller` takes up; `schedule` makes some of them itself. `make` sends a backup, from
-//! what `reader` and `site` read; what is in a store is [`crate::wire::backup`].
+//! what `reader` and `site` read; `restore` puts one in the place of what the lab has, `verify` proves one; what is in a store is [`crate::wire::backup`].
 
 mod archive;
 mod aside;
@@ -11,6 +11,7 @@ mod reader;
 mod restore;
 mod schedule;
 mod site;
+pub mod verify;
 
 use std::{
     future::ready,
@@ -62,6 +63,8 @@ const SOURCE_CREDENTIALS: &str = "/etc/wplab/restore-credentials";
 const LOOKUP: Duration = Duration::from_secs(5);
 /// The database's passwords.
 const PASSWORDS: &str = "/etc/wplab/db-credentials";
+/// What lets in at the server beside the lab.
+const SCRATCH_FILES: &str = "/etc/wplab/scratch";
 /// The site's shared folder.
 const CONTENT: &str = "/mnt/wp-content";
 

@@ -86,7 +86,8 @@ pub struct RestoreSpec {
     /// What it is restored into.
     #[serde(default)]
     pub into: Into,
-    /// The Secret with the key (`key`, as age-keygen writes it) of a backup that is encrypted. Only `backup-key` may be read.
+    /// The Secret with the key (`key`, as age-keygen writes it) of a backup that is encrypted. Only `backup-key` may be read, and
+    /// it is removed as soon as it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_secret: Option<String>,
 }
@@ -117,7 +118,7 @@ pub struct RestoreStatus {
     /// Files that were compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<u64>,
-    /// How long loading the database and unpacking the files took, in seconds.
+    /// How long loading the database and unpacking the files took, in seconds; or reading them, where they are only compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
 }

@@ -6,14 +6,17 @@ use std::{
     collections::BTreeMap,
     fs, io,
     net::{IpAddr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::{ResourceExt, api::ListParams};
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, ListParams},
+};
 use tokio::task::spawn_blocking;
 
 use super::{
@@ -24,15 +27,19 @@ use super::{
     site,
 };
 use crate::{
-    cluster::{Cluster, Refused},
+    cluster::{Cluster, Refused, gone},
     inside::{http, log},
     labels::{COMPONENT, Component},
-    run::wait::{self, Look},
+    run::{
+        advice::Trouble,
+        wait::{self, Look},
+    },
     wire::{
         backup::{
+            Unusable,
             manifest::{Manifest, Table},
             seal::Keys,
-            shelf::Shelf,
+            shelf::{self, Shelf},
         },
         dump::{self, Snapshot},
         net,
@@ -43,7 +50,7 @@ use crate::{
 /// The administrator of a lab, whose password is in its Secret: that of a backup may be another one.
 const ADMIN: &str = "admin";
 /// How long one statement of a dump may take.
-const STATEMENT: Duration = Duration::from_mins(10);
+pub(super) const STATEMENT: Duration = Duration::from_mins(10);
 /// How long a name may take to be looked up.
 const LOOKUP: Duration = Duration::from_secs(5);
 /// How long the site may take to answer with what was restored.
@@ -62,12 +69,12 @@ pub(super) struct Restored {
     pub(super) seconds: f64,
 }
 
-/// A backup on its way into this lab.
-struct Way<'a> {
-    runner: &'a Runner,
-    shelf: &'a Shelf,
-    manifest: &'a Manifest,
-    keys: Arc<Keys>,
+/// A backup on its way into this lab, or into a server beside it.
+pub(super) struct Way<'a> {
+    pub(super) runner: &'a Runner,
+    pub(super) shelf: &'a Shelf,
+    pub(super) manifest: &'a Manifest,
+    pub(super) keys: Arc<Keys>,
 }
 
 /// Restores a backup. Nothing was touched when what is wrong shows before that; later, everything is put back.
@@ -75,6 +82,7 @@ struct Way<'a> {
 /// # Errors
 /// The backup cannot be used here ([`crate::wire::backup::Unusable`]), there is no room for it, it cannot be loaded, or the site does not answer with it.
 pub(super) async fn restore(runner: &Runner, shelf: &Shelf, manifest: &Manifest, keys: Keys) -> Result<Restored> {
+    shelf::opens(manifest, &keys)?;
     let way = Way { runner, shelf, manifest, keys: Arc::new(keys) };
     runner.tell(Progress::of("looking whether it can be restored"));
     shelf.complete(manifest).await?;
@@ -127,7 +135,7 @@ impl Way<'_> {
         }
         let clock = Instant::now();
         let rows = self.load(session, DATABASE).await?;
-        let files = self.unpack(content.clone()).await?;
+        let files = self.unpack(Some(content.clone())).await?;
         let seconds = clock.elapsed().as_secs_f64();
         mark(SEEDED)?;
         mark(PASSWORDS)?;
@@ -144,7 +152,7 @@ impl Way<'_> {
             let folder = place.make_room().await?;
             let rows = self.load(place.session, NEW).await?;
             movable(place.session, NEW).await?;
-            let files = self.unpack(folder).await?;
+            let files = self.unpack(Some(folder)).await?;
             settle(place.session).await?;
             anyhow::Ok((rows, files, clock.elapsed().as_secs_f64()))
         };
@@ -174,12 +182,12 @@ impl Way<'_> {
         Ok(self.restored(rows, files, seconds))
     }
 
-    fn restored(&self, rows: u64, files: u64, seconds: f64) -> Restored {
+    pub(super) fn restored(&self, rows: u64, files: u64, seconds: f64) -> Restored {
         Restored { tables: self.manifest.database.tables.len() as u64, rows, files, seconds }
     }
 
     /// Loads the dump into a database, and compares every row of it with what the manifest says. Returns how many there are.
-    async fn load(&self, session: &mut Session, database: &str) -> Result<u64> {
+    pub(super) async fn load(&self, session: &mut Session, database: &str) -> Result<u64> {
         self.runner.tell(Progress::of("loading the database"));
         let (sink, source) = dump::drain();
         let fetched = async { self.shelf.fetch(self.manifest, "database", self.keys.clone(), sink).await.map(drop) };
@@ -193,29 +201,36 @@ impl Way<'_> {
         self.runner.tell(Progress::of("comparing every row"));
         let found = Snapshot::begin(session).await?.hashes(database).await?;
         session.run("COMMIT").await?;
-        compare(&self.manifest.database.tables, &found)
+        compare(&self.manifest.database.tables, &found).map_err(|how| self.damaged(how))
     }
 
-    /// Unpacks the files into a folder, and compares each with the index. Returns how many there are.
-    async fn unpack(&self, folder: std::path::PathBuf) -> Result<u64> {
-        self.runner.tell(Progress::of("unpacking wp-content"));
+    /// Compares every file with the index and, with a folder to put them into, unpacks them there. Returns how many there are.
+    pub(super) async fn unpack(&self, into: Option<PathBuf>) -> Result<u64> {
+        self.runner.tell(Progress::of(if into.is_some() { "unpacking wp-content" } else { "reading wp-content" }));
         let text = self.shelf.fetch(self.manifest, "index", self.keys.clone(), Vec::new()).await?;
-        let index = site::index(&text).context("the index cannot be read")?;
+        let index = site::index(&text).map_err(|error| self.damaged(format!("the index cannot be read: {error}")))?;
         let (tar, write) = io::pipe().context("cannot make a pipe")?;
         let unpacked = spawn_blocking(move || {
             let mut tar = io::BufReader::new(tar);
-            let unpacked = site::unpack(&mut tar, &index, Some(&folder));
+            let unpacked = site::unpack(&mut tar, &index, into.as_deref());
             // What is behind the end of a tar is nothing, and has to come all the same.
             unpacked.and_then(|files| io::copy(&mut tar, &mut io::sink()).map(|_| files))
         });
         let fetched = async { self.shelf.fetch(self.manifest, "files", self.keys.clone(), write).await.map(drop) };
         let (fetched, unpacked) = tokio::join!(fetched, unpacked);
-        let unpacked = unpacked.context("the thread that unpacks broke")?.context("cannot unpack wp-content");
+        let unpacked = unpacked.context("the thread that unpacks broke")?.map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => self.damaged(format!("wp-content: {error}")),
+            _ => anyhow::Error::from(error).context("cannot unpack wp-content"),
+        });
         match (fetched, unpacked) {
             (Ok(()), unpacked) => unpacked,
             (Err(fetched), Ok(_)) => Err(fetched),
             (Err(fetched), Err(unpacked)) => Err(if nobody_loads(&fetched) { unpacked } else { fetched }),
         }
+    }
+
+    fn damaged(&self, how: String) -> anyhow::Error {
+        Trouble::from(Unusable::Damaged { id: self.manifest.id.to_string(), how }).into()
     }
 }
 
@@ -231,7 +246,7 @@ fn nobody_loads(error: &anyhow::Error) -> bool {
 ///
 /// # Errors
 /// They are not: every table that differs is named.
-pub(super) fn compare(wanted: &BTreeMap<String, Table>, found: &BTreeMap<String, Table>) -> Result<u64> {
+fn compare(wanted: &BTreeMap<String, Table>, found: &BTreeMap<String, Table>) -> Result<u64, String> {
     let mut wrong = Vec::new();
     for (name, table) in wanted {
         match found.get(name) {
@@ -244,12 +259,14 @@ pub(super) fn compare(wanted: &BTreeMap<String, Table>, found: &BTreeMap<String,
         }
     }
     wrong.extend(found.keys().filter(|name| !wanted.contains_key(*name)).map(|name| format!("{name} is too much")));
-    ensure!(wrong.is_empty(), "what was loaded is not what was backed up: {}", wrong.join("; "));
+    if !wrong.is_empty() {
+        return Err(format!("what was loaded is not what was backed up: {}", wrong.join("; ")));
+    }
     Ok(found.values().map(|table| table.rows).sum())
 }
 
 /// Whether a server can have a backup, as far as that shows before it is loaded.
-async fn fits(session: &mut Session, manifest: &Manifest) -> Result<()> {
+pub(super) async fn fits(session: &mut Session, manifest: &Manifest) -> Result<()> {
     let version = session.value("SELECT VERSION()").await?.context("the server does not say what it is")?;
     let (had, has) = (&manifest.database.version, &version);
     if had.contains("MariaDB") == has.contains("MariaDB") && release(has) < release(had) {
@@ -306,7 +323,7 @@ async fn movable(session: &mut Session, database: &str) -> Result<()> {
     let Some(others) = aside::programs(session, database).await? else { return Ok(()) };
     let whose = if database == DATABASE { "the site's database" } else { "the backup" };
     bail!(
-        "{whose} has {others}, which cannot be put in place while the site is used; a new lab takes them: wplab up NAME --from …"
+        "{whose} has {others}, which cannot be put in place while the site is used; a new lab that begins with the backup takes them"
     )
 }
 
@@ -357,13 +374,15 @@ async fn answers() -> Result<()> {
     wait::until("the site with what was restored", ANSWER, Duration::from_secs(1), |_| {}, look).await
 }
 
-/// What opens the backup: the key in a Secret, if one was named.
+/// What opens the backup: the key in a Secret, if one was named, which is removed at once: nobody need see to that later.
 ///
 /// # Errors
-/// There is no such Secret, or no key in it.
+/// There is no such Secret, or no key in it; or the API server refuses.
 pub(super) async fn keys(cluster: &Cluster, secret: Option<&str>) -> Result<Keys> {
     let Some(name) = secret else { return Ok(Keys::default()) };
     let found: Option<Secret> = cluster.get(name).await?;
+    gone(cluster.api::<Secret>().delete(name, &DeleteParams::default()).await)
+        .with_context(|| format!("cannot remove Secret {name}"))?;
     let data = found.and_then(|secret| secret.data).unwrap_or_default();
     let key = data.get("key").with_context(|| format!("Secret {name} has no key `key`"))?;
     Keys::parse(&String::from_utf8_lossy(&key.0)).with_context(|| format!("Secret {name}"))
@@ -386,7 +405,7 @@ mod tests {
         let wanted = of(&[("a", table(1, "x")), ("b", table(2, "y")), ("c", table(3, "z"))]);
         assert_eq!(compare(&wanted, &wanted).expect("the same"), 6);
         let found = of(&[("a", table(2, "x")), ("b", table(2, "other")), ("d", table(0, ""))]);
-        let error = compare(&wanted, &found).expect_err("three").to_string();
+        let error = compare(&wanted, &found).expect_err("three");
         assert!(error.ends_with("a has 2 rows instead of 1; b has other rows; c is missing; d is too much"), "{error}");
     }
 

@@ -125,7 +125,8 @@ where
 /// The store does not let one go, or the API server an object.
 pub(super) async fn prune(runner: &Runner, shelf: &Shelf, keep: Keep) -> Result<()> {
     let found = shelf.list().await?;
-    for id in superfluous(&found.backups, keep, None) {
+    let proven = newest_proven(shelf, &found.backups).await?;
+    for id in superfluous(&found.backups, keep, proven.as_ref()) {
         shelf.remove(&id).await?;
         log(&format!("removed backup {id}, which is not kept any longer"));
         let api = runner.cluster.api::<Backup>();
@@ -137,6 +138,16 @@ pub(super) async fn prune(runner: &Runner, shelf: &Shelf, keep: Keep) -> Result<
         }
     }
     Ok(())
+}
+
+/// The newest backup that was proven to be good.
+async fn newest_proven(shelf: &Shelf, backups: &[Manifest]) -> Result<Option<BackupId>> {
+    for backup in backups.iter().rev() {
+        if shelf.verdict(&backup.id).await?.is_some_and(|verdict| verdict.wrong.is_none()) {
+            return Ok(Some(backup.id.clone()));
+        }
+    }
+    Ok(None)
 }
 
 /// Which of a lab's backups are not kept.

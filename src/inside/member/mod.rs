@@ -10,6 +10,7 @@ pub mod options;
 mod pod;
 mod process;
 pub mod replication;
+mod scratch;
 pub mod status;
 mod turns;
 
@@ -41,18 +42,24 @@ pub enum MemberCommand {
         /// The members that have ended for good, and need not be asked.
         dead: Vec<String>,
     },
+    /// PID 1 of a server that is no member, into which backups are loaded to prove them.
+    Scratch {
+        /// Whose server the image has: `mysql`, `mariadb` or `percona`.
+        server: String,
+    },
 }
 
 /// Runs one of the member's commands.
 ///
 /// # Errors
 /// The pod is not set up as the manifests say; for [`MemberCommand::Bootstrap`] also: the cluster must not or cannot be
-/// started from this member, with the reason. [`MemberCommand::Mysql`] and
+/// started from this member, with the reason; for [`MemberCommand::Scratch`]: its server ended. [`MemberCommand::Mysql`] and
 /// [`MemberCommand::Galera`] wait inside rather than fail for anything that may pass.
 pub async fn main(command: MemberCommand) -> Result<()> {
     match command {
         MemberCommand::Mysql => replication::run().await,
         MemberCommand::Galera => galera::run().await,
         MemberCommand::Bootstrap { dead } => galera::force(&dead).await,
+        MemberCommand::Scratch { server } => scratch::run(&server).await,
     }
 }

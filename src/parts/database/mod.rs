@@ -23,6 +23,7 @@ pub use credentials::{certificates, keys, renew as renew_passwords};
 pub(super) use credentials::{names as certificate_names, subject as certificate_subject};
 pub use members::{Connection, Member, Undecided, connect, connect_within, members, pods};
 pub use names::{CREDENTIALS, MEMBERS, MOST, TLS, WORDPRESS, in_words, names};
+pub(super) use objects::Server;
 pub use objects::objects;
 
 use self::health::Wrong;

@@ -77,14 +77,14 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
 }
 
 /// Whose server the members run.
-struct Server {
-    role: Role,
+pub(in crate::parts) struct Server {
+    pub(in crate::parts) role: Role,
     /// The user and group that the image made its folders for.
-    user: i64,
+    pub(in crate::parts) user: i64,
 }
 
 impl Server {
-    fn of(spec: &LabSpec, images: &ImageSet) -> Result<Server> {
+    pub(in crate::parts) fn of(spec: &LabSpec, images: &ImageSet) -> Result<Server> {
         Ok(match (spec.database.topology, images.flavour()) {
             (Topology::Replication, _) => Server { role: Role::Mysql, user: 999 },
             (Topology::Galera, Some(Flavour::Percona)) => Server { role: Role::Percona, user: 1001 },

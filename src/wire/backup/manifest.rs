@@ -107,7 +107,8 @@ pub struct DatabaseFacts {
     pub member: String,
     /// What the dump contains: a GTID set in topology `replication`, `UUID:SEQNO` in a Galera cluster.
     pub position: String,
-    /// Whether it contains nothing that is not in the position.
+    /// Whether it contains nothing that is not in the position; the first backups do not say so.
+    #[serde(default)]
     pub exact: bool,
     /// Every table, by its name.
     pub tables: BTreeMap<String, Table>,

@@ -8,9 +8,10 @@
 //! LAB/20261130T113000Z-4f2a/database.00001
 //! LAB/20261130T113000Z-4f2a/files.00000
 //! LAB/20261130T113000Z-4f2a/manifest.json     comes last: sizes and hashes of all parts, and what is in them
+//! LAB/20261130T113000Z-4f2a/verified.json     is there when somebody has proven it, and says what came of that
 //! ```
 //!
-//! `store` is a destination, `shelf` one lab's place in it, `manifest` what is said of a backup, `parts` cuts streams and joins them, `seal` makes them small and
+//! `store` is a destination, `shelf` one lab's place in it, `manifest` what is said of a backup, `verified` what came of proving it, `parts` cuts streams and joins them, `seal` makes them small and
 //! secret. Who reads and writes what is in them, in the cluster or on the machine, is the rooms' above.
 
 pub mod archive;
@@ -21,5 +22,6 @@ pub mod seal;
 pub mod shelf;
 mod store;
 mod unusable;
+pub mod verified;
 
 pub use unusable::Unusable;

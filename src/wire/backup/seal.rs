@@ -77,6 +77,11 @@ impl Keys {
         Keys(vec![key])
     }
 
+    /// Whether one of them opens what is encrypted for one of these public keys.
+    pub fn open_for(&self, recipients: &[String]) -> bool {
+        self.0.iter().any(|key| recipients.contains(&key.to_public().to_string()))
+    }
+
     /// Whether there is any.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

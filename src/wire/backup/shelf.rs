@@ -20,6 +20,7 @@ use super::{
     seal::{self, Keys, Recipients, hex},
     store::Store,
     unusable::Unusable,
+    verified::Verified,
 };
 use crate::{
     run::advice::Trouble,
@@ -28,6 +29,8 @@ use crate::{
 
 /// What makes a folder a backup.
 const MANIFEST: &str = "manifest.json";
+/// What came of proving it.
+const VERIFIED: &str = "verified.json";
 /// What is there before everything else.
 const BEGUN: &str = "begun.txt";
 /// Parts on their way at one moment. With the one that is being filled and the one that waits no more than four are in memory.
@@ -204,6 +207,26 @@ impl Shelf {
         self.put(&manifest.id, MANIFEST.to_owned(), text.into()).await.map(drop)
     }
 
+    /// Writes down what came of proving a backup, instead of what was written before.
+    ///
+    /// # Errors
+    /// There is no such backup (any more), or the destination does not take it.
+    pub async fn mark(&self, id: &BackupId, verified: &Verified) -> Result<()> {
+        // Beside a backup that somebody has removed meanwhile it would be all that is left of it.
+        self.manifest(id).await?;
+        let text = serde_json::to_vec_pretty(verified).context("cannot write what came of it")?;
+        self.put(id, VERIFIED.to_owned(), text.into()).await.map(drop)
+    }
+
+    /// What came of proving a backup the last time; `None` when nobody has, or what is there cannot be read: it proves nothing then.
+    ///
+    /// # Errors
+    /// The destination cannot be asked.
+    pub async fn verdict(&self, id: &BackupId) -> Result<Option<Verified>> {
+        let text = self.store.get(&self.named(id, VERIFIED)).await?;
+        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
+    }
+
     /// Fetches a stream, and sends it into `sink` on a thread of its own. Returns the sink when every part was what the manifest
     /// says, and the whole too: what it was given before that proves nothing.
     ///
@@ -232,9 +255,7 @@ impl Shelf {
     {
         let damaged = |how: String| trouble(Unusable::Damaged { id: manifest.id.to_string(), how });
         let secret = !manifest.recipients.is_empty();
-        if secret && keys.is_empty() {
-            return Err(trouble(Unusable::Locked { id: manifest.id.to_string(), tried: false }));
-        }
+        opens(manifest, &keys)?;
         let (give, take) = mpsc::channel(1);
         let opened = spawn_blocking(move || seal::open(Joined::new(take), sink, secret, &keys));
         let fetched = async {
@@ -330,6 +351,18 @@ impl Shelf {
     }
 }
 
+/// Whether these keys open a backup, as far as its manifest says. It may be asked before anything is touched.
+///
+/// # Errors
+/// It is encrypted, and none of them does ([`Unusable::Locked`]).
+pub fn opens(manifest: &Manifest, keys: &Keys) -> Result<()> {
+    let Manifest { id, recipients, .. } = manifest;
+    if recipients.is_empty() || keys.open_for(recipients) {
+        return Ok(());
+    }
+    Err(trouble(Unusable::Locked { id: id.to_string(), tried: !keys.is_empty() }))
+}
+
 fn trouble(what: Unusable) -> anyhow::Error {
     Trouble::from(what).into()
 }
@@ -340,6 +373,10 @@ fn opening(manifest: &Manifest, name: &str, error: io::Error) -> anyhow::Error {
     match no_key {
         Some(age::DecryptError::NoMatchingKeys) => {
             trouble(Unusable::Locked { id: manifest.id.to_string(), tried: true })
+        }
+        // Every part was there, and they are not all.
+        None if error.kind() == io::ErrorKind::UnexpectedEof => {
+            trouble(Unusable::Damaged { id: manifest.id.to_string(), how: format!("{name} breaks off") })
         }
         _ => anyhow::Error::from(error).context(format!("cannot open {name} of backup {}", manifest.id)),
     }

@@ -150,8 +150,7 @@ async fn every_damage_is_seen() {
     fs::write(&part, &whole).expect("written");
     let mut shorter = manifest.clone();
     shorter.streams.get_mut("database").expect("a stream").parts.pop();
-    let error = shelf.fetch(&shorter, "database", Arc::default(), io::sink()).await.expect_err("refused");
-    assert!(format!("{error:#}").contains("database of backup"), "{error:#}");
+    assert_eq!(damaged(&refused(&shelf, &shorter, Keys::default()).await), "database breaks off");
 }
 
 #[tokio::test]
@@ -178,6 +177,32 @@ async fn a_manifest_that_is_not_this_ones_is_not_believed() {
 }
 
 #[tokio::test]
+async fn what_came_of_proving_a_backup_is_beside_it_and_goes_with_it() {
+    let (shelf, folder) = shelf();
+    let (manifest, at) = made(&shelf, &folder, ONE, &Recipients::default()).await;
+    let verified = |wrong: Option<&str>| Verified {
+        at: "2026-11-30T12:00:00Z".parse().expect("a time"),
+        wrong: wrong.map(str::to_owned),
+        seconds: 1.5,
+        by: "0.1.0".to_owned(),
+    };
+    assert_eq!(shelf.verdict(&manifest.id).await.expect("asked"), None);
+    for one in [verified(None), verified(Some("wp_posts has other rows"))] {
+        shelf.mark(&manifest.id, &one).await.expect("marked");
+        assert_eq!(shelf.verdict(&manifest.id).await.expect("asked"), Some(one));
+    }
+    assert_eq!(shelf.manifest(&manifest.id).await.expect("there"), manifest, "it is as it was");
+    shelf.complete(&manifest).await.expect("complete");
+    fs::write(at.join(VERIFIED), "{").expect("written");
+    assert_eq!(shelf.verdict(&manifest.id).await.expect("asked"), None, "what cannot be read proves nothing");
+
+    shelf.remove(&manifest.id).await.expect("removed");
+    let error = shelf.mark(&manifest.id, &verified(None)).await.expect_err("it is gone");
+    assert!(matches!(find::<Unusable>(&error), Some(Unusable::Missing { .. })), "{error:#}");
+    assert!(shelf.list().await.expect("a list").unfinished.is_empty(), "nothing is left of it");
+}
+
+#[tokio::test]
 async fn a_locked_backup_is_told_from_a_damaged_one() {
     let (shelf, folder) = shelf();
     let [mine, other] = [(); 2].map(|()| age::x25519::Identity::generate());
@@ -185,8 +210,13 @@ async fn a_locked_backup_is_told_from_a_damaged_one() {
     let (manifest, _) = made(&shelf, &folder, ONE, &to).await;
     let no_key = refused(&shelf, &manifest, Keys::default()).await;
     assert_eq!(no_key, Unusable::Locked { id: ONE.to_owned(), tried: false });
-    let wrong = refused(&shelf, &manifest, Keys::of(other)).await;
+    let wrong = refused(&shelf, &manifest, Keys::of(other.clone())).await;
     assert_eq!(wrong, Unusable::Locked { id: ONE.to_owned(), tried: true });
+    // Nobody need fetch anything to know; and where the manifest does not know, the streams do.
+    opens(&manifest, &Keys::of(other.clone())).expect_err("another key");
+    let lies = Manifest { recipients: vec![other.to_public().to_string()], ..manifest.clone() };
+    opens(&lies, &Keys::of(other.clone())).expect("so it says");
+    assert_eq!(refused(&shelf, &lies, Keys::of(other)).await, wrong);
     shelf.fetch(&manifest, "database", Arc::new(Keys::of(mine)), io::sink()).await.expect("with its key");
 }
 

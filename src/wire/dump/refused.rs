@@ -71,7 +71,9 @@ impl Advise for Refused {
             Refused::Changed { .. } => "dump it again when no table is being altered",
             Refused::NoDump { .. } => "take another backup; an older one may be whole",
             Refused::Unfit { .. } => "load it into a server of the kind that it came from",
-            Refused::Statement { .. } => return Vec::new(),
+            Refused::Statement { .. } => {
+                "load it into a server of the version that it came from, with the same settings"
+            }
         };
         vec![Hint::words(words)]
     }

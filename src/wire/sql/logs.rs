@@ -53,7 +53,8 @@ impl Session {
     /// # Errors
     /// The server refuses. That it no longer has what is asked for shows with the first transaction.
     pub async fn logs(mut self, number: u32, but: &GtidSet) -> Result<Logs> {
-        self.run(&format!("SET @source_heartbeat_period = {HEARTBEAT}, @master_heartbeat_period = {HEARTBEAT}")).await?;
+        self.run(&format!("SET @source_heartbeat_period = {HEARTBEAT}, @master_heartbeat_period = {HEARTBEAT}"))
+            .await?;
         let text = but.to_string();
         let sids = text.split(',').filter(|part| !part.is_empty()).map(Sid::from_str);
         let sids: Vec<Sid<'_>> = sids.collect::<Result<_, _>>().context("these GTIDs cannot be asked for")?;
@@ -110,7 +111,9 @@ impl Logs {
         ensure!(open.events.len() < LONGEST, "transaction {} is too long to be kept", open.gtid);
         let last = match kind {
             EventType::XID_EVENT => true,
-            EventType::QUERY_EVENT => event.read_event::<QueryEvent<'_>>().context("a statement cannot be read")?.query_raw() != b"BEGIN",
+            EventType::QUERY_EVENT => {
+                event.read_event::<QueryEvent<'_>>().context("a statement cannot be read")?.query_raw() != b"BEGIN"
+            }
             _ => false,
         };
         Ok(if last { self.open.take() } else { None })

@@ -9,8 +9,8 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 use anyhow::{Context, Result};
 use mysql_async::{Conn, Opts, OptsBuilder, SslOpts, Value, prelude::Queryable};
 
-/// A name that every member's certificate holds for.
-const CERTIFICATE_NAME: &str = "db";
+/// A name that every server's certificate holds for.
+pub const CERTIFICATE_NAME: &str = "db";
 
 /// A row by column name; NULL is `None`.
 pub type Row = BTreeMap<String, Option<String>>;

@@ -19,8 +19,13 @@ mod supervise;
 mod volume;
 mod watch;
 
-use anyhow::Result;
-use config::Config;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use config::{Config, Paths};
+use flavour::Flavour;
+
+use super::process::Process;
 
 /// Runs the member until SIGTERM or SIGINT.
 ///
@@ -37,4 +42,19 @@ pub(super) async fn run() -> Result<()> {
 /// The cluster runs, or may run at a member that cannot be asked; this one has nothing to start from; or etcd does not answer.
 pub(super) async fn force(dead: &[String]) -> Result<()> {
     force::run(&Config::from_env()?, dead).await
+}
+
+/// Makes a data directory and starts a server of this flavour on it that is of no cluster.
+///
+/// # Errors
+/// There is no such flavour; the volume holds data; the pod is not set up as the manifests say; or the server refuses, and its log says
+/// why.
+pub(super) async fn alone(flavour: &str) -> Result<Process> {
+    let flavour = Flavour::named(flavour).with_context(|| format!("there is no server {flavour:?}"))?;
+    let paths = Paths::of_the_pod(Path::new("/"));
+    let volume = volume::Volume::new(&paths.volume, "alone");
+    volume.clear(false)?;
+    server::initialise(flavour, &paths, &volume.draft()).await?;
+    volume.adopt()?;
+    server::start_alone(flavour, &paths, &volume.datadir())
 }

@@ -50,10 +50,17 @@ pub(super) enum How {
 ///
 /// # Errors
 /// A password cannot be read, or the program refuses; its log says why.
-pub(super) async fn initialise(config: &Config, draft: &Path) -> Result<()> {
-    let sql = InitFile::write(&config.paths.run, &config.flavour.init_sql(|of| config.paths.password(of))?)?;
-    let options = options(&config.paths);
-    install_line(config.flavour, &options, draft, sql.path()).run().await.context("cannot make a data directory")
+pub(super) async fn initialise(flavour: &Flavour, paths: &Paths, draft: &Path) -> Result<()> {
+    let sql = InitFile::write(&paths.run, &flavour.init_sql(|of| paths.password(of))?)?;
+    install_line(flavour, &options(paths), draft, sql.path()).run().await.context("cannot make a data directory")
+}
+
+/// Starts the server on a directory that nobody else has anything to do with: it is of no cluster.
+///
+/// # Errors
+/// It cannot be started.
+pub(super) fn start_alone(flavour: &Flavour, paths: &Paths, datadir: &Path) -> Result<Process> {
+    Process::spawn(&by_itself_line(flavour, &options(paths), datadir))
 }
 
 /// Lets a server count the draft as the beginning of the cluster of this uuid, which another member starts at the same time
@@ -167,6 +174,12 @@ fn recover_line(flavour: &Flavour, options: &Path, datadir: &Path, log: &Path) -
     args.push("--wsrep-recover".to_owned());
     args.push(with("--log-error=", log));
     args.extend(flavour.recover_args.iter().map(|arg| (*arg).to_owned()));
+    CommandLine::new(flavour.server, args)
+}
+
+/// A provider of that name is none; the one that the option files name is not loaded.
+fn by_itself_line(flavour: &Flavour, options: &Path, datadir: &Path) -> CommandLine {
+    let args = vec![with("--defaults-file=", options), with("--datadir=", datadir), "--wsrep-provider=none".to_owned()];
     CommandLine::new(flavour.server, args)
 }
 

@@ -42,7 +42,7 @@ fn names(line: &CommandLine) -> BTreeSet<String> {
         .collect()
 }
 
-fn lines(config: &Config) -> [CommandLine; 4] {
+fn lines(config: &Config) -> [CommandLine; 5] {
     let (options, data) = (options(&config.paths), Path::new("/data"));
     let at = Position::At { uuid: UUID.into(), seqno: 7 };
     [
@@ -50,6 +50,7 @@ fn lines(config: &Config) -> [CommandLine; 4] {
         recover_line(config.flavour, &options, data, Path::new("/run/recover.log")),
         start_line(config, &options, data, &Position::Empty, &How::Bootstrap),
         start_line(config, &options, data, &at, &How::Join(vec!["10.0.0.1".into(), "10.0.0.2".into()])),
+        by_itself_line(config.flavour, &options, data),
     ]
 }
 
@@ -66,9 +67,19 @@ fn no_line_has_a_secret_and_every_line_begins_with_its_option_file() {
 }
 
 #[test]
+fn a_server_by_itself_is_of_no_cluster() {
+    for flavour in [&MARIADB, &PERCONA] {
+        let (_root, config) = pod(flavour);
+        let [.., alone] = lines(&config);
+        let wsrep: Vec<&str> = alone.args.iter().map(String::as_str).filter(|arg| arg.starts_with("--wsrep")).collect();
+        assert_eq!((alone.program.as_str(), wsrep), (flavour.server, vec!["--wsrep-provider=none"]));
+    }
+}
+
+#[test]
 fn mariadb_is_told_on_its_command_line_what_its_installer_must_not_see() {
     let (_root, config) = pod(&MARIADB);
-    let [install, recover, bootstrap, join] = lines(&config);
+    let [install, recover, bootstrap, join, ..] = lines(&config);
     assert_eq!(install.program, "mariadb-install-db");
     assert!(!names(&install).iter().any(|name| name.starts_with("wsrep")));
     assert!(recover.args.contains(&"--wsrep-cluster-address=gcomm://recover.invalid".to_owned()));
@@ -227,7 +238,7 @@ async fn percona_initialises_with_statements_that_are_gone_afterwards() {
     let (root, config) = stand_in(&script);
     let draft = config.paths.volume.join("data.new");
     fs::create_dir(&draft).expect("made");
-    initialise(&config, &draft).await.expect("initialised");
+    initialise(config.flavour, &config.paths, &draft).await.expect("initialised");
     assert!(draft.join("mysql").is_dir());
     let sql = fs::read_to_string(root.path().join("mysqld.sql")).expect("read");
     assert!(sql.contains("IDENTIFIED BY 'secret-root'"));

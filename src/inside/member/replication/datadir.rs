@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::decide::Data;
+use super::{config::password, decide::Data};
 use crate::{
     inside::member::{
         files::{ACCOUNTS_PENDING, fingerprint, gone},
@@ -219,6 +219,20 @@ pub(super) struct Passwords {
     pub(super) replication: String,
     /// `wordpress`, for the site.
     pub(super) wordpress: String,
+}
+
+impl Passwords {
+    /// Those of the pod's Secret.
+    ///
+    /// # Errors
+    /// A file is not there.
+    pub(super) fn read() -> Result<Passwords> {
+        Ok(Passwords {
+            root: password("root")?,
+            replication: password("replication")?,
+            wordpress: password("wordpress")?,
+        })
+    }
 }
 
 /// What every data directory that this program makes has in common: two members of the same recipe have the same data, but

@@ -15,8 +15,16 @@ mod obey;
 mod peers;
 mod supervise;
 
+use std::path::Path;
+
 use anyhow::Result;
 use config::Config;
+
+use super::{
+    files::InitFile,
+    pod::{RUN, VOLUME},
+    process::Process,
+};
 
 /// Runs the member until SIGTERM or SIGINT.
 ///
@@ -24,4 +32,21 @@ use config::Config;
 /// The pod is not set up as the manifests say. For anything that may pass the member waits.
 pub(super) async fn run() -> Result<()> {
     supervise::run(Config::from_env()?).await
+}
+
+/// Makes a data directory and starts a server on it that is no member of anything and takes writes. The file is the server's while it
+/// starts.
+///
+/// # Errors
+/// The volume holds data; the pod is not set up as the manifests say; or the server refuses, and its log says why.
+pub(super) async fn alone() -> Result<(Process, InitFile)> {
+    let volume = datadir::Volume::new(VOLUME);
+    volume.clear()?;
+    // Run twice it makes the same, so nobody need know where the accounts come from.
+    let init = InitFile::write(Path::new(RUN), &datadir::init_sql(&datadir::Passwords::read()?))?;
+    if !mysqld::unpack(&volume.draft()).await? {
+        mysqld::initialise(&volume.draft(), init.path()).await?;
+    }
+    volume.adopt(false)?;
+    Ok((mysqld::start_alone(&volume.datadir(), init.path())?, init))
 }

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    config::{Config, password},
+    config::Config,
     datadir::{Passwords, Volume, first_start_sql, init_sql, recipe},
     decide::{Action, Data, Observed, Peer, decide},
     errand::{self, CLOSING, Errand, hears_nobody},
@@ -65,10 +65,6 @@ pub(super) async fn run(config: Config) -> Result<()> {
     };
     member.stop().await?;
     ended
-}
-
-fn passwords() -> Result<Passwords> {
-    Ok(Passwords { root: password("root")?, replication: password("replication")?, wordpress: password("wordpress")? })
 }
 
 /// A member at work.
@@ -359,7 +355,7 @@ impl Member {
         if mysqld::unpack(&self.volume.draft()).await? {
             self.volume.expect_accounts()?;
         } else {
-            let init = InitFile::write(RUN.as_ref(), &init_sql(&passwords()?))?;
+            let init = InitFile::write(RUN.as_ref(), &init_sql(&Passwords::read()?))?;
             mysqld::initialise(&self.volume.draft(), init.path()).await?;
         }
         self.volume.made_by(&recipe())?;
@@ -377,7 +373,7 @@ impl Member {
         self.board.enter(State::Starting, &note);
         if Instant::now() >= self.not_before {
             self.init = if self.volume.lacks_accounts() {
-                Some(InitFile::write(RUN.as_ref(), &first_start_sql(&passwords()?))?)
+                Some(InitFile::write(RUN.as_ref(), &first_start_sql(&Passwords::read()?))?)
             } else {
                 None
             };
