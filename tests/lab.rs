@@ -2,6 +2,8 @@
 //! independently of the tool's own smoke code: through the Kubernetes API, HTTP and the engine. Run with `cargo test-lab`;
 //! the tests set up what they need through `up --fix` and leave nothing behind.
 
+#[path = "lab/backups.rs"]
+mod backups;
 #[path = "lab/chaos.rs"]
 mod chaos;
 #[path = "lab/front_door.rs"]
@@ -24,6 +26,8 @@ mod roles;
 mod scale;
 #[path = "lab/snapshots.rs"]
 mod snapshots;
+#[path = "lab/verify.rs"]
+mod verify;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{
     actions::{
-        chaos, keep, prove,
+        backup, chaos, keep, prove,
         smoke::{self, SmokeReport},
         standing::{self, Stopped},
     },
@@ -17,6 +17,7 @@ use crate::{
     host::{
         docker::{Container, Docker},
         lock::LabLock,
+        machine::doctor,
         nodes::{self, freeze, halt},
     },
     parts::{
@@ -156,6 +157,11 @@ async fn come_back(
         Ok(Stepped::already((), page))
     })
     .await?;
+    if moved {
+        // Its backups are its own from now on, and its network is another one.
+        let host = doctor::engine(None).await?;
+        backup::follow(run, &host, &cluster, &spec, &prove::images_of(&cluster).await?).await?;
+    }
     proven(run, docker, lock, (cluster, spec, site)).await
 }
 

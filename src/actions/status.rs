@@ -12,7 +12,10 @@ use kube::{ResourceExt, api::ListParams};
 use serde::Serialize;
 
 use crate::{
-    actions::standing,
+    actions::{
+        backup::runs::{self, Runs},
+        standing,
+    },
     cluster::{Cluster, Refused, ready},
     host::{
         docker::{Container, Docker},
@@ -62,6 +65,8 @@ pub struct StatusReport {
     pub hpa: Option<HpaStatus>,
     /// The shared volume, if it is there.
     pub volume: Option<VolumeStatus>,
+    /// Backups and their schedule, where somebody asked for any.
+    pub backups: Option<Runs>,
     /// What could not be looked at.
     pub unknown: Vec<Unknown>,
 }
@@ -174,6 +179,7 @@ impl StatusReport {
             && self.replicas.wanted > 0
             && self.replicas.ready >= self.replicas.wanted
             && self.hpa.is_some_and(|hpa| hpa.cpu.is_some())
+            && self.backups.as_ref().is_none_or(|backups| backups.wrong.is_empty())
             && self.volume.as_ref().is_some_and(|volume| volume.phase == "Bound" && volume.unserved.is_none())
     }
 }
@@ -200,7 +206,7 @@ pub async fn status(lab: &LabName) -> Result<StatusReport> {
     for container in &mut containers {
         container.name = nodes::inside_name(&container.name, lab, &cluster.inside);
     }
-    let (seen, members, record, etcd, site, hpa, volume) = tokio::join!(
+    let (seen, members, record, etcd, site, hpa, volume, backups) = tokio::join!(
         within(async { Ok(cluster.all::<Node>().list(&ListParams::default()).await.map_err(Refused)?.items) }),
         within(all_members(&cluster)),
         within(agent::look(&cluster)),
@@ -208,6 +214,7 @@ pub async fn status(lab: &LabName) -> Result<StatusReport> {
         within(async { cluster.get::<Deployment>("wordpress").await?.context("there is no Deployment wordpress") }),
         within(cluster.get::<HorizontalPodAutoscaler>("wordpress")),
         within(volume(&cluster)),
+        within(async { runs::look(&cluster, &cluster.lab_file().await?).await }),
     );
     let seen = unknown.take("nodes", seen);
     let (members, record) = (unknown.take("members", members), unknown.take("roles", record));
@@ -223,6 +230,7 @@ pub async fn status(lab: &LabName) -> Result<StatusReport> {
         replicas: unknown.take("replicas", site).map_or(NO_REPLICAS, |site| replicas(&site)),
         hpa: unknown.take("hpa", hpa).flatten().map(|hpa| autoscaler(&hpa)),
         volume: unknown.take("volume", volume).flatten(),
+        backups: unknown.take("backups", backups).flatten(),
         unknown: unknown.0,
     })
 }
@@ -259,6 +267,7 @@ fn empty(lab: &LabName, state: Doing, url: String) -> StatusReport {
         replicas: NO_REPLICAS,
         hpa: None,
         volume: None,
+        backups: None,
         unknown: Vec::new(),
     }
 }

@@ -9,9 +9,14 @@ use wplab::{
         self,
         from::From,
         restore::{self, Wanted},
+        schedule::{self, Settings},
         shelves, verify,
     },
-    spec::{LabName, destination::Destination},
+    spec::{
+        LabName,
+        backup::{BackupSpec, Keep, Schedule},
+        destination::Destination,
+    },
     wire::backup::manifest::BackupId,
 };
 
@@ -31,6 +36,7 @@ use super::{
   wplab backup show 20261130T113000Z-4f2a
   wplab backup restore latest                           put the newest one in the place of what the lab has
   wplab backup verify latest                            prove the newest one by loading it beside the lab
+  wplab backup schedule \"30 3 * * *\"                  one every night
   wplab backup delete 20261130T113000Z-4f2a
   wplab up shop --from wplab/latest                     make a new lab of it
 
@@ -106,6 +112,23 @@ enum What {
         #[arg(long, value_name = "FILE")]
         identity: Option<PathBuf>,
     },
+    /// Show when backups are made, which are kept, and when the newest is proven; or set it
+    ///
+    /// The runner in the lab does it, also when nobody runs wplab. What was missed is made up for once.
+    Schedule {
+        /// When one is made: never, or a cron expression in UTC
+        #[arg(value_parser = Schedule::new)]
+        cron: Option<Schedule>,
+        /// Which of the scheduled ones are kept: all, or such as "7 daily, 4 weekly"
+        #[arg(long, value_name = "RULE", value_parser = Keep::new)]
+        keep: Option<Keep>,
+        /// When the newest one is proven: never, or a cron expression in UTC
+        #[arg(long, value_name = "CRON", value_parser = Schedule::new)]
+        verify: Option<Schedule>,
+        /// Name of the lab [default: wplab]
+        #[arg(long, value_name = "NAME", value_parser = LabName::new)]
+        lab: Option<LabName>,
+    },
     /// Remove backups
     Delete {
         /// Names of the backups
@@ -134,6 +157,10 @@ impl Backup {
             }
             What::Verify { from, lab, identity } => {
                 verify(session, &lab.unwrap_or_default(), Wanted { from, identity }).await
+            }
+            What::Schedule { cron, keep, verify, lab } => {
+                let settings = Settings { schedule: cron, keep, verify };
+                schedule(session, &lab.unwrap_or_default(), &settings).await
             }
             What::Delete { ids, shelf } => {
                 let Shelf { lab, destination } = shelf;
@@ -178,6 +205,23 @@ async fn verify(session: &Session, lab: &LabName, wanted: Wanted) -> Result<Endi
         (spell::backup(&format!("restore {}", wanted.from), lab), "put it in the place of what the lab has"),
         (spell::backup("list", lab), "all backups of the lab"),
     ]);
+    Ok(Ending::Done)
+}
+
+async fn schedule(session: &Session, lab: &LabName, settings: &Settings) -> Result<Ending> {
+    let runs = session.perform(|run| async move { schedule::schedule(&run, lab, settings).await }).await?;
+    session.terminal.result(&runs, |_| match &runs {
+        Some(runs) => {
+            let BackupSpec { destination, encrypt_for, schedule, keep, verify } = &runs.asked;
+            format!(
+                "made        {schedule}\nkept        {keep}\nproven      {verify}\nsent to     {destination}\nread by     {encrypt_for}\n{}\n",
+                report::backups(runs)
+            )
+        }
+        None => format!("lab {lab} has no backups\n"),
+    });
+    let how = "schedule \"30 3 * * *\" --keep \"7 daily, 4 weekly\"";
+    session.terminal.next(&[(spell::backup(how, lab), "one every night"), (spell::backup("list", lab), "all of them")]);
     Ok(Ending::Done)
 }
 

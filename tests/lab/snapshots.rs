@@ -29,7 +29,7 @@ fn replica(lab: &Lab) -> String {
 }
 
 /// WordPress says what it makes of some PHP.
-fn php(lab: &Lab, code: &str) -> String {
+pub(super) fn php(lab: &Lab, code: &str) -> String {
     let code = format!("require '/usr/src/wordpress/wp-load.php'; {code}");
     lab.exec(&replica(lab), &["php", "-r", &code])
 }

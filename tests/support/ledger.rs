@@ -62,6 +62,11 @@ impl Ledger {
         ledger
     }
 
+    /// The first rows that were acknowledged.
+    pub(crate) fn first(&self, count: usize) -> BTreeSet<u64> {
+        self.book.acknowledged().into_iter().take(count).map(|(id, _)| id).collect()
+    }
+
     /// How many rows have been acknowledged.
     pub(crate) fn len(&self) -> usize {
         self.book.acknowledged().len()
@@ -97,10 +102,10 @@ impl Ledger {
 
     /// Stops writing; then the lab is put back to a moment when so many rows were acknowledged, each of which must be at every
     /// one of these members. Returns how many that is.
-    pub(crate) async fn put_back(self, members: &[&str], then: usize, put_back: impl FnOnce()) -> usize {
+    pub(crate) async fn put_back(mut self, members: &[&str], then: usize, put_back: impl FnOnce()) -> usize {
         self.book.closed.store(true, Ordering::Relaxed);
-        self.task.await.expect("the writer ends");
-        let wanted: BTreeSet<u64> = self.book.acknowledged().into_iter().take(then).map(|(id, _)| id).collect();
+        (&mut self.task).await.expect("the writer ends");
+        let wanted = self.first(then);
         put_back();
         for member in members {
             let mut conn = self.login.to(member).await.expect("the member lets us in");

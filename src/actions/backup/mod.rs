@@ -4,6 +4,8 @@
 mod asked;
 pub mod from;
 pub mod restore;
+pub mod runs;
+pub mod schedule;
 pub mod shelves;
 pub mod verify;
 

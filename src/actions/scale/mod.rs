@@ -24,17 +24,17 @@ use crate::{
 };
 
 /// A lab that is about to change, and that nobody else works on meanwhile.
-pub(super) struct Change {
+pub(in crate::actions) struct Change {
     /// The engine.
-    pub(super) docker: Docker,
+    pub(in crate::actions) docker: Docker,
     /// Its cluster.
-    pub(super) cluster: Cluster,
+    pub(in crate::actions) cluster: Cluster,
     /// What it was made from.
-    pub(super) had: LabSpec,
+    pub(in crate::actions) had: LabSpec,
     /// The same with what is to be different.
-    pub(super) wanted: LabSpec,
+    pub(in crate::actions) wanted: LabSpec,
     /// Its images, which stay what they are.
-    pub(super) images: ImageSet,
+    pub(in crate::actions) images: ImageSet,
     _lock: LabLock,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Change {
 /// # Errors
 /// What is wanted is against the rules of a lab file: all of them at once, in its words; [`standing::NoSuchLab`],
 /// [`standing::Paused`], [`standing::Stopped`]; or the cluster does not answer.
-pub(super) async fn change(cx: &StepCx, lab: &LabName, edit: impl FnOnce(&mut LabSpec)) -> Result<Change> {
+pub(in crate::actions) async fn change(cx: &StepCx, lab: &LabName, edit: impl FnOnce(&mut LabSpec)) -> Result<Change> {
     let docker = Docker::connect().await?;
     // Whoever asks for a lab that is not there makes no folder for it.
     standing::find(&docker, lab).await?;
@@ -61,7 +61,7 @@ impl Change {
     ///
     /// # Errors
     /// The API server refuses.
-    pub(super) async fn record(&self) -> Result<()> {
+    pub(in crate::actions) async fn record(&self) -> Result<()> {
         keep::record(&self.cluster, &self.wanted, &self.images).await
     }
 }

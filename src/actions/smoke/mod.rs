@@ -29,7 +29,10 @@ use serde::Serialize;
 pub(in crate::actions) use self::frontend::{first_page, front_door, login};
 pub use crate::run::verdict::{CheckResult, Verdict};
 use crate::{
-    actions::smoke::{check::Check, database::Rows, marker::Marker, site::Visit, storage::Volume},
+    actions::{
+        backup::runs,
+        smoke::{check::Check, database::Rows, marker::Marker, site::Visit, storage::Volume},
+    },
     cluster::Cluster,
     parts::{frontend::Site, images::Role},
     run::{StepCx, Stepped, advice::Hint},
@@ -76,6 +79,7 @@ pub async fn run(
     checks.extend(volume.checks(spec));
     checks.extend(frontend::checks(cluster, &visit, spec));
     checks.extend(secrets::checks(cluster));
+    checks.extend(runs::checks(cluster, spec));
     // The slowest comes last: results are shown in this order, and no other waits for it to be shown.
     checks.extend(autoscale::checks(cluster));
     let mut report = SmokeReport { checks: check::run(&cx, &checks, AT_ONCE).await };

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use jiff::Timestamp;
 use wplab::{
     actions::{
         asleep::AsleepReport,
@@ -9,6 +10,7 @@ use wplab::{
         backup::{
             Created,
             restore::{RestoreReport, Restored},
+            runs::Runs,
             shelves::{Deleted, Shown, Summary},
             verify::Proven,
         },
@@ -80,6 +82,19 @@ pub(crate) fn created(made: &Created) -> String {
         bytes(*stored),
         made.destination
     )
+}
+
+/// When backups are made, and what became of them; without a line's end.
+pub(crate) fn backups(runs: &Runs) -> String {
+    let moment = |at: &Timestamp| at.strftime("%Y-%m-%d %H:%M UTC").to_string();
+    let last =
+        runs.last.as_ref().map_or_else(|| "none yet".to_owned(), |(at, id)| format!("last {id} ({})", moment(at)));
+    let next = runs.next.as_ref().map_or_else(|| "none is due".to_owned(), |at| format!("next {}", moment(at)));
+    let mut text = format!("backups     {last}, {next}");
+    for wrong in &runs.wrong {
+        let _ = write!(text, "\n            × {wrong}");
+    }
+    text
 }
 
 /// What was restored, and the checks.
@@ -240,6 +255,9 @@ pub(crate) fn status(seen: &StatusReport, paint: Paint) -> String {
         }
         None => text += "\nvolume      not there",
     }
+    if let Some(runs) = &seen.backups {
+        let _ = write!(text, "\n{}", backups(runs));
+    }
     for unknown in &seen.unknown {
         let _ = write!(text, "\nunknown     {}: {}", unknown.what, unknown.why);
     }
@@ -389,6 +407,7 @@ mod tests {
             }),
             replicas: ReplicaStatus { ready: 3, wanted: 3 },
             hpa: Some(HpaStatus { min: 3, max: 6, cpu: Some(4), target: 70 }),
+            backups: None,
             volume: Some(VolumeStatus {
                 claim: "wp-content".into(),
                 size: "1Gi".into(),

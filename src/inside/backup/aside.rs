@@ -7,6 +7,7 @@ use std::{
     fs, io,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -27,6 +28,8 @@ pub(super) const MARK: &str = ".wplab-restoring";
 /// What the mark becomes when visitors are let in, and can still be sent away; and when what was there is not kept any more.
 const KEPT: &str = ".wplab-restored.shown";
 const DONE: &str = ".wplab-restored.done";
+/// How long the tables may be in use by somebody else.
+const LOCKED: Duration = Duration::from_secs(20);
 /// The lab's own files at the top of `wp-content` are nobody's content.
 const OWN: &str = ".wplab-";
 /// The database drop-in is the lab's, too, where it is a link.
@@ -98,6 +101,8 @@ impl Place<'_> {
         fs::write(&part, text)
             .and_then(|()| fs::rename(&part, self.content.join(MARK)))
             .context("cannot write the mark")?;
+        // A visitor's transaction that does not end must not make everybody else wait behind this.
+        self.session.run(&format!("SET SESSION lock_wait_timeout = {}", LOCKED.as_secs())).await?;
         self.session.run(&format!("CREATE DATABASE {OLD}")).await?;
         let (old_files, new_files) = (self.content.join(OLD_FILES), self.content.join(NEW_FILES));
         fs::create_dir(&old_files).context("cannot make a folder for what is there")?;

@@ -22,7 +22,7 @@ use super::{
     make::{self, Progress},
     objects::{Backup, BackupStatus, Common, Into, Phase, Restore, RestoreStatus},
     restore::{self, CutOff, Restored},
-    verify,
+    schedule, verify,
 };
 use crate::{
     cluster::{Object, Refused},
@@ -184,14 +184,18 @@ impl Job for Backup {
             shelf.finish(&manifest).await?;
             Ok(manifest)
         };
-        match made.await {
-            Ok(manifest) => Ok(BackupStatus {
-                stored_bytes: Some(manifest.stored()),
-                position: Some(manifest.database.position),
-                ..taken
-            }),
-            Err(error) => Err(without(&shelf, &id, error).await),
+        let manifest = match made.await {
+            Ok(manifest) => manifest,
+            Err(error) => return Err(without(&shelf, &id, error).await),
+        };
+        if self.spec.scheduled
+            && let Err(error) = schedule::prune(runner, &shelf, spec.backup.keep).await
+        {
+            // The backup is one all the same, and the next one tries again.
+            log(&format!("what is not kept any longer could not be removed: {error:#}"));
         }
+        let (stored, position) = (manifest.stored(), manifest.database.position);
+        Ok(BackupStatus { stored_bytes: Some(stored), position: Some(position), ..taken })
     }
 
     async fn cut_off(&self, runner: &Runner, status: &BackupStatus) -> Result<(Phase, String)> {

@@ -8,6 +8,7 @@ mod make;
 pub mod objects;
 mod reader;
 mod restore;
+mod schedule;
 mod site;
 pub mod verify;
 
@@ -136,8 +137,10 @@ pub async fn main() -> Result<()> {
         busy: Mutex::default(),
     };
     http::serve(HTTP_PORT, move |request| ready(answer(&request))).await?;
+    let runner = Arc::new(runner);
     tokio::select! {
-        () = controller::run(Arc::new(runner)) => {}
+        () = controller::run(runner.clone()) => {}
+        () = schedule::run(runner) => {}
         () = stop => {}
     }
     Ok(())

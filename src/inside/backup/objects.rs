@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 /// The type of the one condition: whether what was asked for is done.
 pub const DONE: &str = "Done";
 
+/// Annotation of what a schedule has asked for: the moment at which it was due.
+pub const DUE: &str = "wplab.dev/due";
+
 /// A backup that is asked for.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(

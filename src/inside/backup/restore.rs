@@ -166,7 +166,8 @@ impl Way<'_> {
         let (rows, files, seconds) = match beside.await {
             Ok(done) => done,
             Err(error) => {
-                place.clear().await.context("what was loaded beside the site could not be removed")?;
+                // By a session of its own: this one may be what failed.
+                end(self.runner).await.context("what was loaded beside the site could not be removed")?;
                 return Err(error);
             }
         };
@@ -180,9 +181,8 @@ impl Way<'_> {
         };
         if let Err(error) = swapped.await {
             log(&format!("puts everything back: {error:#}"));
-            let back = place.take_back().await;
+            let back = end(self.runner).await;
             back.context("what was there could not be put back; it is tried again when this pod starts")?;
-            place.clear().await?;
             return Err(error.context("everything is as it was before"));
         }
         place.clear().await?;

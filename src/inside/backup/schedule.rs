@@ -1,0 +1,191 @@
+//! Asks for what is due: a backup by the lab's schedule, and its proof. What was missed while nobody was here is made up for once.
+//! Names are those of the moments at which things were due, so that nothing is asked for twice, whoever asks.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use kube::{
+    Resource, ResourceExt,
+    api::{DeleteParams, ListParams, PostParams},
+    core::{NamespaceResourceScope, ObjectMeta},
+};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{
+    Runner,
+    objects::{Backup, BackupSpec, DUE, Into, Restore, RestoreSpec},
+};
+use crate::{
+    cluster::{Object, Refused, gone},
+    inside::log,
+    labels::{COMPONENT, Component},
+    spec::backup::{Keep, Schedule},
+    wire::backup::{
+        manifest::{BackupId, Manifest},
+        shelf::Shelf,
+    },
+};
+
+/// How often the clock is looked at; schedules know no seconds.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Asks for what is due; never ends.
+pub(super) async fn run(runner: Arc<Runner>) {
+    let begun = Timestamp::now();
+    let mut beat = interval(EVERY);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = String::new();
+    loop {
+        beat.tick().await;
+        let trouble = match turn(&runner, begun).await {
+            Ok(()) => String::new(),
+            Err(error) => format!("{error:#}"),
+        };
+        if trouble != told && !trouble.is_empty() {
+            log(&format!("cannot ask for what is due: {trouble}"));
+        }
+        told = trouble;
+    }
+}
+
+async fn turn(runner: &Runner, begun: Timestamp) -> Result<()> {
+    let (spec, shelf) = runner.opened()?;
+    let now = Timestamp::now();
+    if let Some(due) = due_of::<Backup>(runner, &spec.backup.schedule, begun, now).await? {
+        let wanted = Backup::new("", BackupSpec { scheduled: true });
+        ask(runner, wanted, "scheduled", due).await?;
+    }
+    if let Some(due) = due_of::<Restore>(runner, &spec.backup.verify, begun, now).await? {
+        // Nobody proves what is not there; the next time comes.
+        let Some(newest) = shelf.list().await?.backups.pop() else { return Ok(()) };
+        let wanted = RestoreSpec {
+            backup: newest.id.to_string(),
+            lab: None,
+            destination: None,
+            into: Into::Scratch,
+            key_secret: None,
+        };
+        ask(runner, Restore::new("", wanted), "verify", due).await?;
+    }
+    Ok(())
+}
+
+/// The moment at which something was due last and that nobody has asked for yet.
+async fn due_of<K>(runner: &Runner, schedule: &Schedule, begun: Timestamp, now: Timestamp) -> Result<Option<Timestamp>>
+where
+    K: Object + Resource<Scope = NamespaceResourceScope>,
+{
+    if schedule.is_never() {
+        return Ok(None);
+    }
+    let kind = K::kind(&());
+    let all = runner.cluster.api::<K>().list(&ListParams::default()).await;
+    let all = all.map_err(Refused).with_context(|| format!("cannot list the {kind}s"))?;
+    let asked = all.items.iter().filter_map(|one| one.annotations().get(DUE)?.parse::<Timestamp>().ok()).max();
+    Ok(due(schedule, asked.unwrap_or(begun), now))
+}
+
+/// The last moment of a schedule after `since` and up to now.
+fn due(schedule: &Schedule, since: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    let next = |after| schedule.after(after).filter(|next| *next <= now);
+    let mut due = next(since)?;
+    while let Some(later) = next(due) {
+        due = later;
+    }
+    Some(due)
+}
+
+/// Asks for something that was due at a moment, unless somebody has.
+async fn ask<K>(runner: &Runner, mut wanted: K, what: &str, due: Timestamp) -> Result<()>
+where
+    K: Object + Resource<Scope = NamespaceResourceScope>,
+{
+    let name = format!("{what}-{}", due.strftime("%Y%m%dt%H%Mz"));
+    let mut labels = runner.cluster.labels();
+    labels.insert(COMPONENT.to_owned(), Component::Backup.as_str().to_owned());
+    *wanted.meta_mut() = ObjectMeta {
+        name: Some(name.clone()),
+        labels: Some(labels),
+        annotations: Some([(DUE.to_owned(), due.to_string())].into()),
+        ..ObjectMeta::default()
+    };
+    match runner.cluster.api::<K>().create(&PostParams::default(), &wanted).await {
+        Ok(_) => log(&format!("{name} is due")),
+        Err(kube::Error::Api(status)) if status.code == 409 => {}
+        Err(error) => return Err(Refused(error)).with_context(|| format!("cannot ask for {name}")),
+    }
+    Ok(())
+}
+
+/// Removes the scheduled backups that the lab's rule does not keep, and the objects that asked for them. The newest one that was
+/// proven stays whatever the rule says.
+///
+/// # Errors
+/// The store does not let one go, or the API server an object.
+pub(super) async fn prune(runner: &Runner, shelf: &Shelf, keep: Keep) -> Result<()> {
+    let found = shelf.list().await?;
+    for id in superfluous(&found.backups, keep, None) {
+        shelf.remove(&id).await?;
+        log(&format!("removed backup {id}, which is not kept any longer"));
+        let api = runner.cluster.api::<Backup>();
+        let objects = api.list(&ListParams::default()).await.map_err(Refused).context("cannot list the Backups")?;
+        let of_it =
+            |object: &&Backup| object.status.as_ref().and_then(|status| status.id.as_deref()) == Some(id.as_str());
+        for object in objects.items.iter().filter(of_it) {
+            gone(api.delete(&object.name_any(), &DeleteParams::default()).await).context("cannot remove a Backup")?;
+        }
+    }
+    Ok(())
+}
+
+/// Which of a lab's backups are not kept.
+fn superfluous(backups: &[Manifest], keep: Keep, proven: Option<&BackupId>) -> Vec<BackupId> {
+    let scheduled: Vec<&Manifest> = backups.iter().filter(|backup| backup.scheduled).collect();
+    let begun: Vec<Timestamp> = scheduled.iter().map(|backup| backup.begun).collect();
+    let gone = keep.superfluous(&begun);
+    let go = scheduled.into_iter().filter(|backup| gone.contains(&backup.begun) && Some(&backup.id) != proven);
+    go.map(|backup| backup.id.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    #[test]
+    fn what_was_missed_is_due_once() {
+        let nightly = Schedule::new("30 3 * * *").expect("a schedule");
+        let due = |since, now| due(&nightly, at(since), at(now));
+        assert_eq!(due("2026-11-30T00:00:00Z", "2026-11-30T03:29:59Z"), None);
+        assert_eq!(due("2026-11-30T00:00:00Z", "2026-11-30T03:30:00Z"), Some(at("2026-11-30T03:30:00Z")));
+        assert_eq!(due("2026-11-30T03:30:00Z", "2026-11-30T23:00:00Z"), None, "somebody has asked for it");
+        assert_eq!(due("2026-11-20T03:30:00Z", "2026-11-30T23:00:00Z"), Some(at("2026-11-30T03:30:00Z")));
+        assert_eq!(super::due(&Schedule::default(), at("2026-11-20T03:30:00Z"), at("2026-11-30T23:00:00Z")), None);
+    }
+
+    /// A year of nights, with the rule applied after each: what is there at its end.
+    #[test]
+    fn a_year_of_nights_leaves_what_the_rule_says() {
+        let nightly = Schedule::new("30 3 * * *").expect("a schedule");
+        let keep = Keep::new("7 daily, 4 weekly, 12 monthly").expect("a rule");
+        let (mut there, mut now) = (Vec::<Timestamp>::new(), at("2026-01-01T00:00:00Z"));
+        for _ in 0..365 {
+            now = nightly.after(now).expect("another night");
+            there.push(now);
+            let gone = keep.superfluous(&there);
+            there.retain(|moment| !gone.contains(moment));
+        }
+        let days: Vec<String> = there.iter().map(|moment| moment.strftime("%m-%d").to_string()).collect();
+        assert_eq!(
+            days,
+            [
+                "01-31", "02-28", "03-31", "04-30", "05-31", "06-30", "07-31", "08-31", "09-30", "10-31", "11-30",
+                "12-13", "12-20", "12-25", "12-26", "12-27", "12-28", "12-29", "12-30", "12-31"
+            ]
+        );
+    }
+}

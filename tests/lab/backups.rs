@@ -1,0 +1,153 @@
+//! Backups: made while somebody writes, cut off, damaged, put in the place of what a lab has, and the beginning of a lab of the other
+//! topology when the first one is gone.
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{ResourceExt, api::ListParams};
+use serde_json::Value;
+
+use super::{
+    lab::{Engine, Lab, say},
+    ledger::{self, Ledger},
+    snapshots::php,
+    verify,
+};
+
+/// A file that takes a moment to pack, of bytes that do not become fewer.
+const BIG: &str = "$file = fopen(WP_CONTENT_DIR . '/uploads/big.bin', 'w'); for ($n = 0; $n < 48; $n++) { fwrite($file, random_bytes(1 << 20)); } fclose($file);";
+
+fn runner(lab: &Lab) -> String {
+    let pods: Vec<Pod> = lab.list_in("wplab", &ListParams::default().labels("app.kubernetes.io/component=backup"));
+    pods.iter().find(|pod| pod.metadata.deletion_timestamp.is_none()).expect("a runner").name_any()
+}
+
+fn list(lab: &Lab) -> Value {
+    lab.run(&["backup", "list", "--lab", lab.name(), "-o", "json"]).assert_code(0).json()
+}
+
+fn ids(listed: &Value) -> Vec<String> {
+    let backups = listed["backups"].as_array().expect("backups");
+    backups.iter().map(|one| one["id"].as_str().expect("an id").to_owned()).collect()
+}
+
+/// The runner is lost while a backup is made, and while one is restored: neither leaves anything behind, and the site is what it was.
+fn whoever_is_cut_off_leaves_nothing(lab: &Lab, id: &str) {
+    php(lab, BIG);
+    let before = ids(&list(lab));
+    let create = ["backup", "create", lab.name()];
+    let lost = lab.run_while(&create, "wp-content", || lab.delete_pods(&[&runner(lab)], 0));
+    assert_eq!(lost.code, Some(4), "{}", lost.stderr);
+    assert!(lost.stderr.contains("what it had sent is removed"), "{}", lost.stderr);
+    let after = list(lab);
+    assert_eq!((ids(&after), after["unfinished"].as_array().map(Vec::len)), (before, Some(0)), "{after}");
+
+    php(lab, "update_option('blogdescription', 'later');");
+    let restore = ["backup", "restore", id, "--lab", lab.name()];
+    let lost = lab.run_while(&restore, "unpacking", || lab.delete_pods(&[&runner(lab)], 0));
+    assert_eq!(lost.code, Some(4), "{}", lost.stderr);
+    assert!(lost.stderr.contains("nothing of the site was touched"), "{}", lost.stderr);
+    assert_eq!(php(lab, "echo get_option('blogdescription');"), "later");
+    let left = php(lab, "echo implode(' ', glob(WP_CONTENT_DIR . '/.wplab-{restor,before}*', GLOB_BRACE));");
+    assert_eq!(left, "", "nothing is left beside the site");
+}
+
+/// A backup that is not what it was is refused, and the site is what it was.
+fn what_is_damaged_is_refused(lab: &Lab, objects: &std::path::Path, id: &str) {
+    let restore = ["backup", "restore", id, "--lab", lab.name()];
+    let part = objects.join("database.00000");
+    let whole = fs::read(&part).expect("an object");
+    fs::write(&part, &whole[..whole.len() / 2]).expect("written");
+    let refused = lab.run(&restore);
+    assert_eq!(refused.code, Some(4), "{}", refused.stderr);
+    assert!(refused.stderr.contains("database.00000 has"), "told before the lab hears of it: {}", refused.stderr);
+    let mut other = whole.clone();
+    other[whole.len() / 2] ^= 1;
+    fs::write(&part, &other).expect("written");
+    let refused = lab.run(&restore);
+    assert_eq!(refused.code, Some(4), "{}", refused.stderr);
+    assert!(refused.stderr.contains("database.00000 has other bytes than were sent"), "{}", refused.stderr);
+    assert_eq!(php(lab, "echo get_option('blogdescription');"), "later");
+    fs::write(&part, &whole).expect("written");
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_backup_outlives_its_lab_and_becomes_one_of_the_other_topology() {
+    let (lab, again) = (Lab::new("wplab-backed"), Lab::new("wplab-again"));
+    let before = Engine::snapshot();
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = format!("file://{}", folder.path().display());
+    let small = format!(
+        "database: {{members: 2}}\ncluster: {{workers: 2}}\nwordpress: {{replicas: 2}}\nautoscale: {{min: 2, max: 3}}\nbackup: {{destination: {store}}}\n"
+    );
+    let url = lab.up(&["-f", &lab.file(&small)]).assert_code(0).json()["url"].as_str().expect("a URL").to_owned();
+    let post = php(
+        &lab,
+        "echo wp_insert_post(['post_title' => 'kept', 'post_status' => 'publish', \
+         'post_content' => '<a href=\"' . home_url('/kept/') . '\">here</a>']);",
+    );
+    let picture = php(
+        &lab,
+        "file_put_contents(WP_CONTENT_DIR . '/uploads/kept.bin', random_bytes(300000)); echo md5_file(WP_CONTENT_DIR . '/uploads/kept.bin');",
+    );
+
+    // While somebody writes: what was acknowledged before is in it.
+    let ledger = lab.block_on(Ledger::open(lab.client(), "ledger_of_backups"));
+    lab.block_on(ledger.until_written(50));
+    let then = ledger.first(ledger.len());
+    let made = lab.run(&["backup", "create", lab.name(), "-o", "json"]).assert_code(0).json();
+    lab.block_on(ledger.until_written(20));
+    let rows = lab.block_on(ledger.close(&["db-0", "db-1"]));
+    let id = made["id"].as_str().expect("an id").to_owned();
+    assert_eq!((&made["exact"], &made["lab"]), (&true.into(), &lab.name().into()), "{made}");
+    say(&format!("{rows} rows, {} of them before the backup, which took {} s", then.len(), made["seconds"]));
+    let objects: PathBuf = folder.path().join(lab.name()).join(&id);
+    assert!(objects.join("manifest.json").exists(), "what is sent from inside is in the folder");
+
+    whoever_is_cut_off_leaves_nothing(&lab, &id);
+    what_is_damaged_is_refused(&lab, &objects, &id);
+    verify::a_damaged_backup_is_found(&lab, &objects, &id);
+
+    // In the place of what there is.
+    php(&lab, &format!("wp_delete_post({post}, true); unlink(WP_CONTENT_DIR . '/uploads/kept.bin');"));
+    let done = lab.run(&["backup", "restore", "latest", "--lab", lab.name(), "-o", "json"]).assert_code(0).json();
+    assert_eq!(done["restored"]["id"], made["id"], "{done}");
+    assert_eq!(php(&lab, "echo md5_file(WP_CONTENT_DIR . '/uploads/kept.bin');"), picture);
+    assert_eq!(
+        php(&lab, "echo (int) file_exists(WP_CONTENT_DIR . '/uploads/big.bin');"),
+        "0",
+        "what came later is gone"
+    );
+    let (code, page) = lab.get(&format!("{url}/?p={post}"));
+    assert!(code == 200 && page.contains(&format!("{url}/kept/")), "{code} {page}");
+
+    // The lab is gone, its backup is not.
+    let written = all(&lab, "db-0");
+    assert!(then.is_subset(&written) && written.len() < rows, "{} of {rows} rows", written.len());
+    lab.run(&["down", lab.name()]).assert_code(0);
+    let galera = "database: {topology: galera, members: 3}\ncluster: {workers: 3}\nwordpress: {replicas: 2}\nautoscale: {min: 2, max: 3}\n";
+    let from = format!("{store}/{}/{id}", lab.name());
+    let up = again.up(&["-f", &again.file(galera), "--from", &from]).assert_code(0).json();
+    let other = up["url"].as_str().expect("a URL").to_owned();
+    assert_eq!(all(&again, "db-2"), written, "every row");
+    assert_eq!(php(&again, "echo md5_file(WP_CONTENT_DIR . '/uploads/kept.bin');"), picture);
+    let (code, page) = again.get(&format!("{other}/?p={post}"));
+    assert!(code == 200 && page.contains(&format!("{other}/kept/")), "{code} {page}");
+    // A lab that is used keeps what it has.
+    php(&again, "update_option('blogdescription', 'mine');");
+    let twice = again.up(&["-f", &again.file(galera), "--from", &from]);
+    twice.assert_code(0);
+    assert!(twice.stderr.contains("keeps what it has") && twice.stderr.contains("backup restore"), "{}", twice.stderr);
+    assert_eq!(php(&again, "echo get_option('blogdescription');"), "mine");
+    // Also the store that it was given for its own backups, if no other lab has any there.
+    again.run(&["down", again.name(), "--purge-backups"]).assert_code(0);
+    assert_eq!(Engine::snapshot(), before, "nothing is left");
+}
+
+/// The rows of the ledger that a member has.
+fn all(lab: &Lab, member: &str) -> BTreeSet<u64> {
+    let query = "SELECT CAST(JSON_ARRAYAGG(id) AS CHAR) FROM ledger_of_backups";
+    let rows = lab.block_on(ledger::ask(lab.client(), member, query));
+    rows.trim_matches(['[', ']']).split(',').map(|id| id.trim().parse().expect("an id")).collect()
+}
