@@ -26,6 +26,8 @@ mod roles;
 mod scale;
 #[path = "lab/snapshots.rs"]
 mod snapshots;
+#[path = "lab/verify.rs"]
+mod verify;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

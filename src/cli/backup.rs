@@ -35,8 +35,8 @@ use super::{
   wplab backup list --all --destination s3://shop/labs  those of every lab in a bucket
   wplab backup show 20261130T113000Z-4f2a
   wplab backup restore latest                           put the newest one in the place of what the lab has
-  wplab backup schedule \"30 3 * * *\"                  one every night
   wplab backup verify latest                            prove the newest one by loading it beside the lab
+  wplab backup schedule \"30 3 * * *\"                  one every night
   wplab backup delete 20261130T113000Z-4f2a
   wplab up shop --from wplab/latest                     make a new lab of it
 
@@ -97,6 +97,21 @@ enum What {
         #[arg(long, value_name = "FILE")]
         identity: Option<PathBuf>,
     },
+    /// Prove a backup by loading it into a server beside the lab
+    ///
+    /// Every row and every file is compared with what the backup says. The server is there for nothing else and is gone afterwards;
+    /// nothing of the lab is touched. What came of it is written into the store, where `backup list` shows it.
+    Verify {
+        /// The backup: its name or latest, with LAB/ in front for another lab's, and the address of a destination in front of that
+        #[arg(value_name = "[[ADDRESS/]LAB/]ID", value_parser = From::new)]
+        from: From,
+        /// Name of the lab beside which it is loaded [default: wplab]
+        #[arg(long, value_name = "NAME", value_parser = LabName::new)]
+        lab: Option<LabName>,
+        /// File with the key that opens it, as age-keygen writes it
+        #[arg(long, value_name = "FILE")]
+        identity: Option<PathBuf>,
+    },
     /// Show when backups are made, which are kept, and when the newest is proven; or set it
     ///
     /// The runner in the lab does it, also when nobody runs wplab. What was missed is made up for once.
@@ -113,21 +128,6 @@ enum What {
         /// Name of the lab [default: wplab]
         #[arg(long, value_name = "NAME", value_parser = LabName::new)]
         lab: Option<LabName>,
-    },
-    /// Prove a backup by loading it into a server beside the lab
-    ///
-    /// Every row and every file is compared with what the backup says. The server is there for nothing else and is gone afterwards;
-    /// nothing of the lab is touched. What came of it is written into the store, where `backup list` shows it.
-    Verify {
-        /// The backup: its name or latest, with LAB/ in front for another lab's, and the address of a destination in front of that
-        #[arg(value_name = "[[ADDRESS/]LAB/]ID", value_parser = From::new)]
-        from: From,
-        /// Name of the lab beside which it is loaded [default: wplab]
-        #[arg(long, value_name = "NAME", value_parser = LabName::new)]
-        lab: Option<LabName>,
-        /// File with the key that opens it, as age-keygen writes it
-        #[arg(long, value_name = "FILE")]
-        identity: Option<PathBuf>,
     },
     /// Remove backups
     Delete {
@@ -155,12 +155,12 @@ impl Backup {
             What::Restore { from, lab, identity } => {
                 restore(session, &lab.unwrap_or_default(), Wanted { from, identity }).await
             }
+            What::Verify { from, lab, identity } => {
+                verify(session, &lab.unwrap_or_default(), Wanted { from, identity }).await
+            }
             What::Schedule { cron, keep, verify, lab } => {
                 let settings = Settings { schedule: cron, keep, verify };
                 schedule(session, &lab.unwrap_or_default(), &settings).await
-            }
-            What::Verify { from, lab, identity } => {
-                verify(session, &lab.unwrap_or_default(), Wanted { from, identity }).await
             }
             What::Delete { ids, shelf } => {
                 let Shelf { lab, destination } = shelf;
@@ -197,6 +197,17 @@ async fn restore(session: &Session, lab: &LabName, wanted: Wanted) -> Result<End
     Ok(Ending::checked(passed))
 }
 
+async fn verify(session: &Session, lab: &LabName, wanted: Wanted) -> Result<Ending> {
+    let asked = &wanted;
+    let proven = session.perform(|run| async move { verify::verify(&run, lab, asked).await }).await?;
+    session.terminal.result(&proven, |_| report::proven(&proven));
+    session.terminal.next(&[
+        (spell::backup(&format!("restore {}", wanted.from), lab), "put it in the place of what the lab has"),
+        (spell::backup("list", lab), "all backups of the lab"),
+    ]);
+    Ok(Ending::Done)
+}
+
 async fn schedule(session: &Session, lab: &LabName, settings: &Settings) -> Result<Ending> {
     let runs = session.perform(|run| async move { schedule::schedule(&run, lab, settings).await }).await?;
     session.terminal.result(&runs, |_| match &runs {
@@ -211,17 +222,6 @@ async fn schedule(session: &Session, lab: &LabName, settings: &Settings) -> Resu
     });
     let how = "schedule \"30 3 * * *\" --keep \"7 daily, 4 weekly\"";
     session.terminal.next(&[(spell::backup(how, lab), "one every night"), (spell::backup("list", lab), "all of them")]);
-    Ok(Ending::Done)
-}
-
-async fn verify(session: &Session, lab: &LabName, wanted: Wanted) -> Result<Ending> {
-    let asked = &wanted;
-    let proven = session.perform(|run| async move { verify::verify(&run, lab, asked).await }).await?;
-    session.terminal.result(&proven, |_| report::proven(&proven));
-    session.terminal.next(&[
-        (spell::backup(&format!("restore {}", wanted.from), lab), "put it in the place of what the lab has"),
-        (spell::backup("list", lab), "all backups of the lab"),
-    ]);
     Ok(Ending::Done)
 }
 

@@ -11,6 +11,7 @@ use super::{
     lab::{Engine, Lab, say},
     ledger::{self, Ledger},
     snapshots::php,
+    verify,
 };
 
 /// A file that takes a moment to pack, of bytes that do not become fewer.
@@ -106,6 +107,7 @@ fn a_backup_outlives_its_lab_and_becomes_one_of_the_other_topology() {
 
     whoever_is_cut_off_leaves_nothing(&lab, &id);
     what_is_damaged_is_refused(&lab, &objects, &id);
+    verify::a_damaged_backup_is_found(&lab, &objects, &id);
 
     // In the place of what there is.
     php(&lab, &format!("wp_delete_post({post}, true); unlink(WP_CONTENT_DIR . '/uploads/kept.bin');"));
