@@ -17,7 +17,7 @@ use wplab::{
         backup::{BackupSpec, Keep, Schedule},
         destination::Destination,
     },
-    wire::backup::manifest::BackupId,
+    wire::backup::{archive::Until, manifest::BackupId},
 };
 
 use super::{
@@ -37,6 +37,7 @@ use super::{
   wplab backup restore latest                           put the newest one in the place of what the lab has
   wplab backup verify latest                            prove the newest one by loading it beside the lab
   wplab backup schedule \"30 3 * * *\"                  one every night
+  wplab backup restore latest --to 2026-11-30T16:00:00Z put the lab back to that moment
   wplab backup delete 20261130T113000Z-4f2a
   wplab up shop --from wplab/latest                     make a new lab of it
 
@@ -96,6 +97,9 @@ enum What {
         /// File with the key that opens it, as age-keygen writes it
         #[arg(long, value_name = "FILE")]
         identity: Option<PathBuf>,
+        /// Up to where what was archived after it is restored, too: a moment such as 2026-11-30T16:00:00Z, exclusive, or a GTID set
+        #[arg(long, value_name = "TIME|GTIDS", value_parser = Until::new)]
+        to: Option<Until>,
     },
     /// Prove a backup by loading it into a server beside the lab
     ///
@@ -152,11 +156,11 @@ impl Backup {
                 session.terminal.result(&found, |_| report::backup(&found));
                 Ok(Ending::Done)
             }
-            What::Restore { from, lab, identity } => {
-                restore(session, &lab.unwrap_or_default(), Wanted { from, identity }).await
+            What::Restore { from, lab, identity, to } => {
+                restore(session, &lab.unwrap_or_default(), Wanted { from, identity, to }).await
             }
             What::Verify { from, lab, identity } => {
-                verify(session, &lab.unwrap_or_default(), Wanted { from, identity }).await
+                verify(session, &lab.unwrap_or_default(), Wanted { from, identity, to: None }).await
             }
             What::Schedule { cron, keep, verify, lab } => {
                 let settings = Settings { schedule: cron, keep, verify };

@@ -4,10 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use wplab::actions::{
-    backup::{self, from::From},
-    down,
-    up::{UpOptions, up},
+use wplab::{
+    actions::{
+        backup::{self, from::From},
+        down,
+        up::{UpOptions, up},
+    },
+    wire::backup::archive::Until,
 };
 
 use super::{
@@ -39,6 +42,9 @@ pub(super) struct Up {
     /// File with the key that opens that backup, as age-keygen writes it
     #[arg(long, value_name = "FILE", requires = "from")]
     identity: Option<PathBuf>,
+    /// Up to where what was archived after that backup is wanted, too: a moment such as 2026-11-30T16:00:00Z, exclusive, or a GTID set
+    #[arg(long, value_name = "TIME|GTIDS", value_parser = Until::new, requires = "from")]
+    to: Option<Until>,
     /// Begin each step when the one before has ended: slower, for comparison
     #[arg(long)]
     sequential: bool,
@@ -66,8 +72,8 @@ impl Up {
     pub(super) async fn run(self, session: &Session) -> Result<Ending> {
         let terminal = &session.terminal;
         let (spec, fix) = (self.wanted.spec()?, self.fix.consent(terminal));
-        let Up { registry_mirror, stream, sequential, from, identity, .. } = self;
-        let from = from.map(|from| backup::restore::Wanted { from, identity });
+        let Up { registry_mirror, stream, sequential, from, identity, to, .. } = self;
+        let from = from.map(|from| backup::restore::Wanted { from, identity, to });
         let options = UpOptions { spec, fix, registry_mirror, stream, from, sequential };
         let name = options.spec.name.clone();
         session.about(&name);

@@ -33,10 +33,14 @@ use crate::{
         event::StepId,
     },
     spec::{LabName, LabSpec, backup::Place},
-    wire::backup::{
-        manifest::{BackupId, Manifest},
-        seal::Keys,
-        shelf::{self, Shelf},
+    wire::{
+        backup::{
+            archive::Until,
+            manifest::{BackupId, Manifest},
+            seal::Keys,
+            shelf::{self, Shelf},
+        },
+        gtid::GtidSet,
     },
 };
 
@@ -50,6 +54,8 @@ pub struct Wanted {
     pub from: From,
     /// The file with the key that opens it, if it is encrypted.
     pub identity: Option<PathBuf>,
+    /// Up to where what was archived after it is wanted, too.
+    pub to: Option<Until>,
 }
 
 /// What was restored.
@@ -66,6 +72,10 @@ pub struct Restored {
     pub files: u64,
     /// How long loading and unpacking took, in seconds.
     pub seconds: f64,
+    /// Up to where what was archived after the backup was restored, too.
+    pub to: Option<String>,
+    /// Attachments whose file was in no backup and is there no more; at most twenty are named.
+    pub missing: Vec<String>,
 }
 
 /// A lab that was given a backup.
@@ -144,12 +154,14 @@ async fn into_lab(
     images: &ImageSet,
     found: &Found,
 ) -> Result<Stepped<Restored>> {
-    let RestoreStatus { rows, files, seconds, .. } = into(&cx, host, cluster, spec, images, found, Into::Lab).await?;
+    let RestoreStatus { rows, files, seconds, missing, .. } =
+        into(&cx, host, cluster, spec, images, found, Into::Lab).await?;
     let Manifest { id, lab: LabSpec { name: of, .. }, .. } = &found.manifest;
     let (rows, files) = (rows.unwrap_or_default(), files.unwrap_or_default());
     let detail = format!("{id} of lab {of}: {rows} rows and {files} files, each compared with what it was");
     let seconds = seconds.unwrap_or_default();
-    Ok(Stepped::done(Restored { id: id.clone(), of: of.clone(), rows, files, seconds }, detail))
+    let (id, of, to) = (id.clone(), of.clone(), found.to.as_ref().map(ToString::to_string));
+    Ok(Stepped::done(Restored { id, of, rows, files, seconds, to, missing }, detail))
 }
 
 /// Asks the lab's runner to restore a backup into the lab or into a server beside it, and waits for that.
@@ -180,6 +192,7 @@ pub(super) async fn into(
             lab: Some(of.to_string()),
             destination: source.map(|source| source.inside.to_string()),
             into,
+            until: found.to.as_ref().map(ToString::to_string),
             key_secret: found.key.as_ref().map(|_| KEY.to_owned()),
         },
     );
@@ -200,6 +213,8 @@ pub(super) struct Found {
     elsewhere: bool,
     /// What opens it.
     pub(super) key: Option<String>,
+    /// Up to where what was archived after it is wanted, too.
+    to: Option<Until>,
 }
 
 impl Found {
@@ -215,7 +230,7 @@ impl Found {
 /// The store cannot be used, there is no such backup or no key that opens it ([`crate::wire::backup::Unusable`]); or the lab has no backup yet, or the file
 /// has no key ([`Impossible`]).
 pub(super) async fn find(cx: &StepCx, host: &Host, spec: &LabSpec, wanted: &Wanted) -> Result<Found> {
-    let Wanted { from, identity } = wanted;
+    let Wanted { from, identity, to } = wanted;
     let place = from.destination.clone().map_or_else(|| spec.backup.destination.clone(), Place::At);
     let elsewhere = place != spec.backup.destination;
     let reached = backup::reach_at(cx, host, &spec.name, &place).await?;
@@ -223,12 +238,16 @@ pub(super) async fn find(cx: &StepCx, host: &Host, spec: &LabSpec, wanted: &Want
     let shelf = reached.shelf.of(lab);
     let id = match &from.which {
         Which::Id(id) => id.clone(),
-        Which::Latest => match shelf.list().await?.backups.last() {
+        Which::Latest => match shelf.list().await?.backups.iter().rfind(|backup| is_before(backup, to.as_ref())) {
             Some(newest) => newest.id.clone(),
             None => {
                 let others = shelf.labs().await?.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 let others = if others.is_empty() { String::new() } else { format!("; there are some of {others}") };
-                let why = format!("there is no backup of lab {lab} in {}{others}", shelf.destination());
+                let before = match to {
+                    Some(Until::Time(moment)) => format!(" of before {moment}"),
+                    _ => String::new(),
+                };
+                let why = format!("there is no backup of lab {lab}{before} in {}{others}", shelf.destination());
                 return Err(Trouble::from(Impossible { lab: spec.name.clone(), why, hints: Vec::new() }).into());
             }
         },
@@ -244,5 +263,24 @@ pub(super) async fn find(cx: &StepCx, host: &Host, spec: &LabSpec, wanted: &Want
     });
     let (keys, key) = text.transpose()?.map(|(keys, text)| (keys, Some(text))).unwrap_or_default();
     shelf::opens(&manifest, &keys)?;
-    Ok(Found { manifest, reached, elsewhere, key })
+    if let Some(to) = to {
+        let (pieces, reached) = tokio::try_join!(shelf.pieces(&id), shelf.reached(&id))?;
+        to.covered(&manifest, &pieces, reached.as_ref()).map_err(|error| {
+            let why = format!("{error:#}");
+            Trouble::from(Impossible { lab: spec.name.clone(), why, hints: Vec::new() })
+        })?;
+    }
+    Ok(Found { manifest, reached, elsewhere, key, to: to.clone() })
+}
+
+/// Whether something that is wanted up to here can begin with a backup.
+fn is_before(backup: &Manifest, to: Option<&Until>) -> bool {
+    match to {
+        Some(Until::Time(moment)) => backup.database.exact && backup.begun < *moment,
+        Some(Until::Gtids(wanted)) => {
+            backup.database.exact
+                && GtidSet::parse(&backup.database.position).is_ok_and(|position| wanted.contains(&position))
+        }
+        None => true,
+    }
 }

@@ -12,7 +12,11 @@ use super::asked::Asked;
 use crate::{
     actions::smoke::check::Check,
     cluster::{Cluster, Refused},
-    inside::backup::objects::{Backup, Common, DUE, Phase, Restore},
+    inside::backup::{
+        ArchiveStatus, HTTP_PORT,
+        objects::{Backup, Common, DUE, Phase, Restore},
+    },
+    labels::{COMPONENT, Component},
     parts::backup,
     run::advice::Hint,
     spec::{
@@ -23,6 +27,8 @@ use crate::{
 
 /// How long after it was due something may be begun: the runner's node may have been lost.
 const GRACE: i64 = 10;
+/// How far behind an archive may be.
+const LATE: Duration = Duration::from_mins(2);
 
 /// Backups of a lab, as far as the lab itself knows.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -35,6 +41,8 @@ pub struct Runs {
     pub last: Option<(Timestamp, String)>,
     /// When the next one is due.
     pub next: Option<Timestamp>,
+    /// How far the archive of what is written after a backup is, where there is one.
+    pub archive: Option<ArchiveStatus>,
     /// What was missed or came to nothing.
     pub wrong: Vec<String>,
 }
@@ -68,12 +76,39 @@ pub(in crate::actions) async fn look(cluster: &Cluster, spec: &LabSpec) -> Resul
     let now = Timestamp::now();
     let mut wrong = wrong("backup", &asked.schedule, &Run::all(&backups), since, now);
     wrong.extend(self::wrong("proof", &asked.verify, &Run::all(&proofs), since, now));
+    let archive = if asked.archive.is_on() { Some(archive(cluster).await?) } else { None };
+    if let Some(archive) = &archive {
+        wrong.extend(not_archived(archive, now));
+    }
     let newest = backups.iter().filter_map(|object| {
         let status = object.status.as_ref().filter(|status| status.common.phase == Phase::Complete)?;
         Some((object.metadata.creation_timestamp.as_ref()?.0, status.id.clone()?))
     });
     let (last, next) = (newest.max(), asked.schedule.after(now));
-    Ok(Some(Runs { asked, last, next, wrong }))
+    Ok(Some(Runs { asked, last, next, archive, wrong }))
+}
+
+/// What the runner says of its archive.
+async fn archive(cluster: &Cluster) -> Result<ArchiveStatus> {
+    let pods = cluster.pods(&format!("{COMPONENT}={},!app.kubernetes.io/name", Component::Backup.as_str())).await?;
+    let runner = pods.iter().find(|pod| pod.metadata.deletion_timestamp.is_none()).context("the runner has no pod")?;
+    let text = cluster.pod_get(&runner.name_any(), HTTP_PORT, "/archive").await?;
+    let status: Option<ArchiveStatus> = serde_json::from_str(&text).context("the runner is not understood")?;
+    Ok(status.unwrap_or_default())
+}
+
+/// What is wrong with an archive: it has holes, or is behind.
+fn not_archived(archive: &ArchiveStatus, now: Timestamp) -> Vec<String> {
+    let gap = &archive.gap;
+    let hole = (!gap.is_empty())
+        .then(|| format!("the servers had removed {gap} before it was archived; the next backup begins anew"));
+    let behind = match archive.lag(now) {
+        Some(lag) if lag <= LATE.as_secs_f64() => None,
+        Some(lag) => Some(format!("the archive is {lag:.0} s behind: {}", archive.waits)),
+        None if archive.waits.is_empty() => None,
+        None => Some(format!("nothing is archived: {}", archive.waits)),
+    };
+    hole.into_iter().chain(behind).collect()
 }
 
 async fn all<K: Asked>(cluster: &Cluster) -> Result<Vec<K>> {

@@ -91,6 +91,13 @@ pub(crate) fn backups(runs: &Runs) -> String {
         runs.last.as_ref().map_or_else(|| "none yet".to_owned(), |(at, id)| format!("last {id} ({})", moment(at)));
     let next = runs.next.as_ref().map_or_else(|| "none is due".to_owned(), |at| format!("next {}", moment(at)));
     let mut text = format!("backups     {last}, {next}");
+    if let Some(archive) = &runs.archive {
+        let reached = archive
+            .reached
+            .map_or_else(|| "nothing yet".to_owned(), |at| format!("up to {}", at.strftime("%H:%M:%S UTC")));
+        let lag = archive.lag(Timestamp::now()).map(|lag| format!(", {lag:.0} s behind")).unwrap_or_default();
+        let _ = write!(text, "\n            archived {reached}{lag}");
+    }
     for wrong in &runs.wrong {
         let _ = write!(text, "\n            × {wrong}");
     }
@@ -99,12 +106,17 @@ pub(crate) fn backups(runs: &Runs) -> String {
 
 /// What was restored, and the checks.
 pub(crate) fn restored(done: &RestoreReport, paint: Paint) -> String {
-    let Restored { id, of, rows, files, seconds } = &done.restored;
-    format!(
-        "{}\nlab {} has backup {id} of lab {of}: {rows} rows and {files} files, loaded in {seconds:.1} s and each compared with what it was\n",
+    let Restored { id, of, rows, files, seconds, to, missing } = &done.restored;
+    let to = to.as_ref().map(|to| format!(" and what followed up to {to}")).unwrap_or_default();
+    let mut text = format!(
+        "{}\nlab {} has backup {id} of lab {of}{to}: {rows} rows and {files} files, loaded in {seconds:.1} s and each compared with what it was\n",
         checks(&done.smoke, &Asked::Other, paint),
         done.name
-    )
+    );
+    for path in missing {
+        let _ = writeln!(text, "  the file of attachment {path} was in no backup, and is there no more");
+    }
+    text
 }
 
 /// A backup that was proven.

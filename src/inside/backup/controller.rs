@@ -27,9 +27,11 @@ use super::{
 use crate::{
     cluster::{Object, Refused},
     inside::log,
-    wire::backup::{manifest::BackupId, shelf::Shelf},
+    wire::backup::{archive::Until, manifest::BackupId, shelf::Shelf},
 };
 
+/// How many of what is missing are named.
+const MISSING: usize = 20;
 /// How often an object says how far its work is.
 const TELLS: Duration = Duration::from_secs(1);
 /// How soon something is looked at again that the API server refused.
@@ -233,19 +235,25 @@ impl Job for Restore {
         let id = BackupId::new(&self.spec.backup).map_err(anyhow::Error::msg)?;
         let shelf = runner.shelf_of(&self.spec)?;
         let manifest = shelf.manifest(&id).await?;
+        let until = self.spec.until.as_deref().map(Until::new).transpose().map_err(anyhow::Error::msg)?;
         let keys = restore::keys(&runner.cluster, self.spec.key_secret.as_deref()).await?;
         let done = match self.spec.into {
             Into::Lab => {
                 runner.archive.rests.store(true, Ordering::Relaxed);
-                let done = restore::restore(runner, &shelf, &manifest, keys).await;
+                let done = restore::restore(runner, &shelf, &manifest, keys, until).await;
+                let done = match done {
+                    Ok(done) if archives(runner)? => schedule::ask_after(runner, &self.name_any()).await.map(|()| done),
+                    done => done,
+                };
                 runner.archive.rests.store(false, Ordering::Relaxed);
                 done?
             }
             Into::Scratch => verify::verify(runner, &shelf, &manifest, keys).await?,
         };
-        let Restored { tables, rows, files, seconds } = done;
+        let Restored { tables, rows, files, seconds, mut missing } = done;
+        missing.truncate(MISSING);
         let seconds = Some((seconds * 10.0).round() / 10.0);
-        Ok(RestoreStatus { tables: Some(tables), rows: Some(rows), files: Some(files), seconds, ..taken })
+        Ok(RestoreStatus { tables: Some(tables), rows: Some(rows), files: Some(files), seconds, missing, ..taken })
     }
 
     async fn cut_off(&self, runner: &Runner, _: &RestoreStatus) -> Result<(Phase, String)> {
@@ -259,6 +267,10 @@ impl Job for Restore {
             CutOff::Before => (Phase::Failed, "its pod ended meanwhile; nothing of the site was touched".to_owned()),
         })
     }
+}
+
+fn archives(runner: &Runner) -> Result<bool> {
+    Ok(runner.opened()?.0.backup.archive.is_on())
 }
 
 fn id_of(status: &BackupStatus) -> Result<BackupId> {

@@ -11,6 +11,7 @@ mod reader;
 mod restore;
 mod schedule;
 mod site;
+mod until;
 pub mod verify;
 
 use std::{

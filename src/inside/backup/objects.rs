@@ -86,6 +86,10 @@ pub struct RestoreSpec {
     /// What it is restored into.
     #[serde(default)]
     pub into: Into,
+    /// Up to where what was archived after it is restored, too: a moment with an offset from UTC (everything that was committed before
+    /// it), or a GTID set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
     /// The Secret with the key (`key`, as age-keygen writes it) of a backup that is encrypted. Only `backup-key` may be read, and
     /// it is removed as soon as it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -115,6 +119,9 @@ pub struct RestoreStatus {
     /// Rows in them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
+    /// Attachments whose file was in no backup and is there no more; at most twenty of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
     /// Files that were compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<u64>,

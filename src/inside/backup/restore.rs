@@ -24,7 +24,7 @@ use super::{
     aside::{self, NEW, Place},
     make::Progress,
     reader::{self, DATABASE},
-    site,
+    site, until, verify,
 };
 use crate::{
     cluster::{Cluster, Refused, gone},
@@ -37,6 +37,7 @@ use crate::{
     wire::{
         backup::{
             Unusable,
+            archive::Until,
             manifest::{Manifest, Table},
             seal::Keys,
             shelf::{self, Shelf},
@@ -67,6 +68,8 @@ pub(super) struct Restored {
     pub(super) rows: u64,
     pub(super) files: u64,
     pub(super) seconds: f64,
+    /// Attachments whose file was in no backup and is there no more, where what was written after the backup was restored, too.
+    pub(super) missing: Vec<String>,
 }
 
 /// A backup on its way into this lab, or into a server beside it.
@@ -81,16 +84,49 @@ pub(super) struct Way<'a> {
 ///
 /// # Errors
 /// The backup cannot be used here ([`crate::wire::backup::Unusable`]), there is no room for it, it cannot be loaded, or the site does not answer with it.
-pub(super) async fn restore(runner: &Runner, shelf: &Shelf, manifest: &Manifest, keys: Keys) -> Result<Restored> {
+pub(super) async fn restore(
+    runner: &Runner,
+    shelf: &Shelf,
+    manifest: &Manifest,
+    keys: Keys,
+    until: Option<Until>,
+) -> Result<Restored> {
     shelf::opens(manifest, &keys)?;
     let way = Way { runner, shelf, manifest, keys: Arc::new(keys) };
     runner.tell(Progress::of("looking whether it can be restored"));
     shelf.complete(manifest).await?;
+    let pieces = match &until {
+        Some(until) => until::covered(&way, until).await?,
+        None => Vec::new(),
+    };
     let mut session = runner.writer().await?.patient(STATEMENT);
     fits(&mut session, manifest).await?;
     let room = manifest.streams.get("files").map_or(0, |files| files.bytes);
     has_room(&runner.cluster, &runner.content, manifest, room).await?;
-    if there(&runner.content, INSTALLED)? { way.replace(&mut session).await } else { way.begin(&mut session).await }
+    let restored = async {
+        let mut tables = match &until {
+            Some(until) => Tables::Until(until::rebuild(&way, until, &pieces).await?, until.clone()),
+            None => Tables::Backup,
+        };
+        match there(&runner.content, INSTALLED)? {
+            true => way.replace(&mut session, &mut tables).await,
+            false => way.begin(&mut session, &mut tables).await,
+        }
+    };
+    let restored = restored.await;
+    if until.is_some() {
+        let ended = verify::end(&runner.cluster).await;
+        return restored.and_then(|restored| ended.map(|()| restored));
+    }
+    restored
+}
+
+/// Where the tables come from that are restored.
+enum Tables {
+    /// The dump of the backup.
+    Backup,
+    /// The server beside the lab, which has them as they were at some moment.
+    Until(until::Rebuilt, Until),
 }
 
 /// How a restore ended that somebody cut off.
@@ -126,7 +162,7 @@ pub(super) async fn end(runner: &Runner) -> Result<CutOff> {
 impl Way<'_> {
     /// Into a lab that nobody uses yet. The installer finds a site then, and gives it this lab's address and passwords; if this is
     /// cut off it finds its own mark, and begins with nothing.
-    async fn begin(&self, session: &mut Session) -> Result<Restored> {
+    async fn begin(&self, session: &mut Session, tables: &mut Tables) -> Result<Restored> {
         let content = &self.runner.content;
         let mark = |name: &str| fs::write(content.join(name), "").with_context(|| format!("cannot write {name}"));
         mark(INSTALLING)?;
@@ -134,29 +170,31 @@ impl Way<'_> {
             session.run(&format!("DROP TABLE {}", crate::wire::sql::name(&table))).await?;
         }
         let clock = Instant::now();
-        let rows = self.load(session, DATABASE).await?;
+        let rows = self.fill(session, DATABASE, tables).await?;
         let files = self.unpack(Some(content.clone())).await?;
+        let missing = self.missing(session, DATABASE, content, tables).await?;
         let seconds = clock.elapsed().as_secs_f64();
         mark(SEEDED)?;
         mark(PASSWORDS)?;
         fs::remove_file(content.join(INSTALLING)).context("cannot remove the installer's mark")?;
-        Ok(self.restored(rows, files, seconds))
+        Ok(Restored { missing, ..self.restored(rows, files, seconds) })
     }
 
     /// Into a lab that is used.
-    async fn replace(&self, session: &mut Session) -> Result<Restored> {
+    async fn replace(&self, session: &mut Session, tables: &mut Tables) -> Result<Restored> {
         let mut place = Place { content: &self.runner.content, session };
         let clock = Instant::now();
         let beside = async {
             movable(place.session, DATABASE).await?;
             let folder = place.make_room().await?;
-            let rows = self.load(place.session, NEW).await?;
+            let rows = self.fill(place.session, NEW, tables).await?;
             movable(place.session, NEW).await?;
-            let files = self.unpack(Some(folder)).await?;
+            let files = self.unpack(Some(folder.clone())).await?;
+            let missing = self.missing(place.session, NEW, &folder, tables).await?;
             settle(place.session).await?;
-            anyhow::Ok((rows, files, clock.elapsed().as_secs_f64()))
+            anyhow::Ok((rows, files, missing, clock.elapsed().as_secs_f64()))
         };
-        let (rows, files, seconds) = match beside.await {
+        let (rows, files, missing, seconds) = match beside.await {
             Ok(done) => done,
             Err(error) => {
                 // By a session of its own: this one may be what failed.
@@ -179,11 +217,39 @@ impl Way<'_> {
             return Err(error.context("everything is as it was before"));
         }
         place.clear().await?;
-        Ok(self.restored(rows, files, seconds))
+        Ok(Restored { missing, ..self.restored(rows, files, seconds) })
+    }
+
+    /// Fills a database with the tables, and compares every row. Returns how many there are.
+    async fn fill(&self, session: &mut Session, database: &str, tables: &mut Tables) -> Result<u64> {
+        let Tables::Until(rebuilt, _) = tables else { return self.load(session, database).await };
+        self.runner.tell(Progress::of("loading the database"));
+        let wanted = rebuilt.load(session, database).await?;
+        self.runner.tell(Progress::of("comparing every row"));
+        let found = Snapshot::begin(session).await?.hashes(database).await?;
+        session.run("COMMIT").await?;
+        compare(&wanted, &found).map_err(|how| anyhow!("what was loaded is not what was put together: {how}"))
+    }
+
+    /// Adds the uploads of after the backup that are still there, and names attachments whose file is nowhere.
+    async fn missing(
+        &self,
+        session: &mut Session,
+        database: &str,
+        folder: &Path,
+        tables: &Tables,
+    ) -> Result<Vec<String>> {
+        let Tables::Until(_, until) = tables else { return Ok(Vec::new()) };
+        let (content, into, until) = (self.runner.content.clone(), folder.to_owned(), until.clone());
+        if content != into {
+            let copied = spawn_blocking(move || until::keep_uploads(&content, &into, &until)).await;
+            copied.context("the thread that copies broke")?.context("cannot copy the uploads of after the backup")?;
+        }
+        until::without_file(session, database, folder).await
     }
 
     pub(super) fn restored(&self, rows: u64, files: u64, seconds: f64) -> Restored {
-        Restored { tables: self.manifest.database.tables.len() as u64, rows, files, seconds }
+        Restored { tables: self.manifest.database.tables.len() as u64, rows, files, seconds, missing: Vec::new() }
     }
 
     /// Loads the dump into a database, and compares every row of it with what the manifest says. Returns how many there are.

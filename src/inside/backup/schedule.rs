@@ -64,6 +64,7 @@ async fn turn(runner: &Runner, begun: Timestamp) -> Result<()> {
             lab: None,
             destination: None,
             into: Into::Scratch,
+            until: None,
             key_secret: None,
         };
         ask(runner, Restore::new("", wanted), "verify", due).await?;
@@ -96,22 +97,36 @@ fn due(schedule: &Schedule, since: Timestamp, now: Timestamp) -> Option<Timestam
     Some(due)
 }
 
+/// Asks for a backup of what a restore has left: what follows is archived from there on.
+///
+/// # Errors
+/// The API server refuses.
+pub(super) async fn ask_after(runner: &Runner, restore: &str) -> Result<()> {
+    create(runner, Backup::new("", BackupSpec::default()), &format!("after-{restore}"), None).await
+}
+
 /// Asks for something that was due at a moment, unless somebody has.
-async fn ask<K>(runner: &Runner, mut wanted: K, what: &str, due: Timestamp) -> Result<()>
+async fn ask<K>(runner: &Runner, wanted: K, what: &str, due: Timestamp) -> Result<()>
 where
     K: Object + Resource<Scope = NamespaceResourceScope>,
 {
-    let name = format!("{what}-{}", due.strftime("%Y%m%dt%H%Mz"));
+    create(runner, wanted, &format!("{what}-{}", due.strftime("%Y%m%dt%H%Mz")), Some(due)).await
+}
+
+async fn create<K>(runner: &Runner, mut wanted: K, name: &str, due: Option<Timestamp>) -> Result<()>
+where
+    K: Object + Resource<Scope = NamespaceResourceScope>,
+{
     let mut labels = runner.cluster.labels();
     labels.insert(COMPONENT.to_owned(), Component::Backup.as_str().to_owned());
     *wanted.meta_mut() = ObjectMeta {
-        name: Some(name.clone()),
+        name: Some(name.to_owned()),
         labels: Some(labels),
-        annotations: Some([(DUE.to_owned(), due.to_string())].into()),
+        annotations: due.map(|due| [(DUE.to_owned(), due.to_string())].into()),
         ..ObjectMeta::default()
     };
     match runner.cluster.api::<K>().create(&PostParams::default(), &wanted).await {
-        Ok(_) => log(&format!("{name} is due")),
+        Ok(_) => log(&format!("{name} is asked for")),
         Err(kube::Error::Api(status)) if status.code == 409 => {}
         Err(error) => return Err(Refused(error)).with_context(|| format!("cannot ask for {name}")),
     }

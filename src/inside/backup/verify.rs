@@ -113,7 +113,7 @@ async fn prove(way: &Way<'_>) -> Result<Restored> {
 }
 
 /// A session at a server beside the lab that nobody has used before.
-async fn begin(cluster: &Cluster) -> Result<Session> {
+pub(super) async fn begin(cluster: &Cluster) -> Result<Session> {
     end(cluster).await?;
     scale(cluster, 1).await?;
     let account = Account {

