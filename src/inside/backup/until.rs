@@ -58,7 +58,7 @@ pub(super) async fn rebuild(way: &Way<'_>, until: &Until, pieces: &[Piece]) -> R
     way.load(&mut session, DATABASE).await?;
     way.runner.tell(Progress::of("repeating what was archived"));
     let had = GtidSet::parse(&way.manifest.database.position)?;
-    let mut repeated = had.clone();
+    let (mut repeated, mut repeater) = (had, logs::Repeater::new(&mut session, DATABASE));
     for piece in pieces.iter().filter(|piece| !matches!(until, Until::Time(moment) if piece.first >= *moment)) {
         let file = way.shelf.piece(way.manifest, piece, way.keys.clone()).await?;
         let kept = logs::transactions(&file).with_context(|| format!("piece {} of the archive", piece.number))?;
@@ -68,7 +68,7 @@ pub(super) async fn rebuild(way: &Way<'_>, until: &Until, pieces: &[Piece]) -> R
             if repeated.contains(&gtid) || !until.wants(&transaction.gtid, transaction.committed)? {
                 continue;
             }
-            session.repeat(&transaction, DATABASE).await?;
+            repeater.repeat(&transaction).await?;
             repeated = repeated.with(&gtid);
         }
     }

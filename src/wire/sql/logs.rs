@@ -187,15 +187,37 @@ fn named(event: &Event) -> Result<(String, Timestamp)> {
     Ok((format!("{}:{}", uuid(gtid.sid()), gtid.gno()), committed))
 }
 
-impl Session {
-    /// Does once more what a transaction did in one database; what it did elsewhere is left out. The account has to be allowed to (in
-    /// MySQL: `REPLICATION_APPLIER`).
+/// Does once more what transactions did in one database; what they did elsewhere is left out. The account has to be allowed to (in
+/// MySQL: `REPLICATION_APPLIER`).
+pub struct Repeater<'s> {
+    session: &'s mut Session,
+    database: &'s str,
+    /// What the server knows events to be like.
+    described: Arc<Vec<u8>>,
+}
+
+impl<'s> Repeater<'s> {
+    /// In this session.
+    pub fn new(session: &'s mut Session, database: &'s str) -> Repeater<'s> {
+        Repeater { session, database, described: Arc::default() }
+    }
+
+    /// Does one once more.
     ///
     /// # Errors
     /// The server refuses: it has not what the transaction was done to.
-    pub async fn repeat(&mut self, kept: &Kept, database: &str) -> Result<()> {
-        for statement in statements(kept, database).with_context(|| format!("transaction {}", kept.gtid))? {
-            self.run_bytes(&statement).await.with_context(|| format!("transaction {}", kept.gtid))?;
+    pub async fn repeat(&mut self, kept: &Kept) -> Result<()> {
+        let transaction = || format!("transaction {}", kept.gtid);
+        if self.described != kept.head {
+            let describe = format!("BINLOG '{}'", STANDARD.encode(&*kept.head));
+            // After that the server waits to be told a name, which is its own business here.
+            for statement in [describe.as_str(), "SET @@session.gtid_next = 'AUTOMATIC'"] {
+                self.session.run(statement).await.with_context(transaction)?;
+            }
+            self.described = kept.head.clone();
+        }
+        for statement in statements(kept, self.database).with_context(transaction)? {
+            self.session.run_bytes(&statement).await.with_context(transaction)?;
         }
         Ok(())
     }
@@ -233,14 +255,8 @@ fn statements(kept: &Kept, database: &str) -> Result<Vec<Vec<u8>>> {
                     rows.push(bytes(event)?);
                     // The last one of a statement: the tables are named anew after it.
                     if data.flags().contains(RowsEventFlags::STMT_END) {
-                        let mut statement = b"BINLOG '".to_vec();
-                        statement.extend(STANDARD.encode(&*kept.head).into_bytes());
-                        for event in rows.drain(..) {
-                            statement.push(b'\n');
-                            statement.extend(STANDARD.encode(&event).into_bytes());
-                        }
-                        statement.push(b'\'');
-                        all.push(statement);
+                        let rows: Vec<String> = rows.drain(..).map(|event: Vec<u8>| STANDARD.encode(&event)).collect();
+                        all.push(format!("BINLOG '{}'", rows.join("\n")).into_bytes());
                     }
                 }
                 _ => {}
