@@ -127,6 +127,7 @@ enum What {
     Mysql,
     Galera,
     Bootstrap,
+    Monitor,
 }
 
 impl Member {
@@ -135,6 +136,7 @@ impl Member {
             What::Mysql => MemberCommand::Mysql,
             What::Galera => MemberCommand::Galera,
             What::Bootstrap => MemberCommand::Bootstrap { dead: self.dead },
+            What::Monitor => MemberCommand::Monitor,
         })
         .await?;
         Ok(Ending::Done)

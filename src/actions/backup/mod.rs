@@ -99,7 +99,6 @@ fn told(manifest: &Manifest) -> String {
     format!("{rows} rows of {} tables, {} files", manifest.database.tables.len(), manifest.wordpress.files)
 }
 
-
 /// Has the runner follow the lab, where the lab file asks for one or there is one already.
 ///
 /// # Errors

@@ -161,7 +161,8 @@ async fn into(
     );
     let done = asked::ask(&cx, cluster, object).await;
     if found.key.is_some() {
-        gone(cluster.api::<Secret>().delete(KEY, &DeleteParams::default()).await).context("cannot remove the key again")?;
+        gone(cluster.api::<Secret>().delete(KEY, &DeleteParams::default()).await)
+            .context("cannot remove the key again")?;
     }
     let RestoreStatus { rows, files, seconds, .. } = done?.status.unwrap_or_default();
     let (rows, files) = (rows.unwrap_or_default(), files.unwrap_or_default());

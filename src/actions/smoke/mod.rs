@@ -8,6 +8,7 @@ mod discovery;
 mod frontend;
 pub mod images;
 pub mod marker;
+mod monitoring;
 mod nodes;
 mod picture;
 mod schema;
@@ -76,6 +77,7 @@ pub async fn run(
     checks.extend(volume.checks(spec));
     checks.extend(frontend::checks(cluster, &visit, spec));
     checks.extend(secrets::checks(cluster));
+    checks.extend(monitoring::checks(cluster, spec));
     // The slowest comes last: results are shown in this order, and no other waits for it to be shown.
     checks.extend(autoscale::checks(cluster));
     let mut report = SmokeReport { checks: check::run(&cx, &checks, AT_ONCE).await };

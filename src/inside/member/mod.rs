@@ -6,6 +6,8 @@ mod files;
 pub mod galera;
 mod http;
 pub mod mandate;
+mod metrics;
+mod monitor;
 pub mod options;
 mod pod;
 mod process;
@@ -41,18 +43,25 @@ pub enum MemberCommand {
         /// The members that have ended for good, and need not be asked.
         dead: Vec<String>,
     },
+    /// Make sure that Prometheus's account may look at the servers; `wplab up` executes it in the writer's pod, and says the
+    /// account's password on standard input. With nothing there the account goes.
+    Monitor,
 }
+
+/// The account by which servers are looked at for Prometheus.
+pub const MONITOR_USER: &str = "monitor";
 
 /// Runs one of the member's commands.
 ///
 /// # Errors
 /// The pod is not set up as the manifests say; for [`MemberCommand::Bootstrap`] also: the cluster must not or cannot be
-/// started from this member, with the reason. [`MemberCommand::Mysql`] and
+/// started from this member, with the reason; for [`MemberCommand::Monitor`]: the server does not take writes. [`MemberCommand::Mysql`] and
 /// [`MemberCommand::Galera`] wait inside rather than fail for anything that may pass.
 pub async fn main(command: MemberCommand) -> Result<()> {
     match command {
         MemberCommand::Mysql => replication::run().await,
         MemberCommand::Galera => galera::run().await,
         MemberCommand::Bootstrap { dead } => galera::force(&dead).await,
+        MemberCommand::Monitor => monitor::run().await,
     }
 }
