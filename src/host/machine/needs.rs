@@ -149,6 +149,7 @@ pub(crate) mod tests {
             },
             autoscale: AutoscaleSpec { min: 3, max: 6, cpu: 60, scale_down_window: 60 },
             backup: crate::spec::backup::BackupSpec::default(),
+            monitoring: false,
         }
     }
 
