@@ -42,13 +42,14 @@ fn judge(targets: &[Target]) -> Result<()> {
     let jobs: BTreeSet<&str> = targets.iter().map(|target| target.job.as_str()).collect();
     let missing: Vec<&str> = JOBS.into_iter().filter(|job| !jobs.contains(job)).collect();
     ensure!(missing.is_empty(), "nothing of {} was found yet", missing.join(", "));
-    let told = |target: &Target| match target.trouble.as_deref() {
-        Some("") => None,
-        Some(why) => Some(format!("{} {}: {why}", target.job, target.instance)),
-        None => Some(format!("{} {} was not asked yet", target.job, target.instance)),
+    let told = |target: &Target| {
+        let why = target.trouble.as_deref().filter(|why| !why.is_empty())?;
+        Some(format!("{} {}: {why}", target.job, target.instance))
     };
     let wrong: Vec<String> = targets.iter().filter_map(told).collect();
     ensure!(wrong.is_empty(), "{}", wrong.join("; "));
+    let waiting = targets.iter().filter(|target| target.trouble.is_none()).count();
+    ensure!(waiting == 0, "{waiting} of {} targets were not asked yet", targets.len());
     Ok(())
 }
 
@@ -68,7 +69,7 @@ mod tests {
         targets[0].trouble = Some("refused".to_owned());
         assert_eq!(judge(&targets).expect_err("down").to_string(), "agent one: refused");
         targets[0].trouble = None;
-        assert!(judge(&targets).expect_err("unknown").to_string().contains("agent one was not asked yet"));
+        assert_eq!(judge(&targets).expect_err("unknown").to_string(), "1 of 9 targets were not asked yet");
         targets.remove(0);
         assert_eq!(judge(&targets).expect_err("missing").to_string(), "nothing of agent was found yet");
     }
