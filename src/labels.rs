@@ -50,6 +50,8 @@ pub enum Component {
     Autoscale,
     /// What keeps copies of the lab's data.
     Backup,
+    /// What watches the lab.
+    Monitoring,
 }
 
 impl Component {
@@ -63,6 +65,7 @@ impl Component {
             Component::Frontend => "frontend",
             Component::Autoscale => "autoscale",
             Component::Backup => "backup",
+            Component::Monitoring => "monitoring",
         }
     }
 }

@@ -5,7 +5,7 @@
 //! | floor | who lives there |
 //! |---|---|
 //! | [`actions`] | what a lab can do: `up`, `down`, `status`, the proof; one file or folder each |
-//! | [`parts`] | what the lab is made of: images, storage, database, frontend, autoscale |
+//! | [`parts`] | what the lab is made of: images, storage, database, frontend, autoscale, backup, monitoring |
 //! | [`inside`] | what runs inside the cluster, same executable: PID 1 of a database member, and the agent that gives the roles |
 //! | [`cluster`], [`host`] | the two outside worlds: Kubernetes, and the machine with its Docker engine; neither knows the other |
 //! | [`wire`] | what several rooms speak or sign: etcd, SQL, TLS, names, GTID, and backups as they lie in object storage |

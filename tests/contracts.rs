@@ -68,13 +68,24 @@ fn in_place_of(program: &str, script: &str) -> String {
 #[test]
 #[ignore = "needs Docker"]
 fn what_is_built_from_packages_keeps_its_contract_and_nothing_is_left_behind() {
-    let roles = ["node", "mysql", "mariadb", "etcd", "wordpress", "nfs", "metrics-server", "versitygw"];
+    let roles = [
+        "node",
+        "mysql",
+        "mariadb",
+        "etcd",
+        "wordpress",
+        "nfs",
+        "metrics-server",
+        "prometheus",
+        "mysqld-exporter",
+        "versitygw",
+    ];
     ready::images(&roles);
     let docker = Docker::new();
     let before = docker.everything();
     let (code, stdout, stderr) = wplab(&[&["images", "check"], &roles[..]].concat());
     assert_eq!(code, Some(0), "{stdout}\n{stderr}");
-    assert!(stdout.ends_with("all 8 images keep their contracts\n"), "{stdout}");
+    assert!(stdout.ends_with("all 10 images keep their contracts\n"), "{stdout}");
     let (_, again, quick) = wplab(&[&["images", "check"], &roles[..]].concat());
     assert!(again == stdout && !quick.contains("holding the image"), "it is not remembered: {quick}");
     assert_eq!(docker.everything(), before);

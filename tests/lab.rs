@@ -18,6 +18,8 @@ mod lab;
 mod ledger;
 #[path = "lab/load.rs"]
 mod load;
+#[path = "lab/monitoring.rs"]
+mod monitoring;
 #[path = "lab/rights.rs"]
 mod rights;
 #[path = "support/roles.rs"]

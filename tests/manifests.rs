@@ -75,12 +75,21 @@ fn spec() -> LabSpec {
         },
         autoscale: AutoscaleSpec { min: 3, max: 6, cpu: 50, scale_down_window: 60 },
         backup: BackupSpec::default(),
+        monitoring: true,
     }
 }
 
 /// The images of a lab whose members run this server.
 fn images(server: &[Role]) -> ImageSet {
-    let common = [Role::Node, Role::Wordpress, Role::Nfs, Role::MetricsServer, Role::Tool];
+    let common = [
+        Role::Node,
+        Role::Wordpress,
+        Role::Nfs,
+        Role::MetricsServer,
+        Role::Prometheus,
+        Role::MysqldExporter,
+        Role::Tool,
+    ];
     let image = |role: Role| Image {
         reference: format!("docker.io/wplab/{}:0123456789ab", format!("{role:?}").to_lowercase()),
         id: String::new(),
@@ -282,7 +291,7 @@ fn no_manifest_holds_a_password_and_no_rendered_secret_a_value() {
     let secrets = |lab: &[DynamicObject]| -> Vec<Secret> {
         lab.iter().filter(|o| kind_of(o) == "Secret").map(|o| typed(o).expect("typed")).collect()
     };
-    assert_eq!(labs().map(|lab| secrets(&lab).len()), [5, 6, 6]);
+    assert_eq!(labs().map(|lab| secrets(&lab).len()), [6, 7, 7]);
     for secret in secrets(&rendered()) {
         assert!(secret.data.is_none());
         assert!(secret.string_data.expect("values").values().all(|value| value == render::SECRET_PLACEHOLDER));
@@ -300,6 +309,18 @@ fn no_manifest_holds_a_password_and_no_rendered_secret_a_value() {
 fn what_is_rendered_is_yaml_that_reads_back_the_same() {
     let text = render::render(&spec(), &images(&[Role::Mysql])).expect("renders");
     assert_eq!(manifests::parse(&text).expect("parses"), labs()[0]);
+}
+
+#[test]
+fn nothing_of_monitoring_is_in_a_lab_that_does_not_want_it() {
+    let without = LabSpec { monitoring: false, ..spec() };
+    let objects = render::objects(&without, &images(&[Role::Mysql]), 8081).expect("renders");
+    let of = |objects: &[DynamicObject]| {
+        let watches = objects.iter().filter(|o| o.labels().get(COMPONENT).is_some_and(|c| c == "monitoring"));
+        watches.count()
+    };
+    assert_eq!(of(&objects), 0);
+    assert!(of(&labs()[0]) > 5);
 }
 
 #[test]

@@ -23,6 +23,7 @@ use crate::{
     parts::{
         autoscale, database,
         frontend::{self, Site},
+        monitoring,
     },
     run::{Run, StepCx, StepTiming, Stepped, advice::Trouble, event::StepId, gate::Gate, wait::Look},
     spec::{LabName, LabSpec},
@@ -135,6 +136,9 @@ async fn renew_passwords(cx: &StepCx, docker: &Docker, lab: &LabName, spec: &Lab
     let cluster = standing::connect(lab).await?;
     answers(cx, &cluster).await?;
     database::renew_passwords(&cluster, spec.database.topology).await?;
+    if spec.monitoring {
+        monitoring::renew_passwords(&cluster).await?;
+    }
     frontend::renew_passwords(cx, &cluster).await
 }
 
@@ -147,6 +151,14 @@ async fn come_back(
     moved: bool,
 ) -> Result<AwakeReport> {
     run.step(StepId::Database, |cx| database::settled(cx, &cluster, &spec)).await?;
+    if moved && spec.monitoring {
+        run.step(StepId::Monitoring, async |cx| {
+            monitoring::told(&cluster, &spec, &prove::images_of(&cluster).await?).await?;
+            monitoring::admit(&cx, &cluster).await?;
+            Ok(Stepped::done((), "it knows the lab's name, and the database its password"))
+        })
+        .await?;
+    }
     run.step(StepId::Frontend, async |cx| {
         if moved {
             let (images, port) = (prove::images_of(&cluster).await?, standing::port(docker, lock.lab()).await?);

@@ -137,8 +137,10 @@ fn steps(
     let whole = lab.is_some_and(|(running, nodes)| running == nodes && nodes == wanted);
     let (database, wordpress, autoscale) = (&spec.database, &spec.wordpress, &spec.autoscale);
     let inside = |what: String| if absent { what } else { format!("look, and repair if need be: {what}") };
-    StepId::UP
-        .into_iter()
+    let watched = spec.monitoring.then_some(StepId::Monitoring);
+    let mut all: Vec<StepId> = StepId::UP.into_iter().chain(watched).collect();
+    all.sort_unstable();
+    all.into_iter()
         .map(|step| {
             let (changes, what) = match step {
                 StepId::Images => (pulls + estimate.builds.len() > 0, images.clone()),
@@ -163,6 +165,7 @@ fn steps(
                     let what = format!("{} to {} replicas at {} % CPU", autoscale.min, autoscale.max, autoscale.cpu);
                     (absent, inside(what))
                 }
+                StepId::Monitoring => (absent, inside("Prometheus, and what it asks the database by".to_owned())),
                 StepId::Smoke => (false, "every check".to_owned()),
                 _ => (false, "look at this machine".to_owned()),
             };

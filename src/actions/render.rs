@@ -18,9 +18,9 @@ use crate::{
         database::{self, agent},
         discovery, frontend,
         images::{self, ImageSet},
-        storage,
+        monitoring, storage,
     },
-    spec::{LabSpec, Topology},
+    spec::LabSpec,
 };
 
 /// Stands for every value of a Secret; `up` generates the real ones inside the cluster.
@@ -54,24 +54,31 @@ pub fn render(spec: &LabSpec, images: &ImageSet) -> Result<String> {
 /// `images` lacks one; a manifest and its code do not fit (which the tests rule out).
 pub fn objects(spec: &LabSpec, images: &ImageSet, port: u16) -> Result<Vec<DynamicObject>> {
     let mut objects = part("namespace")?;
-    objects.extend(secrets(spec.database.topology)?);
+    objects.extend(secrets(spec)?);
     objects.extend(storage::objects(spec, images, storage::SERVER_PLACEHOLDER)?);
     objects.extend(agent::objects(spec, images)?);
     objects.extend(discovery::objects(spec, images)?);
     objects.extend(database::objects(spec, images)?);
     objects.extend(frontend::objects(spec, images, port)?);
     objects.extend(autoscale::objects(spec, images)?);
+    if spec.monitoring {
+        objects.extend(monitoring::objects(spec, images)?);
+    }
     objects.iter().map(|object| labelled(object, &spec.name)).collect()
 }
 
-fn secrets(topology: Topology) -> Result<Vec<DynamicObject>> {
+fn secrets(spec: &LabSpec) -> Result<Vec<DynamicObject>> {
     const CERTIFICATE: &[&str] = &["ca.crt", "tls.crt", "tls.key"];
+    let topology = spec.database.topology;
     let passwords = database::keys(topology);
     let mut all: Vec<(&str, Component, &[&str])> = vec![
         (database::CREDENTIALS, Component::Database, &passwords),
         ("wordpress-credentials", Component::Frontend, &frontend::CREDENTIALS),
     ];
     all.extend(database::certificates(topology).into_iter().map(|(name, component)| (name, component, CERTIFICATE)));
+    if spec.monitoring {
+        all.push((monitoring::CREDENTIALS, Component::Monitoring, &monitoring::KEYS));
+    }
     let make = |(name, component, keys): (&str, Component, &[&str])| {
         let value = |key: &&str| ((*key).to_owned(), SECRET_PLACEHOLDER.to_owned());
         untyped(&Secret {

@@ -30,6 +30,7 @@ use crate::{
             members,
         },
         discovery::{self, EtcdMember},
+        monitoring::{self, Alert},
         storage::{CLAIM, SERVER},
     },
     run::wait::Look,
@@ -67,8 +68,22 @@ pub struct StatusReport {
     pub volume: Option<VolumeStatus>,
     /// Backups and their schedule, where somebody asked for any.
     pub backups: Option<Runs>,
+    /// What Prometheus says, in a lab that has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<Monitoring>,
     /// What could not be looked at.
     pub unknown: Vec<Unknown>,
+}
+
+/// What Prometheus says of a lab. A lab can be well while it says nothing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Monitoring {
+    /// The alerts that fire.
+    pub alerts: Vec<Alert>,
+    /// Why it could not be asked; `None` when it answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silent: Option<String>,
 }
 
 /// Something of a lab that could not be looked at.
@@ -206,7 +221,7 @@ pub async fn status(lab: &LabName) -> Result<StatusReport> {
     for container in &mut containers {
         container.name = nodes::inside_name(&container.name, lab, &cluster.inside);
     }
-    let (seen, members, record, etcd, site, hpa, volume, backups) = tokio::join!(
+    let (seen, members, record, etcd, site, hpa, volume, backups, monitoring) = tokio::join!(
         within(async { Ok(cluster.all::<Node>().list(&ListParams::default()).await.map_err(Refused)?.items) }),
         within(all_members(&cluster)),
         within(agent::look(&cluster)),
@@ -215,6 +230,7 @@ pub async fn status(lab: &LabName) -> Result<StatusReport> {
         within(cluster.get::<HorizontalPodAutoscaler>("wordpress")),
         within(volume(&cluster)),
         within(async { runs::look(&cluster, &cluster.lab_file().await?).await }),
+        within(watched(&cluster)),
     );
     let seen = unknown.take("nodes", seen);
     let (members, record) = (unknown.take("members", members), unknown.take("roles", record));
@@ -231,6 +247,7 @@ pub async fn status(lab: &LabName) -> Result<StatusReport> {
         hpa: unknown.take("hpa", hpa).flatten().map(|hpa| autoscaler(&hpa)),
         volume: unknown.take("volume", volume).flatten(),
         backups: unknown.take("backups", backups).flatten(),
+        monitoring: unknown.take("monitoring", monitoring).flatten(),
         unknown: unknown.0,
     })
 }
@@ -268,6 +285,7 @@ fn empty(lab: &LabName, state: Doing, url: String) -> StatusReport {
         hpa: None,
         volume: None,
         backups: None,
+        monitoring: None,
         unknown: Vec::new(),
     }
 }
@@ -397,6 +415,17 @@ fn autoscaler(hpa: &HorizontalPodAutoscaler) -> HpaStatus {
         cpu,
         target: target.unwrap_or_default(),
     }
+}
+
+/// What Prometheus says, if the lab has one. That it does not answer is no reason to call the lab broken.
+async fn watched(cluster: &Cluster) -> Result<Option<Monitoring>> {
+    if cluster.get::<Deployment>(monitoring::SERVER).await?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(match monitoring::firing(cluster).await {
+        Ok(alerts) => Monitoring { alerts, silent: None },
+        Err(error) => Monitoring { alerts: Vec::new(), silent: Some(format!("{error:#}")) },
+    }))
 }
 
 async fn volume(cluster: &Cluster) -> Result<Option<VolumeStatus>> {

@@ -48,7 +48,7 @@ enum What {
     List,
     /// Build images from Debian packages and Go modules
     Build {
-        /// Which: node, mysql, mariadb, etcd, wordpress, nfs, metrics-server, versitygw [default: all]
+        /// Which: node, mysql, mariadb, etcd, wordpress, nfs, metrics-server, prometheus, mysqld-exporter, versitygw [default: all]
         #[arg(value_parser = role)]
         roles: Vec<Role>,
     },
@@ -60,7 +60,7 @@ enum What {
     },
     /// Get images as `up` would: what is here, else pulled or built
     Get {
-        /// Which: node, mysql, percona, mariadb, etcd, wordpress, nfs, metrics-server, versitygw [default: all]
+        /// Which: node, mysql, percona, mariadb, etcd, wordpress, nfs, metrics-server, prometheus, mysqld-exporter, versitygw [default: all]
         #[arg(value_parser = role)]
         roles: Vec<Role>,
         /// Where from: auto, registry or packages
@@ -72,7 +72,7 @@ enum What {
     },
     /// Hold images against what the lab relies on, line by line
     Check {
-        /// Which: node, mysql, percona, mariadb, etcd, wordpress, nfs, metrics-server, versitygw [default: all that are here]
+        /// Which: node, mysql, percona, mariadb, etcd, wordpress, nfs, metrics-server, prometheus, mysqld-exporter, versitygw [default: all that are here]
         #[arg(value_parser = role)]
         roles: Vec<Role>,
         /// This image, which Docker has, instead of the one that a lab would run; for one role

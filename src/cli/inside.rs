@@ -131,6 +131,7 @@ enum What {
     Galera,
     Bootstrap,
     Scratch,
+    Monitor,
 }
 
 impl Member {
@@ -140,6 +141,7 @@ impl Member {
             What::Galera => MemberCommand::Galera,
             What::Bootstrap => MemberCommand::Bootstrap { dead: self.dead },
             What::Scratch => MemberCommand::Scratch { server: self.server.unwrap_or_default() },
+            What::Monitor => MemberCommand::Monitor,
         })
         .await?;
         Ok(Ending::Done)

@@ -77,6 +77,17 @@ impl Cluster {
         Ok(before.is_none_or(|before| differs(&before, &after)))
     }
 
+    /// Makes sure that an object, if there is one of that name, may be changed or removed.
+    ///
+    /// # Errors
+    /// [`Foreign`]; or the API server does not answer.
+    pub async fn ours(&self, api: &Api<DynamicObject>, name: &str) -> Result<()> {
+        match api.get_opt(name).await.map_err(Refused)? {
+            Some(object) => Ok(ours(&object, &self.inside)?),
+            None => Ok(()),
+        }
+    }
+
     /// The API of an object's kind: in its namespace, or cluster-wide when it names none.
     ///
     /// # Errors

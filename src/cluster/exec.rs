@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use hyper::Request;
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Status};
 use kube::{api::AttachParams, client::Body};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use super::{Cluster, Refused};
 use crate::labels::NAMESPACE;
@@ -27,15 +27,38 @@ impl Cluster {
     /// standard error.
     pub async fn exec(&self, pod: &str, container: &str, command: &[&str]) -> Result<String> {
         let shown = command.join(" ");
-        let run = tokio::time::timeout(EXEC_LIMIT, self.exec_unbounded(pod, container, command)).await;
+        let run = tokio::time::timeout(EXEC_LIMIT, self.exec_unbounded(pod, container, command, None)).await;
         run.with_context(|| format!("it did not end within {} s", EXEC_LIMIT.as_secs()))
             .flatten()
             .with_context(|| format!("cannot run `{shown}` in pod {pod}"))
     }
 
-    async fn exec_unbounded(&self, pod: &str, container: &str, command: &[&str]) -> Result<String> {
-        let params = AttachParams::default().container(container).stdout(true).stderr(true);
+    /// The same with something on its standard input, which is seen in no list of processes.
+    ///
+    /// # Errors
+    /// As [`Cluster::exec`].
+    pub async fn exec_told(&self, pod: &str, container: &str, command: &[&str], input: &str) -> Result<String> {
+        let shown = command.join(" ");
+        let run = tokio::time::timeout(EXEC_LIMIT, self.exec_unbounded(pod, container, command, Some(input))).await;
+        run.with_context(|| format!("it did not end within {} s", EXEC_LIMIT.as_secs()))
+            .flatten()
+            .with_context(|| format!("cannot run `{shown}` in pod {pod}"))
+    }
+
+    async fn exec_unbounded(
+        &self,
+        pod: &str,
+        container: &str,
+        command: &[&str],
+        input: Option<&str>,
+    ) -> Result<String> {
+        let params = AttachParams::default().container(container).stdin(input.is_some()).stdout(true).stderr(true);
         let mut process = self.api::<Pod>().exec(pod, command.iter().copied(), &params).await.map_err(Refused)?;
+        if let (Some(input), Some(mut stdin)) = (input, process.stdin()) {
+            // With its end the command reads to the end.
+            stdin.write_all(input.as_bytes()).await.context("the command does not read")?;
+            stdin.shutdown().await.context("the command does not read")?;
+        }
         let status = process.take_status();
         let (out, err) = (process.stdout(), process.stderr());
         // Both streams are drained side by side: a full one would stop the other and the status with it.
@@ -62,12 +85,23 @@ impl Cluster {
     /// # Errors
     /// The pod does not answer within ten seconds, or not with a 2xx status.
     pub async fn pod_get(&self, pod: &str, port: u16, path: &str) -> Result<String> {
+        self.proxied("pods", pod, port, path).await.with_context(|| format!("cannot get {path} from pod {pod}"))
+    }
+
+    /// The same from whichever pod is behind a Service. The path may have a query.
+    ///
+    /// # Errors
+    /// As [`Cluster::pod_get`].
+    pub async fn service_get(&self, service: &str, port: u16, path: &str) -> Result<String> {
+        let got = self.proxied("services", service, port, path).await;
+        got.with_context(|| format!("cannot get {path} from Service {service}"))
+    }
+
+    async fn proxied(&self, kind: &str, name: &str, port: u16, path: &str) -> Result<String> {
         let path = path.trim_start_matches('/');
-        let uri = format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}:{port}/proxy/{path}");
+        let uri = format!("/api/v1/namespaces/{NAMESPACE}/{kind}/{name}:{port}/proxy/{path}");
         let got = tokio::time::timeout(GET_LIMIT, self.get_uri(&uri)).await;
-        got.with_context(|| format!("no answer within {} s", GET_LIMIT.as_secs()))
-            .flatten()
-            .with_context(|| format!("cannot get /{path} from pod {pod}"))
+        got.with_context(|| format!("no answer within {} s", GET_LIMIT.as_secs())).flatten()
     }
 
     async fn get_uri(&self, uri: &str) -> Result<String> {

@@ -10,7 +10,17 @@ use serde_json::Value;
 static MANIFESTS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/manifests");
 
 /// Every part that has manifests, in the order in which `up` needs them.
-pub const PARTS: [&str; 7] = ["namespace", "storage", "agent", "discovery", "database", "frontend", "autoscale"];
+pub const PARTS: [&str; 9] = [
+    "namespace",
+    "storage",
+    "agent",
+    "discovery",
+    "database",
+    "frontend",
+    "autoscale",
+    "monitoring/prometheus",
+    "monitoring/mysqld-exporter",
+];
 
 /// The objects of one part: `manifests/PART/*.yaml` in the order of the file names, documents in the order of the file.
 ///

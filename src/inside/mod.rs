@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod backup;
 pub mod content;
+mod figures;
 mod http;
 pub mod inspect;
 mod listen;

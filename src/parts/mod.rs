@@ -6,6 +6,7 @@ pub mod database;
 pub mod discovery;
 pub mod frontend;
 pub mod images;
+pub mod monitoring;
 pub mod storage;
 pub mod store;
 pub mod trial;

@@ -40,13 +40,23 @@ pub(super) fn spec() -> LabSpec {
         },
         autoscale: AutoscaleSpec { min: 3, max: 6, cpu: 50, scale_down_window: 60 },
         backup: crate::spec::backup::BackupSpec::default(),
+        monitoring: false,
     }
 }
 
 /// One image per role; the references end in the role's number.
 pub(super) fn images() -> ImageSet {
-    let roles = [Role::Node, Role::Mysql, Role::Wordpress, Role::Nfs, Role::MetricsServer, Role::Tool];
-    let names = ["node", "database", "wordpress", "nfs", "metrics-server", "tool"];
+    let roles = [
+        Role::Node,
+        Role::Mysql,
+        Role::Wordpress,
+        Role::Nfs,
+        Role::MetricsServer,
+        Role::Tool,
+        Role::Prometheus,
+        Role::MysqldExporter,
+    ];
+    let names = ["node", "database", "wordpress", "nfs", "metrics-server", "tool", "prometheus", "mysqld-exporter"];
     let image = |(number, name): (usize, &str)| Image {
         reference: format!("docker.io/wplab/{name}:{number:012}"),
         id: format!("sha256:{number:064}"),

@@ -30,6 +30,8 @@ pub enum StepId {
     Frontend,
     /// metrics-server and the HorizontalPodAutoscaler.
     Autoscale,
+    /// Prometheus and what it asks the database by, where the lab file wants them.
+    Monitoring,
     /// The checks through the front door.
     Smoke,
     /// The nodes are frozen (`pause`).
@@ -89,6 +91,7 @@ impl StepId {
             StepId::Database => "database",
             StepId::Frontend => "frontend",
             StepId::Autoscale => "autoscale",
+            StepId::Monitoring => "monitoring",
             StepId::Smoke => "smoke",
             StepId::Pause => "pause",
             StepId::Resume => "resume",

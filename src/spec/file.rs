@@ -43,7 +43,10 @@ mod tests {
             written.starts_with(r#"{"autoscale":{"cpu":70,"max":6,"min":3,"scale-down-window":"30s"},"#),
             "{written}"
         );
-        assert!(written.contains(r#""images":"auto","name":"wplab","storage":{"size":"1Gi"}"#), "{written}");
+        assert!(
+            written.contains(r#""images":"auto","monitoring":false,"name":"wplab","storage":{"size":"1Gi"}"#),
+            "{written}"
+        );
         assert_eq!(serde_json::from_str::<LabSpec>(&written).expect("the same form"), LabSpec::default());
     }
 

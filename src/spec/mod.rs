@@ -125,6 +125,9 @@ pub struct LabSpec {
     /// Backups.
     #[serde(default)]
     pub backup: BackupSpec,
+    /// Whether Prometheus watches it.
+    #[serde(default)]
+    pub monitoring: bool,
 }
 
 /// The nodes and the way in.

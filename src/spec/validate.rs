@@ -123,6 +123,8 @@ impl Reader {
         self.word(&backup, "keep", &mut spec.backup.keep, Keep::new);
         self.word(&backup, "verify", &mut spec.backup.verify, Schedule::new);
         self.word(&backup, "archive", &mut spec.backup.archive, Switch::new);
+
+        self.word(&all, "monitoring", &mut spec.monitoring, yes_or_no);
     }
 
     /// The rules between fields. Each is looked at only if its fields are good by themselves.
@@ -427,6 +429,14 @@ fn title(text: &str) -> Result<String, String> {
         return Err(format!("{} cannot be a title: allowed are 1 to 100 characters on one line", quoted(text)));
     }
     Ok(text.to_owned())
+}
+
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(format!("{} is neither: use true or false", quoted(text))),
+    }
 }
 
 /// A span of time such as `30s` or `5m`, in whole seconds, up to an hour.

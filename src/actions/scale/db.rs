@@ -32,7 +32,7 @@ use crate::{
     parts::{
         database::{self, Member},
         images::ImageSet,
-        volumes,
+        monitoring, volumes,
         workers::{self, Held, Owner},
     },
     run::{
@@ -224,7 +224,8 @@ impl Resizing<'_> {
     }
 
     async fn record(&self) -> Result<()> {
-        keep::record(self.cluster, self.wanted, self.images).await
+        keep::record(self.cluster, self.wanted, self.images).await?;
+        monitoring::told(self.cluster, self.wanted, self.images).await
     }
 
     /// Writes down how many members there shall be.

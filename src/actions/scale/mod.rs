@@ -15,7 +15,7 @@ use crate::{
     actions::{keep, prove, standing},
     cluster::Cluster,
     host::{docker::Docker, lock::LabLock},
-    parts::images::ImageSet,
+    parts::{images::ImageSet, monitoring},
     run::{StepCx, advice::Trouble},
     spec::{
         LabName, LabSpec,
@@ -57,12 +57,13 @@ pub(in crate::actions) async fn change(cx: &StepCx, lab: &LabName, edit: impl Fn
 }
 
 impl Change {
-    /// Writes down what the lab is made from now.
+    /// Writes down what the lab is made from now, for who watches it, too.
     ///
     /// # Errors
     /// The API server refuses.
     pub(in crate::actions) async fn record(&self) -> Result<()> {
-        keep::record(&self.cluster, &self.wanted, &self.images).await
+        keep::record(&self.cluster, &self.wanted, &self.images).await?;
+        monitoring::told(&self.cluster, &self.wanted, &self.images).await
     }
 }
 

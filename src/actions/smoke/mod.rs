@@ -8,6 +8,7 @@ mod discovery;
 mod frontend;
 pub mod images;
 pub mod marker;
+mod monitoring;
 mod nodes;
 mod picture;
 mod schema;
@@ -80,6 +81,7 @@ pub async fn run(
     checks.extend(frontend::checks(cluster, &visit, spec));
     checks.extend(secrets::checks(cluster));
     checks.extend(runs::checks(cluster, spec));
+    checks.extend(monitoring::checks(cluster, spec));
     // The slowest comes last: results are shown in this order, and no other waits for it to be shown.
     checks.extend(autoscale::checks(cluster));
     let mut report = SmokeReport { checks: check::run(&cx, &checks, AT_ONCE).await };

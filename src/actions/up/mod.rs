@@ -30,7 +30,7 @@ use crate::{
         autoscale, database,
         frontend::{self, Site},
         images::{self, ImageSet, Waves, golden},
-        storage, volumes, workers,
+        monitoring, storage, volumes, workers,
     },
     run::{Run, StepCx, StepTiming, event::StepId, gate::Gate},
     spec::{LabName, LabSpec},
@@ -154,7 +154,7 @@ async fn inside(
     chaos::finish(&StepCx::new(turns.run, StepId::Storage), docker, &cluster).await?;
     workers::stay(&cluster).await?;
     let (secrets, content, serves) = (Gate::closed(), Gate::closed(), Gate::closed());
-    let (stored, scales, filled) = (Gate::closed(), Gate::closed(), Gate::closed());
+    let (stored, scales, filled, watched) = (Gate::closed(), Gate::closed(), Gate::closed(), Gate::closed());
     let data = async {
         waves.data.wait().await;
         volumes::ensure(&StepCx::new(turns.run, StepId::Storage), docker, &cluster, spec).await?;
@@ -180,12 +180,19 @@ async fn inside(
             turns.step(StepId::Autoscale, scale),
         )
     };
+    // Nobody waits for what only watches, but the proof.
+    let watch = async {
+        tokio::join!(waves.watch.wait(), secrets.wait());
+        monitoring::follow(turns.run, &cluster, spec, images, &stored).await?;
+        watched.open(());
+        anyhow::Ok(())
+    };
     let proof = async {
-        tokio::join!(whole.wait(), stored.wait(), serves.wait(), scales.wait());
+        tokio::join!(whole.wait(), stored.wait(), serves.wait(), scales.wait(), watched.wait());
         let (site, on_nodes) = (Site::new(spec, access.port), images::on_workers(docker, spec, images));
         turns.step(StepId::Smoke, |cx| smoke::run(cx, &cluster, spec, &site, on_nodes)).await
     };
-    let ((), (site, ()), smoke) = tokio::try_join!(data, site, proof)?;
+    let ((), (site, ()), (), smoke) = tokio::try_join!(data, site, watch, proof)?;
     Ok((site, smoke))
 }
 

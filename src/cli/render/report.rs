@@ -18,7 +18,7 @@ use wplab::{
         down::{Backups, DownReport},
         plan::PlanReport,
         snapshot::{Saved, Snapshot},
-        status::{MemberSummary, StatusReport},
+        status::{MemberSummary, Monitoring, StatusReport},
         up::UpReport,
     },
     host::nodes::labs::Doing,
@@ -34,6 +34,7 @@ use wplab::{
 use super::{
     super::spell::{self, Asked},
     Paint,
+    paint::tame,
     tables::{bytes, checks, role, table},
 };
 
@@ -270,6 +271,9 @@ pub(crate) fn status(seen: &StatusReport, paint: Paint) -> String {
     if let Some(runs) = &seen.backups {
         let _ = write!(text, "\n{}", backups(runs));
     }
+    if let Some(monitoring) = &seen.monitoring {
+        text += &self::monitoring(monitoring, paint);
+    }
     for unknown in &seen.unknown {
         let _ = write!(text, "\nunknown     {}: {}", unknown.what, unknown.why);
     }
@@ -278,6 +282,24 @@ pub(crate) fn status(seen: &StatusReport, paint: Paint) -> String {
         let _ = write!(text, "\nhint        {}", spell::hint(&recover, &Asked::Other));
     }
     text + "\n"
+}
+
+/// The alerts that fire, each with what to do about it.
+fn monitoring(seen: &Monitoring, paint: Paint) -> String {
+    if let Some(why) = &seen.silent {
+        return format!("\nalerts      unknown, Prometheus cannot be asked: {}", tame(why));
+    }
+    if seen.alerts.is_empty() {
+        return "\nalerts      none".to_owned();
+    }
+    let mut text = String::new();
+    for (nth, alert) in seen.alerts.iter().enumerate() {
+        let name = if alert.severity == "critical" { paint.bad(&alert.name) } else { paint.warning(&alert.name) };
+        let head = if nth == 0 { "alerts" } else { "" };
+        let _ = write!(text, "\n{head:<12}{name} since {}: {}", alert.since, tame(&alert.summary));
+        let _ = write!(text, "\n            {}", paint.dim(&tame(&alert.runbook)));
+    }
+    text
 }
 
 /// The members; what one has to know of them depends on the topology.
@@ -362,7 +384,7 @@ mod tests {
             plan::{PlannedImage, Uses},
             status::{HpaStatus, NodeStatus, ReplicaStatus, Unknown, VolumeStatus},
         },
-        parts::images::Role,
+        parts::{images::Role, monitoring::Alert},
         spec::LabName,
         wire::backup::manifest::BackupId,
     };
@@ -427,8 +449,33 @@ mod tests {
                 nodes: vec!["wplab-worker".into()],
                 unserved: None,
             }),
+            monitoring: None,
             unknown: Vec::new(),
         }
+    }
+
+    #[test]
+    fn alerts_are_told_with_what_to_do_and_a_silent_prometheus_is_no_alert() {
+        let alert = Alert {
+            name: "WplabMemberDown".into(),
+            severity: "warning".into(),
+            since: "2026-01-01T00:00:00Z".into(),
+            summary: "db-1 does not serve.".into(),
+            runbook: "wplab logs wplab --of db-1".into(),
+            labels: [].into(),
+        };
+        let mut report = seen();
+        assert!(!status(&report, Paint::off()).contains("alerts"), "nobody watches");
+        let of = |alerts, silent| Some(Monitoring { alerts, silent });
+        report.monitoring = of(vec![alert], None);
+        let told = "\nalerts      WplabMemberDown since 2026-01-01T00:00:00Z: db-1 does not serve.\n            wplab logs wplab --of db-1\n";
+        let text = status(&report, Paint::off());
+        assert!(text.contains(told), "{text}");
+        report.monitoring = of(Vec::new(), None);
+        assert!(status(&report, Paint::off()).contains("\nalerts      none\n"));
+        report.monitoring = of(Vec::new(), Some("no answer within 10 s".into()));
+        let text = status(&report, Paint::off());
+        assert!(text.starts_with('√') && text.contains("Prometheus cannot be asked: no answer"), "{text}");
     }
 
     #[test]

@@ -13,6 +13,8 @@ const WORKER: u64 = 200 * MIB;
 const SERVANTS: u64 = 400 * MIB;
 /// One of the two agents.
 const AGENT: u64 = 32 * MIB;
+/// Prometheus and the exporter, after hours.
+const MONITORING: u64 = 320 * MIB;
 /// One of the three members of etcd: 20 MiB after its start and 50 after hours, as measured, and some air.
 const ETCD: u64 = 64 * MIB;
 /// A member of etcd's volume: its log of writes is allotted 64 MB at a time, beside a snapshot and the database.
@@ -87,7 +89,8 @@ pub(crate) fn of(spec: &LabSpec) -> Needs {
     let pods = members * bytes(spec.database.resources.memory.value())
         + u64::from(spec.wordpress.replicas) * bytes(spec.wordpress.resources.memory.value())
         + etcds * ETCD
-        + 2 * AGENT;
+        + 2 * AGENT
+        + if spec.monitoring { MONITORING } else { 0 };
     let volumes = members * VOLUME.min(bytes(spec.database.volume.value()))
         + VOLUME.min(bytes(spec.storage.size.value()))
         + etcds * ETCD_DISK;
@@ -146,6 +149,7 @@ pub(crate) mod tests {
             },
             autoscale: AutoscaleSpec { min: 3, max: 6, cpu: 60, scale_down_window: 60 },
             backup: crate::spec::backup::BackupSpec::default(),
+            monitoring: false,
         }
     }
 

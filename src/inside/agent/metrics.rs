@@ -1,8 +1,9 @@
-//! What the agent measures, as Prometheus reads it: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
+//! What the agent measures, for Prometheus.
 
-use std::{fmt::Write, time::Duration};
+use std::time::Duration;
 
 use super::decide::Seen;
+use crate::inside::figures::{Page, number};
 
 /// The figures of one agent.
 #[derive(Clone, Debug, Default)]
@@ -19,17 +20,8 @@ pub(super) struct Figures {
 
 /// The text of `/metrics`.
 pub(super) fn text(figures: &Figures) -> String {
-    let mut text = String::new();
-    let number = |yes: bool| if yes { "1" } else { "0" }.to_owned();
-    let mut metric = |name: &str, kind: &str, help: &str, values: Vec<(String, String)>| {
-        if values.is_empty() {
-            return;
-        }
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        for (labels, value) in values {
-            let _ = writeln!(text, "{name}{labels} {value}");
-        }
-    };
+    let mut page = Page::default();
+    let mut metric = |name: &str, kind: &str, help: &str, values| page.add(name, kind, help, values);
     let one = |value: String| vec![(String::new(), value)];
     let each = |value: &dyn Fn(&Seen) -> Option<String>| -> Vec<(String, String)> {
         let members = figures.members.iter();
@@ -54,7 +46,7 @@ pub(super) fn text(figures: &Figures) -> String {
     metric("wplab_member_seqno", "gauge", "The last change that a Galera member has committed.", seqno);
     let lag = each(&|member| Some(member.status()?.server.as_ref()?.lag_seconds?.to_string()));
     metric("wplab_member_lag_seconds", "gauge", "Seconds behind the source.", lag);
-    text
+    page.text()
 }
 
 #[cfg(test)]

@@ -245,6 +245,29 @@ pub const CONTRACTS: &[Contract] = &[
         ],
     },
     Contract {
+        role: "prometheus",
+        lines: &[
+            line("programs", Need::Programs(&["prometheus", "promtool"])),
+            line(
+                "version",
+                Need::Version { command: &["prometheus", "--version"], proven: "3.5", least: Some("3.4.0") },
+            ),
+            line("flags", Need::Flags { program: "prometheus", part: "monitoring/prometheus" }),
+        ],
+    },
+    Contract {
+        role: "mysqld-exporter",
+        lines: &[
+            line("programs", Need::Programs(&["mysqld_exporter"])),
+            // 0.15 is the first that takes the account of a target from a file.
+            line(
+                "version",
+                Need::Version { command: &["mysqld_exporter", "--version"], proven: "0.17", least: Some("0.15.1") },
+            ),
+            line("flags", Need::Flags { program: "mysqld_exporter", part: "monitoring/mysqld-exporter" }),
+        ],
+    },
+    Contract {
         role: "versitygw",
         lines: &[
             line("files", Need::Files(&["/usr/local/bin/versitygw"])),

@@ -165,8 +165,8 @@ async fn flags(program: &str, part: &str) -> Result<String> {
         Err(error) => format!("{error:#}"),
     };
     let known = |flag: &String| {
-        let mut words = help.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
-        words.any(|word| word.trim_start_matches('-') == flag)
+        let mut words = help.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '.')));
+        words.any(|word| word.trim_start_matches('-').trim_end_matches('.') == flag)
     };
     let unknown: Vec<&str> = passed.iter().filter(|flag| !known(flag)).map(String::as_str).collect();
     ensure!(unknown.is_empty(), "{program} does not know --{}", unknown.join(", --"));

@@ -1,5 +1,5 @@
-//! The supervisor's HTTP server: `/live` (this process runs), `/ready` (the member serves), `/status` (everything, as JSON)
-//! and `/watch` (the same again and again: at every change, and every second as a sign of life).
+//! The supervisor's HTTP server: `/live` (this process runs), `/ready` (the member serves), `/status` (everything, as JSON),
+//! `/metrics` (what Prometheus asks for) and `/watch` (the same again and again: at every change, and every second as a sign of life).
 //! Liveness says nothing about the server on purpose: killing a pod that copies, waits or is cut off would only make it worse.
 
 use std::{convert::Infallible, future::ready, time::Duration};
@@ -14,10 +14,14 @@ use hyper::{
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
+    metrics::{self, Room},
     pod::VOLUME,
     status::{Board, MemberStatus},
 };
-use crate::inside::http::{Body, response, serve as listen, text};
+use crate::inside::{
+    figures,
+    http::{Body, response, serve as listen, text},
+};
 
 /// Time between two signs of life.
 const BEAT: Duration = Duration::from_secs(1);
@@ -40,19 +44,23 @@ fn answer<B>(board: &Board, request: &Request<B>) -> Response<Body> {
                 Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", format!("{reason}\n")),
             }
         }
-        (&Method::GET, "/status") => match serde_json::to_string(&MemberStatus { free: free(), ..board.read() }) {
-            Ok(json) => text(StatusCode::OK, "application/json", json),
-            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", format!("{error}\n")),
-        },
+        (&Method::GET, "/status") => {
+            match serde_json::to_string(&MemberStatus { free: room().map(|room| room.free), ..board.read() }) {
+                Ok(json) => text(StatusCode::OK, "application/json", json),
+                Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", format!("{error}\n")),
+            }
+        }
+        (&Method::GET, "/metrics") => text(StatusCode::OK, figures::KIND, metrics::text(&board.read(), room())),
         (&Method::GET, "/watch") => response(StatusCode::OK, "application/x-ndjson", lines(board)),
-        _ => text(StatusCode::NOT_FOUND, "text/plain", "try /live, /ready, /status or /watch\n".to_owned()),
+        _ => text(StatusCode::NOT_FOUND, "text/plain", "try /live, /ready, /status, /metrics or /watch\n".to_owned()),
     }
 }
 
-/// Bytes that are free on the member's volume.
-fn free() -> Option<u64> {
+/// What the member's volume has.
+fn room() -> Option<Room> {
     let about = rustix::fs::statvfs(VOLUME).ok()?;
-    Some(about.f_bavail.saturating_mul(about.f_frsize))
+    let bytes = |blocks: u64| blocks.saturating_mul(about.f_frsize);
+    Some(Room { free: bytes(about.f_bavail), size: bytes(about.f_blocks) })
 }
 
 /// The status now, at every change and at every beat, one line each. Ends with its reader.
@@ -94,6 +102,7 @@ mod tests {
         assert_eq!(get(&board, "/live").status(), StatusCode::OK);
         assert_eq!(get(&board, "/ready").status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(get(&board, "/status").status(), StatusCode::OK);
+        assert_eq!(get(&board, "/metrics").status(), StatusCode::OK);
         assert_eq!(get(&board, "/").status(), StatusCode::NOT_FOUND);
     }
 

@@ -6,6 +6,8 @@ mod files;
 pub mod galera;
 mod http;
 pub mod mandate;
+mod metrics;
+mod monitor;
 pub mod options;
 mod pod;
 mod process;
@@ -47,13 +49,20 @@ pub enum MemberCommand {
         /// Whose server the image has: `mysql`, `mariadb` or `percona`.
         server: String,
     },
+    /// Make sure that Prometheus's account may look at the servers; `wplab up` executes it in the writer's pod, and says the
+    /// account's password on standard input. With nothing there the account goes.
+    Monitor,
 }
+
+/// The account by which servers are looked at for Prometheus.
+pub const MONITOR_USER: &str = "monitor";
 
 /// Runs one of the member's commands.
 ///
 /// # Errors
 /// The pod is not set up as the manifests say; for [`MemberCommand::Bootstrap`] also: the cluster must not or cannot be
-/// started from this member, with the reason; for [`MemberCommand::Scratch`]: its server ended. [`MemberCommand::Mysql`] and
+/// started from this member, with the reason; for [`MemberCommand::Monitor`]: the server does not take writes; for
+/// [`MemberCommand::Scratch`]: its server ended. [`MemberCommand::Mysql`] and
 /// [`MemberCommand::Galera`] wait inside rather than fail for anything that may pass.
 pub async fn main(command: MemberCommand) -> Result<()> {
     match command {
@@ -61,5 +70,6 @@ pub async fn main(command: MemberCommand) -> Result<()> {
         MemberCommand::Galera => galera::run().await,
         MemberCommand::Bootstrap { dead } => galera::force(&dead).await,
         MemberCommand::Scratch { server } => scratch::run(&server).await,
+        MemberCommand::Monitor => monitor::run().await,
     }
 }

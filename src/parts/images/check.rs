@@ -212,6 +212,8 @@ fn place(role: Role) -> Option<(&'static str, &'static str)> {
         Role::Wordpress => Some(("frontend", "wordpress")),
         Role::Nfs => Some(("storage", "ganesha")),
         Role::MetricsServer => Some(("autoscale", "metrics-server")),
+        Role::Prometheus => Some(("monitoring/prometheus", "prometheus")),
+        Role::MysqldExporter => Some(("monitoring/mysqld-exporter", "mysqld-exporter")),
         Role::Node | Role::Versitygw | Role::Tool => None,
     }
 }

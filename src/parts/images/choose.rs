@@ -39,7 +39,7 @@ pub(super) async fn roles(
     mirror: Option<&str>,
 ) -> Result<Vec<Role>> {
     let chances = chances(docker, catalogue, spec, mirror).await?;
-    Ok(needed::roles(needed::server(&spec.database, &spec.images, &chances)))
+    Ok(needed::roles(spec, needed::server(&spec.database, &spec.images, &chances)))
 }
 
 /// What the flavours' ways depend on, as far as it decides something.

@@ -54,7 +54,7 @@ fn bare(catalogue: &Catalogue, facts: &HostFacts, spec: &LabSpec) -> Result<Vec<
         return Ok(Vec::new());
     }
     let chances = Chances { registry: facts.registry, ..Chances::default() };
-    let roles = needed::roles(needed::server(&spec.database, &spec.images, &chances));
+    let roles = needed::roles(spec, needed::server(&spec.database, &spec.images, &chances));
     let kept = Kept::new();
     let now = Circumstances { source: &spec.images, facts, registry: facts.registry, kept: &kept };
     let way = |role: Role| {

@@ -40,12 +40,14 @@ pub struct Waves {
     pub data: Gate<()>,
     /// What the site and its autoscaler run.
     pub site: Gate<()>,
+    /// What only watches.
+    pub watch: Gate<()>,
 }
 
 impl Waves {
     /// Nothing is there yet.
     pub fn closed() -> Waves {
-        Waves { data: Gate::closed(), site: Gate::closed() }
+        Waves { data: Gate::closed(), site: Gate::closed(), watch: Gate::closed() }
     }
 }
 
@@ -59,11 +61,15 @@ pub async fn load(cx: StepCx, host: &Host, spec: &LabSpec, images: &ImageSet, wa
     let (images, nodes) = (of_nodes(images), nodes::worker_names(&spec.name, spec.cluster.workers));
     let detail = format!("{} images on {} nodes", images.len(), nodes.len());
     let lab = Lab { docker: &host.docker, labels: labels::of_lab(&spec.name) };
+    let (watch, rest): (Vec<_>, Vec<_>) =
+        images.into_iter().partition(|(role, _)| matches!(role, Role::Prometheus | Role::MysqldExporter));
     let (site, data): (Vec<_>, Vec<_>) =
-        images.into_iter().partition(|(role, _)| matches!(role, Role::Wordpress | Role::MetricsServer));
+        rest.into_iter().partition(|(role, _)| matches!(role, Role::Wordpress | Role::MetricsServer));
     let mut changed = false;
-    for (wave, gate) in [(data, &waves.data), (site, &waves.site)] {
-        changed |= into(&cx, &lab, &nodes, &wave).await?;
+    for (wave, gate) in [(data, &waves.data), (site, &waves.site), (watch, &waves.watch)] {
+        if !wave.is_empty() {
+            changed |= into(&cx, &lab, &nodes, &wave).await?;
+        }
         gate.open(());
     }
     Ok(Stepped::changed(changed, (), detail))

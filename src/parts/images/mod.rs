@@ -295,8 +295,8 @@ pub async fn save(
     let mut roles = choose::roles(&host.docker, &catalogue, &spec, mirror).await?;
     (spec.database.topology, spec.database.flavour) = (Topology::Galera, flavour);
     roles.extend(choose::roles(&host.docker, &catalogue, &spec, mirror).await?);
-    // Whoever has no network may want backups, too.
-    roles.push(Role::Versitygw);
+    // Whoever has no network may want backups and monitoring, too.
+    roles.extend([Role::Versitygw, Role::Prometheus, Role::MysqldExporter]);
     roles.sort_unstable();
     roles.dedup();
     let (images, _) = choose::gather(&cx, host, &catalogue, &spec.images, mirror, &Kept::new(), &roles).await?;
@@ -339,7 +339,7 @@ pub async fn present(docker: &Docker, spec: &LabSpec) -> Result<ImageSet> {
 /// The catalogue is broken, which the tests rule out.
 pub fn public_set(spec: &LabSpec) -> Result<ImageSet> {
     let chances = Chances { registry: true, ..Chances::default() };
-    let roles = needed::roles(needed::server(&spec.database, &spec.images, &chances));
+    let roles = needed::roles(spec, needed::server(&spec.database, &spec.images, &chances));
     Ok(public_of(&Catalogue::embedded()?, &roles))
 }
 

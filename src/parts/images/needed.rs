@@ -19,11 +19,12 @@ pub(super) struct Chances {
 }
 
 /// The roles of a lab whose database runs on the image for `server`, in the order of [`Role::ALL`].
-pub(super) fn roles(server: Role) -> Vec<Role> {
+pub(super) fn roles(spec: &LabSpec, server: Role) -> Vec<Role> {
     let needed = |role: &Role| match role {
         Role::Mysql | Role::Percona | Role::Mariadb => *role == server,
         Role::Etcd => server != Role::Mysql,
         Role::Node | Role::Wordpress | Role::Nfs | Role::MetricsServer | Role::Tool => true,
+        Role::Prometheus | Role::MysqldExporter => spec.monitoring,
         // Beside the cluster, and only where a store of backups is wanted.
         Role::Versitygw => false,
     };
@@ -131,9 +132,15 @@ mod tests {
 
     #[test]
     fn each_topology_has_its_images_and_one_server() {
-        let names = |server| roles(server).into_iter().map(Role::name).collect::<Vec<_>>().join(" ");
+        let mut spec = LabSpec::default();
+        let named =
+            |spec: &LabSpec, server| roles(spec, server).into_iter().map(Role::name).collect::<Vec<_>>().join(" ");
+        let names = |server| named(&LabSpec::default(), server);
         assert_eq!(names(Role::Mysql), "node mysql wordpress nfs metrics-server tool");
         assert_eq!(names(Role::Percona), "node percona etcd wordpress nfs metrics-server tool");
         assert_eq!(names(Role::Mariadb), "node mariadb etcd wordpress nfs metrics-server tool");
+        spec.monitoring = true;
+        let watched = "node mysql wordpress nfs metrics-server prometheus mysqld-exporter tool";
+        assert_eq!(named(&spec, Role::Mysql), watched);
     }
 }

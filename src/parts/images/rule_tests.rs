@@ -171,6 +171,6 @@ fn the_catalogue_prefers_what_is_quick_and_proven_from_packages_and_the_rest_fro
         let of = |&role: &Role| catalogue.role(role).is_some_and(|source| source.prefer == wanted);
         Role::ALL.into_iter().filter(of).map(Role::name).collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(prefers(Prefer::Packages), "mysql mariadb wordpress nfs versitygw");
+    assert_eq!(prefers(Prefer::Packages), "mysql mariadb wordpress nfs prometheus mysqld-exporter versitygw");
     assert_eq!(prefers(Prefer::Registry), "node percona etcd metrics-server");
 }

@@ -34,6 +34,10 @@ pub enum Role {
     Nfs,
     /// metrics-server.
     MetricsServer,
+    /// Prometheus, where the lab is watched.
+    Prometheus,
+    /// mysqld-exporter, which asks the database's members for it.
+    MysqldExporter,
     /// versitygw, the S3 server beside the clusters. No lab runs it: it is there where backups are wanted.
     Versitygw,
     /// wplab itself, for what runs inside the cluster.
@@ -42,7 +46,7 @@ pub enum Role {
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 10] = [
+    pub const ALL: [Role; 12] = [
         Role::Node,
         Role::Mysql,
         Role::Percona,
@@ -51,6 +55,8 @@ impl Role {
         Role::Wordpress,
         Role::Nfs,
         Role::MetricsServer,
+        Role::Prometheus,
+        Role::MysqldExporter,
         Role::Versitygw,
         Role::Tool,
     ];
@@ -66,6 +72,8 @@ impl Role {
             Role::Wordpress => "wordpress",
             Role::Nfs => "nfs",
             Role::MetricsServer => "metrics-server",
+            Role::Prometheus => "prometheus",
+            Role::MysqldExporter => "mysqld-exporter",
             Role::Versitygw => "versitygw",
             Role::Tool => "tool",
         }
