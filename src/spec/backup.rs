@@ -201,7 +201,8 @@ impl Keep {
         let mut newest_first = begun.to_vec();
         newest_first.sort_unstable_by(|a, b| b.cmp(a));
         let mut kept: BTreeSet<Timestamp> = newest_first.iter().take(self.last.into()).copied().collect();
-        let periods: [(u16, fn(&Zoned) -> (i16, i16, i8)); 4] = [
+        type Period = fn(&Zoned) -> (i16, i16, i8);
+        let periods: [(u16, Period); 4] = [
             (self.hourly, |at| (at.year(), at.day_of_year(), at.hour())),
             (self.daily, |at| (at.year(), at.day_of_year(), 0)),
             (self.weekly, |at| {

@@ -21,8 +21,9 @@ use super::{
     Runner,
     make::{self, Progress},
     objects::{Backup, BackupStatus, Common, Into, Phase, Restore, RestoreStatus},
-    restore::{self, CutOff, Restored},
+    restore::{self, CutOff},
     schedule, verify,
+    way::Restored,
 };
 use crate::{
     cluster::{Object, Refused},
@@ -146,6 +147,7 @@ async fn take_up<K: Job>(runner: &Runner, object: &K) -> Result<()> {
         Err(error) => {
             let message = format!("{error:#}");
             log(&format!("{} {name} came to nothing: {message}", K::kind(&())));
+            runner.figures.failure();
             (K::common(&mut taken).phase, K::common(&mut taken).message) = (Phase::Failed, message);
             taken
         }
@@ -196,6 +198,7 @@ impl Job for Backup {
             // The backup is one all the same, and the next one tries again.
             log(&format!("what is not kept any longer could not be removed: {error:#}"));
         }
+        runner.figures.backup(manifest.finished);
         let (stored, position) = (manifest.stored(), manifest.database.position);
         Ok(BackupStatus { stored_bytes: Some(stored), position: Some(position), ..taken })
     }
@@ -248,7 +251,11 @@ impl Job for Restore {
                 runner.archive.rests.store(false, Ordering::Relaxed);
                 done?
             }
-            Into::Scratch => verify::verify(runner, &shelf, &manifest, keys).await?,
+            Into::Scratch => {
+                let done = verify::verify(runner, &shelf, &manifest, keys).await?;
+                runner.figures.proof(Timestamp::now());
+                done
+            }
         };
         let Restored { tables, rows, files, seconds, mut missing } = done;
         missing.truncate(MISSING);

@@ -5,6 +5,7 @@
 mod archive;
 mod aside;
 mod controller;
+mod figures;
 mod make;
 pub mod objects;
 mod reader;
@@ -13,6 +14,7 @@ mod schedule;
 mod site;
 mod until;
 pub mod verify;
+mod way;
 
 use std::{
     future::ready,
@@ -24,12 +26,14 @@ use std::{
 
 use anyhow::{Context, Result};
 use hyper::{Method, Request, Response, StatusCode};
+use jiff::Timestamp;
 use kube::{Client, Config};
 use tokio::sync::{Mutex, watch};
 
 pub use self::archive::ArchiveStatus;
-use self::{archive::Archive, make::Progress, objects::RestoreSpec, reader::Account};
+use self::{archive::Archive, figures::Figures, make::Progress, objects::RestoreSpec, reader::Account};
 use super::{
+    figures::KIND,
     http::{self, Body},
     stop_signal,
 };
@@ -48,7 +52,7 @@ use crate::{
     },
 };
 
-/// The runner's HTTP port: `/live`, `/archive`.
+/// The runner's HTTP port: `/live`, `/archive`, `/metrics`.
 pub const HTTP_PORT: u16 = 8085;
 /// What `up` or `backup` has written for it: [`LAB_FILE`] and [`DESTINATION`].
 const CONFIG: &str = "/etc/wplab/backup";
@@ -82,6 +86,7 @@ pub(super) struct Runner {
     /// Whoever works has it.
     busy: Mutex<()>,
     archive: Archive,
+    figures: Figures,
 }
 
 impl Runner {
@@ -158,6 +163,7 @@ pub async fn main() -> Result<()> {
         progress: watch::Sender::default(),
         busy: Mutex::default(),
         archive: Archive::default(),
+        figures: Figures::default(),
     };
     let runner = Arc::new(runner);
     let seen = runner.clone();
@@ -179,7 +185,11 @@ fn answer<B>(runner: &Runner, request: &Request<B>) -> Response<Body> {
             let status = serde_json::to_string(&runner.archive.status()).unwrap_or_default();
             return http::text(StatusCode::OK, "application/json", status);
         }
-        _ => (StatusCode::NOT_FOUND, "try /live or /archive\n".to_owned()),
+        (&Method::GET, "/metrics") => {
+            let text = runner.figures.text(runner.archive.status().as_ref(), Timestamp::now());
+            return http::text(StatusCode::OK, KIND, text);
+        }
+        _ => (StatusCode::NOT_FOUND, "try /live, /archive or /metrics\n".to_owned()),
     };
     http::text(code, "text/plain", text)
 }

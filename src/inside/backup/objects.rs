@@ -24,12 +24,12 @@ pub const DUE: &str = "wplab.dev/due";
     status = "BackupStatus",
     category = "wplab",
     doc = "A backup of the lab's database and wp-content as one",
-    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
-    printcolumn(name = "Id", type_ = "string", json_path = ".status.id"),
-    printcolumn(name = "Stored", type_ = "integer", json_path = ".status.storedBytes"),
-    printcolumn(name = "Position", type_ = "string", json_path = ".status.position", priority = 1),
-    printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name": "Phase", "type": "string", "jsonPath": ".status.phase"}"#,
+    printcolumn = r#"{"name": "Id", "type": "string", "jsonPath": ".status.id"}"#,
+    printcolumn = r#"{"name": "Stored", "type": "integer", "jsonPath": ".status.storedBytes"}"#,
+    printcolumn = r#"{"name": "Position", "type": "string", "jsonPath": ".status.position", "priority": 1}"#,
+    printcolumn = r#"{"name": "Message", "type": "string", "jsonPath": ".status.message", "priority": 1}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BackupSpec {
@@ -66,11 +66,11 @@ pub struct BackupStatus {
     status = "RestoreStatus",
     category = "wplab",
     doc = "A backup that is put in the place of what the lab has, or only proven",
-    printcolumn(name = "Backup", type_ = "string", json_path = ".spec.backup"),
-    printcolumn(name = "Into", type_ = "string", json_path = ".spec.into"),
-    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
-    printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name": "Backup", "type": "string", "jsonPath": ".spec.backup"}"#,
+    printcolumn = r#"{"name": "Into", "type": "string", "jsonPath": ".spec.into"}"#,
+    printcolumn = r#"{"name": "Phase", "type": "string", "jsonPath": ".status.phase"}"#,
+    printcolumn = r#"{"name": "Message", "type": "string", "jsonPath": ".status.message", "priority": 1}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RestoreSpec {

@@ -35,9 +35,13 @@ pub(super) async fn run(runner: Arc<Runner>) {
     let begun = Timestamp::now();
     let mut beat = interval(EVERY);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut told = String::new();
+    let (mut told, mut read) = (String::new(), false);
     loop {
         beat.tick().await;
+        if !read {
+            let known = async { runner.figures.read(&runner.opened()?.1).await };
+            read = known.await.is_ok();
+        }
         let trouble = match turn(&runner, begun).await {
             Ok(()) => String::new(),
             Err(error) => format!("{error:#}"),

@@ -14,8 +14,8 @@ use tokio::task::spawn_blocking;
 use super::{
     make::Progress,
     reader::DATABASE,
-    restore::{Way, fits},
     verify,
+    way::{Way, fits},
 };
 use crate::wire::{
     backup::{

@@ -17,7 +17,7 @@ use super::{
     Runner, SCRATCH_FILES,
     make::Progress,
     reader::{Account, DATABASE, MYSQL_PORT},
-    restore::{Restored, STATEMENT, Way, fits},
+    way::{Restored, STATEMENT, Way, fits},
 };
 use crate::{
     cluster::{Cluster, Refused, passing, ready},
