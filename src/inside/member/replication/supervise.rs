@@ -44,7 +44,7 @@ const RESTARTING: Duration = Duration::from_secs(120);
 /// node has not heard of that.
 const LEAVING: Duration = Duration::from_secs(2);
 /// How long after a replica stood still for somebody it does so again: everybody with the site's account can ask for it.
-const HOLD_AGAIN: Duration = Duration::from_secs(20);
+const HOLD_AGAIN: Duration = Duration::from_secs(10);
 /// How long a source that hears from nobody goes on as if it were one.
 const ISOLATION: Duration = Duration::from_secs(10);
 const NO_SESSION: &str = "there is no connection to the server";
