@@ -129,6 +129,12 @@ impl Reader {
 
     /// The rules between fields. Each is looked at only if its fields are good by themselves.
     fn rules(&mut self, spec: &LabSpec) {
+        let sealed = !spec.backup.encrypt_for.keys().is_empty();
+        if sealed && !spec.backup.verify.is_never() && self.good(&["backup.verify", "backup.encrypt-for"]) {
+            let what = "the lab has no key that opens what it encrypts, so no schedule can prove it";
+            let cure = "leave it at never and run `wplab backup verify latest --identity FILE`, or encrypt for everybody";
+            self.problem("backup.verify", what, cure);
+        }
         self.database(spec);
         let (min, max, replicas) = (spec.autoscale.min, spec.autoscale.max, spec.wordpress.replicas);
         if !self.good(&["autoscale.min", "autoscale.max"]) {
