@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 /// The length of all parts but the last.
-pub(super) const PART: usize = 8 << 20;
+pub(super) const PART: usize = 4 << 20;
 
 /// Takes a stream, and gives whole parts on.
 pub(super) struct Cutter {
