@@ -69,7 +69,7 @@ const TWO: &str = "20261130T113000Z-5000";
 async fn made(shelf: &Shelf, folder: &TempDir, name: &str, to: &Recipients) -> (Manifest, PathBuf) {
     let id = id(name);
     shelf.begin(&id, "a test").await.expect("begun");
-    let stream = shelf.send(&id, "database", Noise::new(20 << 20), to).await.expect("sent");
+    let stream = shelf.send(&id, "database", Noise::new(10 << 20), to).await.expect("sent");
     assert_eq!(stream.parts.len(), 3, "{stream:?}");
     let manifest = manifest(&id, &[("database", stream)], to);
     shelf.finish(&manifest).await.expect("finished");
@@ -109,7 +109,7 @@ async fn what_is_sent_comes_back_and_is_no_backup_before_its_manifest() {
     shelf.complete(&two).await.expect("complete");
     let came = shelf.fetch(&two, "database", Arc::default(), Vec::new()).await.expect("fetched");
     let mut sent = Vec::new();
-    Noise::new(20 << 20).read_to_end(&mut sent).expect("noise");
+    Noise::new(10 << 20).read_to_end(&mut sent).expect("noise");
     assert!(came == sent);
 
     let note = "begun by a test\n".len() as u64;
