@@ -13,10 +13,14 @@ use crate::{
     inside::agent::record::{INITIALISED, STATE},
     labels,
     parts::{
-        database,
+        database::{self, TakenBack},
         images::{ImageSet, Kept},
     },
-    run::advice::{self, Advise, Blame, Hint, Trouble},
+    run::{
+        StepCx, Stepped,
+        advice::{self, Advise, Blame, Hint, Trouble},
+        gate::Gate,
+    },
     spec::{Flavour, ImageSource, LabName, LabSpec, Topology},
 };
 
@@ -95,6 +99,25 @@ pub(super) async fn take_over(access: &Access, spec: &LabSpec, images: &ImageSet
         database::agent::unheld_lease(&cluster).await?;
     }
     Ok(cluster)
+}
+
+/// The database as it is wanted. Where a member did not do with that, the lab is written down as it was again.
+///
+/// # Errors
+/// As [`database::ensure`].
+pub(super) async fn declared(
+    cx: StepCx,
+    cluster: &Cluster,
+    spec: &LabSpec,
+    images: &ImageSet,
+    secrets: &Gate<()>,
+) -> Result<Stepped<()>> {
+    let ensured = database::ensure(cx, cluster, spec, images, secrets).await;
+    let taken_back = ensured.as_ref().err().and_then(advice::find::<TakenBack>);
+    if let Some(stands) = taken_back.and_then(|what| what.stands.clone()) {
+        record(cluster, &stands.over(spec), images).await?;
+    }
+    ensured
 }
 
 /// Writes into a cluster what the lab is made from.

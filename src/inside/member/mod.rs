@@ -11,6 +11,7 @@ mod pod;
 mod process;
 pub mod replication;
 mod scratch;
+pub mod set;
 pub mod status;
 mod turns;
 
@@ -42,6 +43,13 @@ pub enum MemberCommand {
         /// The members that have ended for good, and need not be asked.
         dead: Vec<String>,
     },
+    /// Give options to the server that runs; `up` executes it in each member's pod.
+    Set {
+        /// The options by their names; one without a value is the server's own again.
+        options: Vec<(String, Option<String>)>,
+        /// Only ask which of them the server would take.
+        probe: bool,
+    },
     /// PID 1 of a server that is no member, into which backups are loaded to prove them.
     Scratch {
         /// Whose server the image has: `mysql`, `mariadb` or `percona`.
@@ -53,13 +61,15 @@ pub enum MemberCommand {
 ///
 /// # Errors
 /// The pod is not set up as the manifests say; for [`MemberCommand::Bootstrap`] also: the cluster must not or cannot be
-/// started from this member, with the reason; for [`MemberCommand::Scratch`]: its server ended. [`MemberCommand::Mysql`] and
+/// started from this member, with the reason; for [`MemberCommand::Set`]: the server does not answer; for
+/// [`MemberCommand::Scratch`]: its server ended. [`MemberCommand::Mysql`] and
 /// [`MemberCommand::Galera`] wait inside rather than fail for anything that may pass.
 pub async fn main(command: MemberCommand) -> Result<()> {
     match command {
         MemberCommand::Mysql => replication::run().await,
         MemberCommand::Galera => galera::run().await,
         MemberCommand::Bootstrap { dead } => galera::force(&dead).await,
+        MemberCommand::Set { options, probe } => set::run(&options, probe).await,
         MemberCommand::Scratch { server } => scratch::run(&server).await,
     }
 }
