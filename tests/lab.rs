@@ -24,6 +24,8 @@ mod rights;
 mod roles;
 #[path = "lab/scale.rs"]
 mod scale;
+#[path = "lab/settings.rs"]
+mod settings;
 #[path = "lab/snapshots.rs"]
 mod snapshots;
 #[path = "lab/verify.rs"]
@@ -77,6 +79,7 @@ fn a_lab_from_up_to_down() {
     everyday_commands(&lab, &url);
     the_source_is_lost_and_moved(&lab);
     a_member_is_given_up_and_made_anew(&lab);
+    settings::reach_the_members(&lab);
     at_rest_and_back_again(&lab, &url);
     a_failed_check_is_exit_code_one(&lab);
 

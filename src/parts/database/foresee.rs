@@ -36,6 +36,9 @@ pub async fn foresee(cluster: &Cluster, wanted: &LabSpec) -> Result<Option<Fores
     let waiting = pods(cluster).await?.iter().filter(|pod| is_stale(pod, &set)).map(ResourceExt::name_any).collect();
     let options: Vec<String> = changes.iter().filter_map(|change| Some(change.option()?.to_owned())).collect();
     let restarts = match changes.iter().find(|change| change.option().is_none()) {
+        Some(change) if change.what == "volume" => {
+            Some("each is made anew with a larger volume where it cannot grow".to_owned())
+        }
         Some(change) => Some(format!("{} is of the pods", change.what)),
         None if options.is_empty() => None,
         None => live::probe(cluster, &options).await?,

@@ -6,6 +6,7 @@ pub mod agent;
 mod credentials;
 mod declared;
 mod foresee;
+mod grow;
 pub mod health;
 mod live;
 mod members;
@@ -36,7 +37,7 @@ pub use names::{CREDENTIALS, MEMBERS, MOST, TLS, WORDPRESS, in_words, names};
 pub(super) use objects::Server;
 pub use objects::objects;
 pub use relieve::{Relieved, relieve};
-pub use taken_back::TakenBack;
+pub use taken_back::{Alone, TakenBack};
 
 use self::health::Wrong;
 use crate::{

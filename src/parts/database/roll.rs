@@ -13,6 +13,7 @@ use k8s_openapi::api::{
 use kube::{
     ResourceExt,
     api::{DeleteParams, ListParams, LogParams, Patch, PatchParams},
+    core::DynamicObject,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -20,19 +21,19 @@ use serde_json::json;
 use super::{
     EVERY, LIMIT,
     declared::{DECLARED, Declared},
-    live,
+    grow, live,
     members::{members, pods},
     names::MEMBERS,
     objects::{CONFIG, config_of, files, objects, objects_with},
     relieve::relieve,
     stuck::{broken, is_stale, template_of},
-    taken_back::TakenBack,
+    taken_back::{Alone, TakenBack},
 };
 use crate::{
     cluster::{Cluster, Refused, gone, manifests::typed, ready},
     inside::member::CONTAINER,
     labels::{COMPONENT, Component},
-    parts::images::ImageSet,
+    parts::{images::ImageSet, workers},
     run::{StepCx, advice::Trouble, wait::Look},
     spec::LabSpec,
 };
@@ -63,21 +64,48 @@ pub(super) async fn apply(
         return Ok((cluster.apply(&objects(spec, images)?).await? > 0, None));
     };
     by_hand(cluster, &before).await?;
+    // What a take-back has left larger stays so.
+    let mut spec = spec.clone();
+    let has = grow::size_of(&before).filter(|has| has.value() > spec.database.volume.value());
+    spec.database.volume = has.unwrap_or(spec.database.volume);
+    let spec = &spec;
+    let grows = grow::size_of(&before).is_some_and(|has| has.value() < spec.database.volume.value());
+    let left = grow::expand(cluster, spec).await?;
+    if !left.is_empty() && spec.database.members == 1 {
+        let lab = cluster.lab.clone();
+        return Err(Trouble::from(Alone { lab }).into());
+    }
     let (config, told) = settings(cx, cluster, spec, images, &before).await?;
     let objects = objects_with(spec, images, &config)?;
-    let wanted =
-        objects.iter().find_map(|object| typed::<StatefulSet>(object).ok().filter(|set| set.name_any() == MEMBERS));
-    let restarts = wanted.as_ref().and_then(template_of) != template_of(&before);
-    if restarts && proven(&before, &pods(cluster).await?) && !before.annotations().contains_key(FORMER) {
+    let restarts = template(&objects) != template_of(&before);
+    let remembers = restarts && proven(&before, &pods(cluster).await?) && !before.annotations().contains_key(FORMER);
+    let former = if remembers {
         let template = before.spec.as_ref().context("the members' StatefulSet has no spec")?.template.clone();
-        let former = serde_json::to_string(&Former { template, declared: Declared::read(&before) })?;
-        annotate(cluster, Some(&former)).await?;
-    }
-    let changed = cluster.apply(&objects).await? > 0;
+        Some(serde_json::to_string(&Former { template, declared: Declared::read(&before) })?)
+    } else {
+        before.annotations().get(FORMER).cloned()
+    };
+    let changed = if grows {
+        cx.say("the members' StatefulSet is made anew around its pods, for larger volumes");
+        grow::orphan(cx, cluster).await?;
+        let changed = cluster.apply(&objects).await? > 0;
+        annotate(cluster, former.as_deref()).await?;
+        changed
+    } else {
+        if remembers {
+            annotate(cluster, former.as_deref()).await?;
+        }
+        cluster.apply(&objects).await? > 0
+    };
     if let Some(told) = &told {
         live::hurry(cluster, told).await?;
     }
     Ok((changed, told))
+}
+
+/// What the template among these objects hashes to.
+fn template(objects: &[DynamicObject]) -> Option<String> {
+    objects.iter().filter_map(|object| typed::<StatefulSet>(object).ok()).find_map(|set| template_of(&set))
 }
 
 /// The ConfigMap that the members shall have their settings from, and which options they were given as they run.
@@ -97,8 +125,7 @@ async fn settings(
     }
     let fixed = ["my.cnf", "fixed.cnf"].iter().all(|file| had.get(*file) == wanted.get(*file));
     let same = objects_with(spec, images, &has)?;
-    let same = same.iter().find_map(|object| typed::<StatefulSet>(object).ok().filter(|set| set.name_any() == MEMBERS));
-    if fixed && same.as_ref().and_then(template_of) == template_of(before) {
+    if fixed && template(&same) == template_of(before) {
         let options = live::differing(&had, &wanted);
         match live::set(cluster, &options).await? {
             Ok(()) => {
@@ -146,7 +173,9 @@ pub(super) async fn roll(
             }
         };
         let there = pods(cluster).await?;
-        let stale: Vec<String> = there.iter().filter(|pod| is_stale(pod, set)).map(ResourceExt::name_any).collect();
+        let small = grow::small(&grow::claims(cluster).await?, spec);
+        let waits = |pod: &&Pod| is_stale(pod, set) || small.contains(&pod.name_any());
+        let stale: Vec<String> = there.iter().filter(waits).map(ResourceExt::name_any).collect();
         match next(&stale, &well, there.len()) {
             None => {
                 clean(cluster, set, &there).await?;
@@ -159,7 +188,12 @@ pub(super) async fn roll(
                     .map_err(|why| anyhow!("{well} cannot be restarted, because no other one takes writes: {why}"))?;
             }
             Some(Next::Restart(name)) => {
-                cx.say(format!("restarting {name} ({} to go)", stale.len()));
+                if small.contains(&name) {
+                    cx.say(format!("making {name} anew with a larger volume ({} to go)", stale.len()));
+                    workers::release(cluster, &name).await?;
+                } else {
+                    cx.say(format!("restarting {name} ({} to go)", stale.len()));
+                }
                 gone(cluster.api::<Pod>().delete(&name, &DeleteParams::default()).await)
                     .with_context(|| format!("cannot restart {name}"))?;
                 restarted += 1;
@@ -224,7 +258,7 @@ async fn take_back(
     name: &str,
     error: anyhow::Error,
 ) -> Result<anyhow::Error> {
-    let former: Former = set
+    let mut former: Former = set
         .annotations()
         .get(FORMER)
         .and_then(|text| serde_json::from_str(text).ok())
@@ -232,6 +266,10 @@ async fn take_back(
     let said = last_words(cluster, name).await;
     cx.say(format!("{name} does not do with what is new; it is taken back"));
     let asked = Declared::read(set).unwrap_or_else(|| Declared::of(spec));
+    // A volume that has grown does not shrink again.
+    if let Some(had) = &mut former.declared {
+        had.volume = asked.volume.clone();
+    }
     let changes = former.declared.as_ref().map(|had| had.differs(&asked)).unwrap_or_default();
     let stands = former.declared.clone().map_or_else(|| spec.clone(), |declared| declared.over(spec));
     let mut back = objects(&stands, images)?;
@@ -285,6 +323,7 @@ fn complaints(log: &str) -> String {
         let error = error.trim_start_matches(|c: char| c == ' ').trim();
         // MySQL's own numbers and subsystems, in brackets.
         let error = error.rsplit_once("] ").filter(|(tags, _)| tags.starts_with('[')).map_or(error, |(_, error)| error);
+        let error = error.trim_end_matches('.');
         if error != "Aborting" && !last.contains(&error) {
             last.push(error);
         }

@@ -95,8 +95,12 @@ mod tests {
     use super::*;
     use crate::inside::member::status::MemberStatus;
 
+    fn made_of(hash: Option<&str>) -> Value {
+        hash.map_or_else(|| json!({}), |hash| json!({ TEMPLATE: hash }))
+    }
+
     fn set(hash: Option<&str>) -> StatefulSet {
-        let template = json!({"metadata": {"annotations": {TEMPLATE: hash}}});
+        let template = json!({"metadata": {"annotations": made_of(hash)}});
         serde_json::from_value(json!({
             "spec": {"selector": {}, "serviceName": "x", "template": template},
             "status": {"replicas": 1, "updateRevision": "db-2"},
@@ -106,7 +110,7 @@ mod tests {
 
     fn pod(hash: Option<&str>, status: Value) -> Pod {
         let metadata =
-            json!({"name": "db-1", "annotations": {TEMPLATE: hash}, "labels": {"controller-revision-hash": "db-1"}});
+            json!({"name": "db-1", "annotations": made_of(hash), "labels": {"controller-revision-hash": "db-1"}});
         serde_json::from_value(json!({"metadata": metadata, "status": status})).expect("a pod")
     }
 

@@ -1,4 +1,4 @@
-//! The error of a change that the first member did not do with.
+//! Why a change of the database is not made, or not any more.
 
 use std::fmt;
 
@@ -45,5 +45,32 @@ impl Advise for TakenBack {
 
     fn hints(&self) -> Vec<Hint> {
         vec![Hint::words("change that in the lab file, and `up` again"), Hint::Status { lab: self.lab.clone() }]
+    }
+}
+
+/// The volume of a single member cannot grow: nobody else has its data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alone {
+    /// The lab.
+    pub lab: LabName,
+}
+
+impl fmt::Display for Alone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the one member of lab {} would have to be made anew for a larger volume, and nobody else has its data",
+            self.lab
+        )
+    }
+}
+
+impl Advise for Alone {
+    fn blame(&self) -> Blame {
+        Blame::User
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![Hint::Scale { lab: self.lab.clone(), what: "db", to: "2".to_owned() }]
     }
 }
