@@ -320,7 +320,7 @@ fn complaints(log: &str) -> String {
     let mut last: Vec<&str> = Vec::new();
     for line in log.lines().rev() {
         let Some((_, error)) = line.split_once("[ERROR]") else { continue };
-        let error = error.trim_start_matches(|c: char| c == ' ').trim();
+        let error = error.trim();
         // MySQL's own numbers and subsystems, in brackets.
         let error = error.rsplit_once("] ").filter(|(tags, _)| tags.starts_with('[')).map_or(error, |(_, error)| error);
         let error = error.trim_end_matches('.');
