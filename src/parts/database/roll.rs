@@ -42,6 +42,8 @@ use crate::{
 const FORMER: &str = "wplab.dev/former";
 /// How long the first member may take to be well with what is new.
 const PROOF: Duration = Duration::from_mins(5);
+/// How long the agent may refuse to let another member take writes.
+const RELIEVED: Duration = Duration::from_mins(1);
 
 /// What a StatefulSet was whose members were well.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -183,9 +185,15 @@ pub(super) async fn roll(
             }
             Some(Next::Relieve) => {
                 cx.say(format!("{well} is the last to be restarted; another one takes writes first"));
-                let relieved = relieve(cx, cluster, None, false).await?;
-                relieved
-                    .map_err(|why| anyhow!("{well} cannot be restarted, because no other one takes writes: {why}"))?;
+                // Whoever has just come back is near enough for the agent a moment after it is well.
+                let ask = || async {
+                    Ok(match relieve(cx, cluster, None, false).await? {
+                        Ok(_) => Look::Ready(()),
+                        Err(why) => Look::NotYet(why),
+                    })
+                };
+                let what = format!("another member than {well} to take writes");
+                cx.until(&what, RELIEVED, EVERY, ask).await?;
             }
             Some(Next::Restart(name)) => {
                 if small.contains(&name) {
@@ -305,7 +313,7 @@ async fn take_back(
 
 /// What a member's server complained about last; empty where it did not.
 async fn last_words(cluster: &Cluster, name: &str) -> String {
-    let params = LogParams { container: Some(CONTAINER.to_owned()), tail_lines: Some(300), ..LogParams::default() };
+    let params = LogParams { container: Some(CONTAINER.to_owned()), tail_lines: Some(2000), ..LogParams::default() };
     let log = cluster.api::<Pod>().logs(name, &params).await.unwrap_or_default();
     let words = complaints(&log);
     if !words.is_empty() {
@@ -315,24 +323,26 @@ async fn last_words(cluster: &Cluster, name: &str) -> String {
     pod.as_ref().and_then(ready::complaint).unwrap_or_default()
 }
 
-/// The last three different errors of a server's log. What ends every failed start says nothing.
+/// The last three different errors of a server's log. What ends every failed start says nothing, and what Galera says of a server that goes
+/// away is told only where there is nothing else.
 fn complaints(log: &str) -> String {
-    let mut last: Vec<&str> = Vec::new();
+    let mut errors: Vec<&str> = Vec::new();
     for line in log.lines().rev() {
         let Some((_, error)) = line.split_once("[ERROR]") else { continue };
         let error = error.trim();
         // MySQL's own numbers and subsystems, in brackets.
         let error = error.rsplit_once("] ").filter(|(tags, _)| tags.starts_with('[')).map_or(error, |(_, error)| error);
         let error = error.trim_end_matches('.');
-        if error != "Aborting" && !last.contains(&error) {
-            last.push(error);
-        }
-        if last.len() == 3 {
-            break;
+        if error != "Aborting" && !errors.contains(&error) {
+            errors.push(error);
         }
     }
-    last.reverse();
-    last.join(" / ")
+    let of_galera = |error: &&str| error.starts_with("WSREP:");
+    let own: Vec<&str> = errors.iter().copied().filter(|error| !of_galera(error)).collect();
+    let mut told = if own.is_empty() { errors } else { own };
+    told.truncate(3);
+    told.reverse();
+    told.join(" / ")
 }
 
 /// Whether what a StatefulSet makes has been seen to work: a member of it is ready.

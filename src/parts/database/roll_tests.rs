@@ -63,7 +63,9 @@ fn the_last_words_of_a_server_are_its_errors_once_each() {
                  2026-01-01T00:00:01.2Z 0 [ERROR] [MY-000067] [Server] unknown variable 'no_such_option=1'.\n";
     assert_eq!(complaints(mysql), "unknown variable 'no_such_option=1'");
     let mariadb = "2026-01-01  0:00:00 0 [ERROR] /usr/sbin/mariadbd: unknown variable 'no_such_option=1'\n\
-                   2026-01-01  0:00:00 0 [ERROR] Aborting\n";
+                   2026-01-01  0:00:00 0 [ERROR] Aborting\n\
+                   2026-01-01  0:00:01 1 [ERROR] WSREP: sst_received failed: State wait was interrupted\n";
     assert_eq!(complaints(mariadb), "/usr/sbin/mariadbd: unknown variable 'no_such_option=1'");
+    assert_eq!(complaints("1 [ERROR] WSREP: a\n1 [ERROR] WSREP: b\n"), "WSREP: a / WSREP: b");
     assert_eq!(complaints("all is well"), "");
 }
