@@ -34,7 +34,7 @@ impl fmt::Display for TakenBack {
             write!(f, "; it said: {said}")?;
         }
         let now = if *well { "and all is well again" } else { "and is not well yet" };
-        write!(f, ". Nobody else was restarted, the database has again what it had {now}")
+        write!(f, ". Nobody else was restarted, the database has again what it had, {now}")
     }
 }
 
