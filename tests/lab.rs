@@ -26,6 +26,8 @@ mod rights;
 mod roles;
 #[path = "lab/scale.rs"]
 mod scale;
+#[path = "lab/settings.rs"]
+mod settings;
 #[path = "lab/snapshots.rs"]
 mod snapshots;
 #[path = "lab/verify.rs"]
@@ -80,7 +82,9 @@ fn a_lab_from_up_to_down() {
     the_source_is_lost_and_moved(&lab);
     a_member_is_given_up_and_made_anew(&lab);
     at_rest_and_back_again(&lab, &url);
+    settings::reach_the_members(&lab);
     a_failed_check_is_exit_code_one(&lab);
+    settings::are_the_defaults(&lab);
 
     lab.run(&["down", lab.name()]).assert_code(0);
     assert_eq!(Engine::snapshot(), before, "down leaves the engine as it was");

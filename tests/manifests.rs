@@ -59,6 +59,7 @@ fn spec() -> LabSpec {
         images: ImageSource::Bundle(PathBuf::from("images.tar")),
         storage: StorageSpec { size: quantity("3Gi") },
         database: DatabaseSpec {
+            placement: wplab::spec::placement::Placement::default(),
             topology: Topology::Replication,
             flavour: Flavour::Auto,
             members: 3,

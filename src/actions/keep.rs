@@ -13,10 +13,14 @@ use crate::{
     inside::agent::record::{INITIALISED, STATE},
     labels,
     parts::{
-        database,
+        database::{self, TakenBack},
         images::{ImageSet, Kept},
     },
-    run::advice::{self, Advise, Blame, Hint, Trouble},
+    run::{
+        StepCx, Stepped,
+        advice::{self, Advise, Blame, Hint, Trouble},
+        gate::Gate,
+    },
     spec::{Flavour, ImageSource, LabName, LabSpec, Topology},
 };
 
@@ -79,6 +83,19 @@ async fn same_members(cluster: &Cluster, stands: &LabSpec, wanted: &LabSpec) -> 
     Ok(if lives { Err(Trouble::from(other)) } else { Ok(()) })
 }
 
+/// Volumes only grow.
+///
+/// # Errors
+/// [`SmallerVolume`].
+fn not_smaller(stands: &LabSpec, wanted: &LabSpec) -> Result<(), Trouble> {
+    let (has, asked) = (&stands.database.volume, &wanted.database.volume);
+    if asked.value() >= has.value() {
+        return Ok(());
+    }
+    let (has, asked) = (has.as_str().to_owned(), asked.as_str().to_owned());
+    Err(Trouble::from(SmallerVolume { lab: wanted.name.clone(), has, wanted: asked }))
+}
+
 /// Connects to a cluster that may hold a lab, and writes into it what the lab is made from, for whoever comes later.
 ///
 /// # Errors
@@ -95,6 +112,25 @@ pub(super) async fn take_over(access: &Access, spec: &LabSpec, images: &ImageSet
         database::agent::unheld_lease(&cluster).await?;
     }
     Ok(cluster)
+}
+
+/// The database as it is wanted. Where a member did not do with that, the lab is written down as it was again.
+///
+/// # Errors
+/// As [`database::ensure`].
+pub(super) async fn declared(
+    cx: StepCx,
+    cluster: &Cluster,
+    spec: &LabSpec,
+    images: &ImageSet,
+    secrets: &Gate<()>,
+) -> Result<Stepped<()>> {
+    let ensured = database::ensure(cx, cluster, spec, images, secrets).await;
+    let taken_back = ensured.as_ref().err().and_then(advice::find::<TakenBack>);
+    if let Some(stands) = taken_back.and_then(|what| what.stands.clone()) {
+        record(cluster, &stands.over(spec), images).await?;
+    }
+    ensured
 }
 
 /// Writes into a cluster what the lab is made from.
@@ -212,6 +248,35 @@ impl Advise for OtherMembers {
     }
 }
 
+/// A lab's members have larger volumes than they are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SmallerVolume {
+    /// The lab.
+    pub lab: LabName,
+    /// What each member has.
+    pub has: String,
+    /// What is asked for.
+    pub wanted: String,
+}
+
+impl fmt::Display for SmallerVolume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SmallerVolume { lab, has, wanted } = self;
+        write!(f, "each member of lab {lab} has a volume of {has}, and this would make it {wanted}; volumes only grow")
+    }
+}
+
+impl Advise for SmallerVolume {
+    fn blame(&self) -> Blame {
+        Blame::User
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        let keep = Hint::words(format!("with `database: {{volume: {}}}` in its lab file it stays as it is", self.has));
+        vec![keep, Hint::Anew { lab: self.lab.clone() }]
+    }
+}
+
 fn compare(
     stands: &LabSpec,
     flavour: Option<Flavour>,
@@ -223,6 +288,7 @@ fn compare(
     if has != asked {
         return Err(other("topology", has.name(), asked.name()));
     }
+    not_smaller(stands, wanted)?;
     match (flavour, chosen) {
         (Some(has), Some(chosen)) if has != chosen => Err(other("flavour", has.name(), chosen.name())),
         _ => Ok(()),
@@ -307,5 +373,10 @@ mod tests {
             refusal(&replication, None, &galera, mariadb).starts_with("lab wplab has topology replication, and this")
         );
         assert!(refusal(&galera, mariadb, &galera, percona).starts_with("lab wplab has flavour mariadb, and this"));
+        let mut larger = replication.clone();
+        larger.database.volume = crate::spec::Quantity::new("1.5Gi").expect("a quantity");
+        assert!(compare(&replication, None, &larger, None).is_ok());
+        let told = refusal(&larger, None, &replication, None);
+        assert!(told.contains("a volume of 1.5Gi, and this would make it 1Gi; volumes only grow"), "{told}");
     }
 }

@@ -1,22 +1,31 @@
 //! Says what `up` would do, without doing it.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use serde::Serialize;
 
 use crate::{
     actions::keep,
+    cluster::Cluster,
     host::{
         machine::{doctor, needs},
         nodes::{self, labs},
         ports,
     },
-    parts::images::{
-        self, Estimate, How, Role, RoleEstimate,
-        golden::{self, Beginning},
+    parts::{
+        database::{self, Foreseen},
+        images::{
+            self, Estimate, How, Role, RoleEstimate,
+            golden::{self, Beginning},
+        },
     },
     run::event::StepId,
     spec::{DatabaseSpec, LabName, LabSpec, Topology},
 };
+
+/// How long the members of a lab that stands may take to say what they would take as they run.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What `up` would do, and what it would use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,8 +37,25 @@ pub struct PlanReport {
     pub steps: Vec<PlannedStep>,
     /// The images.
     pub images: Vec<PlannedImage>,
+    /// What would be different in the database of a lab that stands.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<PlannedChange>,
     /// What the lab would take of the machine.
     pub uses: Uses,
+}
+
+/// Something of a lab that stands that would be different.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PlannedChange {
+    /// What, by its name in a lab file.
+    pub what: String,
+    /// As it is.
+    pub had: String,
+    /// As it would be.
+    pub wanted: String,
+    /// Whether members are restarted for it.
+    pub restarts: bool,
 }
 
 /// One step of `up`.
@@ -88,13 +114,51 @@ pub async fn plan(spec: &LabSpec, mirror: Option<&str>) -> Result<PlanReport> {
         Some(_) => None,
         None => Some(golden::beginning(&host.docker, &images::present(&host.docker, spec).await?).await?),
     };
+    let foreseen = foresee(spec).await;
     let needs = needs::of(spec);
     let disk = needs.disk + estimate.forecast.disk;
+    let mut steps = steps(spec, &estimate, lab.map(|lab| (lab.running, lab.nodes)), beginning, port, host.facts.cpus);
+    for step in steps.iter_mut().filter(|step| step.step == StepId::Database) {
+        if let Some(what) = rolled(&foreseen) {
+            (step.changes, step.what) = (true, what);
+        }
+    }
+    let restarts = foreseen.restarts.is_some();
+    let changes = foreseen.changes.into_iter().map(|change| PlannedChange {
+        what: format!("database.{}", change.what),
+        had: change.had,
+        wanted: change.wanted,
+        restarts,
+    });
     Ok(PlanReport {
         name: spec.name.clone(),
-        steps: steps(spec, &estimate, lab.map(|lab| (lab.running, lab.nodes)), beginning, port, host.facts.cpus),
+        steps,
+        changes: changes.collect(),
         images: estimate.roles.into_iter().map(planned).collect(),
         uses: Uses { memory: needs.memory, disk, ports: vec![port] },
+    })
+}
+
+/// What would be different in the database; nothing where the lab does not answer, and in one of an earlier version.
+async fn foresee(spec: &LabSpec) -> Foreseen {
+    let asked = async {
+        let cluster = Cluster::connect(&nodes::kubeconfig_path(&spec.name), &spec.name).await.ok()?;
+        database::foresee(&cluster, spec).await.ok()?
+    };
+    tokio::time::timeout(PATIENCE, asked).await.ok().flatten().unwrap_or_default()
+}
+
+/// How the members would have what is different; `None` where nothing is.
+fn rolled(foreseen: &Foreseen) -> Option<String> {
+    let number = match foreseen.changes.len() {
+        0 if foreseen.waiting.is_empty() => return None,
+        0 => return Some(format!("go on by restarting {} one by one", foreseen.waiting.join(", "))),
+        1 => "1 change".to_owned(),
+        more => format!("{more} changes"),
+    };
+    Some(match &foreseen.restarts {
+        None => format!("{number} without a restart"),
+        Some(why) => format!("{number} by restarting members one by one, readers first ({why})"),
     })
 }
 
@@ -228,6 +292,21 @@ mod tests {
         let steps = steps(&LabSpec::default(), &estimate(present, &[]), Some((4, 4)), None, 8080, 2);
         assert!(steps.iter().all(|s| !s.changes), "{steps:?}");
         assert_eq!(steps[2].what, "4 nodes run");
+    }
+
+    #[test]
+    fn a_change_of_the_database_is_planned_with_or_without_restarts() {
+        let change = |what: &str| database::Change { what: what.into(), had: "60".into(), wanted: "61".into() };
+        let mut foreseen = Foreseen::default();
+        assert_eq!(rolled(&foreseen), None);
+        foreseen.waiting = vec!["db-0".into()];
+        assert_eq!(rolled(&foreseen).as_deref(), Some("go on by restarting db-0 one by one"));
+        foreseen.changes = vec![change("settings.max_connections")];
+        assert_eq!(rolled(&foreseen).as_deref(), Some("1 change without a restart"));
+        foreseen.changes.push(change("resources.memory"));
+        foreseen.restarts = Some("resources.memory is of the pods".into());
+        let told = rolled(&foreseen).expect("planned");
+        assert_eq!(told, "2 changes by restarting members one by one, readers first (resources.memory is of the pods)");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use wplab::{
         recover::Unasked,
         snapshot::{NoSuchSnapshot, SnapshotExists, restore::InTheWay},
         standing::{Impossible, NoSuchLab, Paused, Stopped},
-        up::{OtherData, OtherMembers},
+        up::{OtherData, OtherMembers, SmallerVolume},
     },
     cluster::{
         NotComplete, OtherVersion,
@@ -23,7 +23,7 @@ use wplab::{
         process::CommandFailed,
     },
     parts::{
-        database::Undecided,
+        database::{Alone, TakenBack, Undecided},
         discovery::EtcdSilent,
         images::{
             ContractBroken, DiskFull, NoBase, NoImage, NoRecipe, NoSuchImage, NotABundle, NotKept, PullError,
@@ -105,6 +105,16 @@ fn every_error() -> Vec<(&'static str, Trouble)> {
         of(WrongScenarios(vec![spec()])),
         of(InTheWay { lab: lab(), snapshot: kept() }),
         of(OtherMembers { lab: lab(), has: 5, wanted: 3 }),
+        of(SmallerVolume { lab: lab(), has: text("2Gi"), wanted: text("1Gi") }),
+        of(Alone { lab: lab() }),
+        of(TakenBack {
+            lab: lab(),
+            member: text("db-2"),
+            said: text("unknown variable 'no_such_option=1'"),
+            changes: vec![text("settings.no_such_option the server's own → 1")],
+            well: true,
+            stands: None,
+        }),
         of(OtherData { lab: lab(), what: "topology", has: "replication", wanted: "galera" }),
         of(NotOurs { lab: lab(), containers: vec![text("demo-control-plane")] }),
         of(Differs { lab: lab(), workers: 3, wanted: 2 }),

@@ -123,6 +123,17 @@ pub(super) struct Member {
     /// For `scratch`: whose server the image has
     #[arg(long, value_name = "SERVER", required_if_eq("what", "scratch"))]
     server: Option<String>,
+    /// For `set`: an option of the server and its value, or only its name for the server's own value
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    option: Vec<String>,
+    /// For `set`: only ask which of the options the server takes while it runs
+    #[arg(long)]
+    probe: bool,
+}
+
+/// An option as `member set` is given it.
+fn option(given: &str) -> (String, Option<String>) {
+    given.split_once('=').map_or_else(|| (given.to_owned(), None), |(name, to)| (name.to_owned(), Some(to.to_owned())))
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -130,6 +141,7 @@ enum What {
     Mysql,
     Galera,
     Bootstrap,
+    Set,
     Scratch,
     Monitor,
 }
@@ -140,6 +152,9 @@ impl Member {
             What::Mysql => MemberCommand::Mysql,
             What::Galera => MemberCommand::Galera,
             What::Bootstrap => MemberCommand::Bootstrap { dead: self.dead },
+            What::Set => {
+                MemberCommand::Set { options: self.option.iter().map(|one| option(one)).collect(), probe: self.probe }
+            }
             What::Scratch => MemberCommand::Scratch { server: self.server.unwrap_or_default() },
             What::Monitor => MemberCommand::Monitor,
         })

@@ -87,8 +87,13 @@ pub fn stateful_set(set: Option<&StatefulSet>) -> Look<()> {
     if status.replicas > wanted {
         return not_yet(format!("{} members are still to go", status.replicas - wanted));
     }
-    let updated =
-        if status.update_revision == status.current_revision { wanted } else { status.updated_replicas.unwrap_or(0) };
+    // Where nobody restarts pods but who deletes them, that somebody knows who has to be.
+    let strategy = set.spec.as_ref().and_then(|spec| spec.update_strategy.as_ref()).and_then(|of| of.type_.as_deref());
+    let updated = if strategy == Some("OnDelete") || status.update_revision == status.current_revision {
+        wanted
+    } else {
+        status.updated_replicas.unwrap_or(0)
+    };
     if updated < wanted {
         not_yet(format!("{updated} of {wanted} members are of the latest version"))
     } else {

@@ -26,10 +26,13 @@ use crate::{
         secrets::password,
     },
     host::Host,
-    inside::backup::{
-        DESTINATION, LAB_FILE,
-        objects::{Backup, Restore},
-        verify::SCRATCH,
+    inside::{
+        backup::{
+            DESTINATION, LAB_FILE,
+            objects::{Backup, Restore},
+            verify::SCRATCH,
+        },
+        member::options,
     },
     labels::{COMPONENT, Component},
     run::{StepCx, wait::Look},
@@ -238,6 +241,10 @@ fn objects(
         set_image(pod, RUNNER, images.reference(Role::Tool)?)?;
         set_env(pod, RUNNER, &[("WPLAB_LAB", spec.name.as_str())])
     })?;
+    edit(&mut objects, SCRATCH, |settings: &mut ConfigMap| {
+        settings.data = Some(options::files(Server::of(spec, images)?.role.name(), &spec.database.settings)?);
+        Ok(())
+    })?;
     edit(&mut objects, SCRATCH, |scratch: &mut Deployment| {
         let Server { role, user } = Server::of(spec, images)?;
         let pod = pod_of(&mut scratch.spec.as_mut().context("it has no spec")?.template)?;
@@ -308,6 +315,8 @@ mod tests {
             assert_eq!(limits["memory"].0, lab.database.resources.memory.as_str());
             let runs_as = pod.security_context.expect("a context");
             assert_eq!((runs_as.run_as_user, runs_as.fs_group), (Some(user), Some(user)));
+            let settings: ConfigMap = find(&objects, "ConfigMap/db-scratch");
+            assert!(settings.data.expect("files")["lab.cnf"].starts_with("[mysqld]"));
             // It reads the lab's settings, and no secret but its own; what it writes goes with it.
             assert_eq!(pod.automount_service_account_token, Some(false));
             for volume in pod.volumes.expect("volumes") {

@@ -24,6 +24,7 @@ pub(super) fn spec() -> LabSpec {
         images: ImageSource::Bundle(PathBuf::from("images.tar")),
         storage: StorageSpec { size: quantity("2Gi") },
         database: DatabaseSpec {
+            placement: crate::spec::placement::Placement::default(),
             topology: Topology::Replication,
             flavour: Flavour::Auto,
             members: 3,

@@ -7,6 +7,7 @@ pub mod destination;
 mod file;
 pub mod load;
 mod overrides;
+pub mod placement;
 mod problem;
 pub mod scenario;
 mod settings;
@@ -21,7 +22,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use self::backup::BackupSpec;
+pub(crate) use self::settings::size;
+use self::{backup::BackupSpec, placement::Placement};
 
 /// A lab's name, which is also the kind cluster's: a DNS label of at most 40 characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -363,6 +365,9 @@ pub struct DatabaseSpec {
     pub volume: Quantity,
     /// What each member asks for and may use.
     pub resources: Resources,
+    /// Where members may run.
+    #[serde(default)]
+    pub placement: Placement,
     /// Lines for the `[mysqld]` section of `my.cnf`, by option name (lower case, with underscores). Those of the lab
     /// file are added to the defaults; none of them is an option that the lab sets itself.
     pub settings: BTreeMap<String, String>,

@@ -40,13 +40,24 @@ const ALWAYS: Ours = Ours {
             ],
             "Services, probes and replicas rely on where the server listens",
         ),
-        (&["skip_grant_tables", "plugin_dir"], "it would open the database to everybody"),
+        (&["skip_grant_tables", "plugin_dir", "secure_file_priv"], "it would open the database to everybody"),
+        (&["require_secure_transport", "auto_generate_certs"], "the lab has its own certificate authority"),
         (
-            &["require_secure_transport", "auto_generate_certs", "tls_version"],
-            "the lab has its own certificate authority",
+            &["innodb_force_recovery", "innodb_read_only", "transaction_read_only", "tx_read_only", "autocommit"],
+            "nothing could be written any more, not even by the lab itself",
+        ),
+        (&["innodb_doublewrite"], "a member that is killed, as the drills do, could not read its data any more"),
+        (
+            &["innodb_page_size", "innodb_data_file_path", "lower_case_table_names"],
+            "it is chosen when the data is made, and a server that is given another one does not read it",
+        ),
+        (
+            &["default_password_lifetime", "default_authentication_plugin", "authentication_policy"],
+            "the lab's own accounts would be locked out",
         ),
     ],
     beginning: &[
+        ("tls_", "the lab has its own certificate authority"),
         ("ssl", "the lab has its own certificate authority"),
         ("defaults_", "the lab writes the one file that the server reads"),
     ],
@@ -70,7 +81,19 @@ const REPLICATION: Ours = Ours {
             &["relay_log", "relay_log_recovery", "sync_relay_log", "skip_replica_start", "skip_slave_start"],
             "the member's supervisor decides what is replicated from where",
         ),
-        (&["binlog_do_db", "binlog_ignore_db"], "a replica must hold everything that the source holds"),
+        (
+            &[
+                "binlog_do_db",
+                "binlog_ignore_db",
+                "replica_preserve_commit_order",
+                "slave_preserve_commit_order",
+                "replica_skip_errors",
+                "slave_skip_errors",
+                "replica_exec_mode",
+                "slave_exec_mode",
+            ],
+            "a replica must hold everything that the source holds",
+        ),
         (
             &["super_read_only", "read_only", "offline_mode"],
             "members start read-only, and only the writer is opened: two writers would lose data",
@@ -81,6 +104,7 @@ const REPLICATION: Ours = Ours {
         ),
     ],
     beginning: &[
+        ("clone_ssl_", "the lab has its own certificate authority"),
         ("plugin", "the lab loads the plugins that it needs (clone, semi-synchronous replication)"),
         ("rpl_semi_sync_", "semi-synchronous replication is switched with a member's role"),
         ("replicate_", "a replica must hold everything that the source holds"),
@@ -99,6 +123,8 @@ const GALERA: Ours = Ours {
                 "disabled_storage_engines",
                 "innodb_force_primary_key",
                 "sql_require_primary_key",
+                "sql_generate_invisible_primary_key",
+                "sql_mode",
             ],
             "Galera replicates InnoDB tables that have a primary key, and the lab sees to both",
         ),
@@ -122,10 +148,7 @@ const GALERA: Ours = Ours {
             ],
             "what the members exchange, and how, is the cluster's own",
         ),
-        (
-            &["super_read_only", "read_only", "offline_mode", "innodb_read_only", "innodb_force_recovery"],
-            "every member has to apply what the others write",
-        ),
+        (&["super_read_only", "read_only", "offline_mode"], "every member has to apply what the others write"),
         (&["early_plugin_load", "unix_socket"], "the lab loads the plugins that it needs, and logs in with them"),
         (&["aria_log_dir_path"], "everything that has to survive lies in the member's own volume"),
         (&["extra_port", "extra_max_connections"], "Services, probes and replicas rely on where the server listens"),
@@ -134,6 +157,7 @@ const GALERA: Ours = Ours {
         ("wsrep_", "the member's supervisor decides which cluster it joins, and how"),
         ("pxc_", "the lab sets what Percona XtraDB Cluster checks and encrypts"),
         ("plugin", "the lab loads the plugins that it needs, and logs in with them"),
+        ("percona_telemetry_", "nothing of a lab is told to anybody"),
         ("rpl_semi_sync_", "a Galera cluster has no source and no replicas"),
         ("replicate_", "every member must hold everything that the others hold"),
         ("group_replication_", "this topology replicates with Galera"),
@@ -186,7 +210,7 @@ pub(super) fn value(given: &str) -> Result<(), &'static str> {
 }
 
 /// A size as `my.cnf` writes it (`64M`), in bytes.
-pub(super) fn size(text: &str) -> Option<u64> {
+pub(crate) fn size(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let shift = match text[digits..].to_ascii_uppercase().as_str() {
         "" => 0,
@@ -257,6 +281,40 @@ mod tests {
             assert_eq!(reserved(&name(given).expect("a name"), Topology::Galera), None, "{given}");
         }
         assert_eq!(reserved("wsrep_on", Topology::Replication), None, "MySQL itself refuses what it does not know");
+    }
+
+    #[test]
+    fn what_the_lab_sets_after_the_lab_file_can_not_be_asked_for() {
+        let files = [
+            (Topology::Replication, include_str!("../../manifests/database/mysql-fixed.cnf")),
+            (Topology::Galera, include_str!("../../manifests/database/mariadb-fixed.cnf")),
+            (Topology::Galera, include_str!("../../manifests/database/percona-fixed.cnf")),
+        ];
+        for (topology, file) in files {
+            let server = file.split("[sst]").next().unwrap_or_default();
+            let names: Vec<&str> = server.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+            assert!(names.len() > 15, "{names:?}");
+            for given in names.iter().filter(|name| !name.starts_with('#')) {
+                assert!(reserved(&name(given).expect("a name"), topology).is_some(), "{given} would be passed over");
+            }
+        }
+    }
+
+    #[test]
+    fn what_would_break_a_lab_is_refused_with_its_own_reason() {
+        for (given, why) in [
+            ("innodb_force_recovery", "nothing could be written"),
+            ("skip-innodb-doublewrite", "killed"),
+            ("lower_case_table_names", "when the data is made"),
+            ("default_password_lifetime", "locked out"),
+        ] {
+            for topology in [Topology::Replication, Topology::Galera] {
+                let told = reserved(&name(given).expect("a name"), topology).unwrap_or_default();
+                assert!(told.contains(why), "{given}: {told}");
+            }
+        }
+        let told = reserved("replica_skip_errors", Topology::Replication).unwrap_or_default();
+        assert!(told.contains("everything that the source holds"), "{told}");
     }
 
     #[test]

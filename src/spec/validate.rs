@@ -10,6 +10,7 @@ use super::{
     backup::{Keep, Place as BackupPlace, Readers, Schedule, Switch},
     defaults,
     overrides::Overrides,
+    placement::{NodeLabels, Taints},
     problem::{Place, Problem, meant, quoted},
     settings,
     tree::{Entry, Node, Value},
@@ -103,6 +104,10 @@ impl Reader {
         self.word(&database, "freed-volumes", &mut spec.database.freed_volumes, FreedVolumes::new);
         self.quantity(&database, "volume", ("512Mi", "1Ti"), &mut spec.database.volume);
         self.resources(&database, "database.resources", "256Mi", &mut spec.database.resources);
+        let placement = self.below(&database, "database.placement");
+        self.word(&placement, "nodes", &mut spec.database.placement.nodes, NodeLabels::new);
+        self.word(&placement, "prefer", &mut spec.database.placement.prefer, NodeLabels::new);
+        self.word(&placement, "tolerate", &mut spec.database.placement.tolerate, Taints::new);
 
         let wordpress = self.below(&all, "wordpress");
         self.word(&wordpress, "title", &mut spec.wordpress.title, title);
@@ -132,7 +137,8 @@ impl Reader {
         let sealed = !spec.backup.encrypt_for.keys().is_empty();
         if sealed && !spec.backup.verify.is_never() && self.good(&["backup.verify", "backup.encrypt-for"]) {
             let what = "the lab has no key that opens what it encrypts, so no schedule can prove it";
-            let cure = "leave it at never and run `wplab backup verify latest --identity FILE`, or encrypt for everybody";
+            let cure =
+                "leave it at never and run `wplab backup verify latest --identity FILE`, or encrypt for everybody";
             self.problem("backup.verify", what, cure);
         }
         self.database(spec);

@@ -136,7 +136,7 @@ impl Resizing<'_> {
             self.make_way(&there).await?;
             volumes::ensure(cx, docker, cluster, wanted).await?;
             self.tell().await?;
-            cluster.apply(&database::objects(wanted, images)?).await?;
+            cluster.apply(&database::objects_as_they_are(cluster, wanted, images).await?).await?;
             self.counted().await?;
             return database::settle(cx, cluster, wanted).await;
         }
@@ -153,7 +153,7 @@ impl Resizing<'_> {
                 self.inherited().await?;
                 let mut fewer = wanted.clone();
                 fewer.database.members = number;
-                cluster.apply(&database::objects(&fewer, images)?).await?;
+                cluster.apply(&database::objects_as_they_are(cluster, &fewer, images).await?).await?;
                 self.gone(number).await?;
             }
             self.record().await?;
@@ -169,7 +169,7 @@ impl Resizing<'_> {
                 });
             }
             self.record().await?;
-            cluster.apply(&database::objects(wanted, images)?).await?;
+            cluster.apply(&database::objects_as_they_are(cluster, wanted, images).await?).await?;
             self.gone(members).await?;
         }
         self.tell().await?;

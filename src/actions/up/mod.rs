@@ -11,7 +11,7 @@ use anyhow::{Result, anyhow};
 use serde::Serialize;
 
 pub use self::diagnostics::Diagnosed;
-pub use super::keep::{OtherData, OtherMembers};
+pub use super::keep::{OtherData, OtherMembers, SmallerVolume};
 
 use self::turns::Turns;
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
         nodes::{self, Access, guard},
     },
     parts::{
-        autoscale, database,
+        autoscale,
         frontend::{self, Site},
         images::{self, ImageSet, Waves, golden},
         monitoring, storage, volumes, workers,
@@ -160,7 +160,7 @@ async fn inside(
         volumes::ensure(&StepCx::new(turns.run, StepId::Storage), docker, &cluster, spec).await?;
         tokio::try_join!(
             turns.step(StepId::Storage, |cx| storage::ensure(cx, &cluster, spec, images, &content)),
-            turns.step(StepId::Database, |cx| database::ensure(cx, &cluster, spec, images, &secrets)),
+            turns.step(StepId::Database, |cx| keep::declared(cx, &cluster, spec, images, &secrets)),
         )?;
         stored.open(());
         if let Some(wanted) = &options.from {

@@ -361,6 +361,10 @@ pub(crate) fn plan(planned: &PlanReport, paint: Paint) -> String {
         let mark = if step.changes { paint.warning("+") } else { paint.good("=") };
         let _ = writeln!(text, "  {mark} {:<10} {}", step.step.name(), step.what);
     }
+    for change in &planned.changes {
+        let how = if change.restarts { "by restarting members one by one" } else { "without a restart" };
+        let _ = writeln!(text, "    {}: {} → {} ({how})", change.what, change.had, change.wanted);
+    }
     // A digest is for programs; in a line it only pushes the reason out of sight.
     let short = |action: &str| match action.split_once("@sha256:") {
         Some((name, rest)) => format!("{name}{}", rest.trim_start_matches(|c: char| c.is_ascii_hexdigit())),
@@ -381,7 +385,7 @@ mod tests {
     use wplab::{
         actions::{
             down::Removed,
-            plan::{PlannedImage, Uses},
+            plan::{PlannedChange, PlannedImage, Uses},
             status::{HpaStatus, NodeStatus, ReplicaStatus, Unknown, VolumeStatus},
         },
         parts::{images::Role, monitoring::Alert},
@@ -567,6 +571,12 @@ mod tests {
         let planned = PlanReport {
             name: LabName::default(),
             steps: Vec::new(),
+            changes: vec![PlannedChange {
+                what: "database.settings.max_connections".into(),
+                had: "60".into(),
+                wanted: "61".into(),
+                restarts: false,
+            }],
             images: vec![
                 image(Role::Node, &format!("pull kindest/node:v1@{digest}"), "many minutes to build"),
                 image(Role::Nfs, &format!("present (nfs:1@{digest})"), "Docker has it"),
@@ -580,6 +590,7 @@ mod tests {
                       nfs    present (nfs:1)          Docker has it\n\
                       tool   made of this executable\n";
         assert!(text.contains(wanted), "{text}");
+        assert!(text.contains("    database.settings.max_connections: 60 → 61 (without a restart)\n"), "{text}");
     }
 
     #[test]

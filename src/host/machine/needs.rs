@@ -133,6 +133,7 @@ pub(crate) mod tests {
             images: ImageSource::Auto,
             storage: StorageSpec { size: quantity("2Gi") },
             database: DatabaseSpec {
+                placement: crate::spec::placement::Placement::default(),
                 topology: Topology::Replication,
                 flavour: Flavour::Auto,
                 members: 3,

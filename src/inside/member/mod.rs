@@ -13,6 +13,7 @@ mod pod;
 mod process;
 pub mod replication;
 mod scratch;
+pub mod set;
 pub mod status;
 mod turns;
 
@@ -44,6 +45,13 @@ pub enum MemberCommand {
         /// The members that have ended for good, and need not be asked.
         dead: Vec<String>,
     },
+    /// Give options to the server that runs; `up` executes it in each member's pod.
+    Set {
+        /// The options by their names; one without a value is the server's own again.
+        options: Vec<(String, Option<String>)>,
+        /// Only ask which of them the server would take.
+        probe: bool,
+    },
     /// PID 1 of a server that is no member, into which backups are loaded to prove them.
     Scratch {
         /// Whose server the image has: `mysql`, `mariadb` or `percona`.
@@ -62,6 +70,7 @@ pub const MONITOR_USER: &str = "monitor";
 /// # Errors
 /// The pod is not set up as the manifests say; for [`MemberCommand::Bootstrap`] also: the cluster must not or cannot be
 /// started from this member, with the reason; for [`MemberCommand::Monitor`]: the server does not take writes; for
+/// [`MemberCommand::Set`]: the server does not answer; for
 /// [`MemberCommand::Scratch`]: its server ended. [`MemberCommand::Mysql`] and
 /// [`MemberCommand::Galera`] wait inside rather than fail for anything that may pass.
 pub async fn main(command: MemberCommand) -> Result<()> {
@@ -69,6 +78,7 @@ pub async fn main(command: MemberCommand) -> Result<()> {
         MemberCommand::Mysql => replication::run().await,
         MemberCommand::Galera => galera::run().await,
         MemberCommand::Bootstrap { dead } => galera::force(&dead).await,
+        MemberCommand::Set { options, probe } => set::run(&options, probe).await,
         MemberCommand::Scratch { server } => scratch::run(&server).await,
         MemberCommand::Monitor => monitor::run().await,
     }

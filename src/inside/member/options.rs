@@ -38,6 +38,28 @@ fn lab_cnf(settings: &BTreeMap<String, String>) -> Result<String> {
     Ok(text)
 }
 
+/// The options that people may give, as these files have them: our defaults, and over them what the lab file says.
+pub fn effective(files: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let texts = ["defaults.cnf", "lab.cnf"].into_iter().filter_map(|file| files.get(file));
+    let lines = texts.flat_map(|text| text.lines()).filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split_once('=')).map(|(name, value)| (name.to_owned(), plain(value))).collect()
+}
+
+/// A value as [`lab_cnf`] was given it.
+fn plain(written: &str) -> String {
+    let Some(inner) = written.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+        return written.to_owned();
+    };
+    let (mut text, mut escaped) = (String::new(), false);
+    for c in inner.chars() {
+        escaped = c == '\\' && !escaped;
+        if !escaped {
+            text.push(c);
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,6 +84,18 @@ mod tests {
             );
         }
         assert!(files("postgres", &BTreeMap::new()).is_err());
+    }
+
+    #[test]
+    fn what_is_written_into_the_files_is_read_back_from_them() {
+        let given: BTreeMap<String, String> =
+            [("init_connect", r#"SET @a="x#y" \"#), ("a", r"\\"), ("sync_binlog", "7")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into();
+        let read = effective(&files("mysql", &given).expect("files"));
+        assert!(given.iter().all(|pair| read.get(pair.0) == Some(pair.1)), "{read:?}");
+        let ours = effective(&files("mysql", &BTreeMap::new()).expect("files"));
+        assert_eq!((ours["sync_binlog"].as_str(), ours.get("gtid_mode")), ("1", None));
     }
 
     #[test]

@@ -111,6 +111,9 @@ pub struct MemberStatus {
     /// Whether this source has neither had a replica's answer nor heard any other member for so long that it may have been given up.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub isolated: bool,
+    /// How often in a row its server has ended by itself.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub falls: u32,
     /// Whether it applies nothing for a moment, because somebody asked for that ([`super::HOLD`]).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,

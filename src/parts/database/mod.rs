@@ -4,10 +4,18 @@
 
 pub mod agent;
 mod credentials;
+mod declared;
+mod foresee;
+mod grow;
 pub mod health;
+mod live;
 mod members;
 mod names;
 mod objects;
+mod relieve;
+mod roll;
+mod stuck;
+mod taken_back;
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -17,14 +25,19 @@ use std::{
 use anyhow::Result;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
+use kube::core::DynamicObject;
 
 pub use crate::inside::member::CONTAINER;
 pub use credentials::{certificates, keys, renew as renew_passwords};
 pub(super) use credentials::{names as certificate_names, subject as certificate_subject};
+pub use declared::{Change, Declared};
+pub use foresee::{Foreseen, foresee};
 pub use members::{Connection, Member, Undecided, connect, connect_within, members, pods};
 pub use names::{CREDENTIALS, MEMBERS, MOST, TLS, WORDPRESS, in_words, names};
 pub(super) use objects::Server;
 pub use objects::objects;
+pub use relieve::{Relieved, relieve};
+pub use taken_back::{Alone, TakenBack};
 
 use self::health::Wrong;
 use crate::{
@@ -52,11 +65,11 @@ pub const WRITE_HOST: &str = "db";
 /// The host name of the members that may be read from: a Service.
 pub const READ_HOST: &str = "db-read";
 
-/// Makes sure that every member is there and healthy, one of them open for writes: applies what is needed and waits until
-/// the agent has given the roles. A healthy database is not touched. `secrets` opens when what others mount is there.
+/// Makes sure that every member is there and healthy, one of them open for writes: applies what is needed, restarts
+/// who has to be one by one, and waits until the agent has given the roles. A healthy database that is as it shall be is not touched. `secrets` opens when what others mount is there.
 ///
 /// # Errors
-/// The members do not become healthy in time (the error repeats what each waits for); or the agent cannot tell safely which
+/// [`TakenBack`]: a change that the first member did not do with; the members do not become healthy in time (the error repeats what each waits for); or the agent cannot tell safely which
 /// one must take writes.
 pub async fn ensure(
     cx: StepCx,
@@ -72,18 +85,38 @@ pub async fn ensure(
     let called = LabSpec { name: cluster.inside.clone(), ..spec.clone() };
     changed |= cluster.apply(&agent::objects(&called, images)?).await? > 0;
     changed |= cluster.apply(&discovery::objects(spec, images)?).await? > 0;
-    changed |= cluster.apply(&objects(spec, images)?).await? > 0;
+    let (applied, live) = roll::apply(&cx, cluster, spec, images).await?;
+    changed |= applied;
     if spec.database.topology == Topology::Galera {
         let etcd = cx.until("etcd", discovery::LIMIT, EVERY, || discovery::look(cluster)).await;
         etcd.map_err(|error| Trouble::from(EtcdSilent { lab: cluster.lab.clone() }).because(error))?;
     }
     let acted = AtomicBool::new(changed);
-    let writer = healthy(&cx, cluster, spec, &acted).await?;
+    let (writer, restarted) = roll::roll(&cx, cluster, spec, images, &acted).await?;
     let names = names(spec.database.members);
     let others: Vec<&str> = names.iter().map(String::as_str).filter(|name| *name != writer).collect();
     let follow = if spec.database.topology == Topology::Galera { "have the same" } else { "follow" };
-    let detail = format!("{writer} takes writes, {} {follow}", others.join(", "));
-    Ok(Stepped::changed(acted.into_inner(), (), detail))
+    let mut detail = format!("{writer} takes writes, {} {follow}", others.join(", "));
+    if let Some(options) = live {
+        detail.push_str(&format!("; changed without a restart: {options}"));
+    }
+    if restarted > 0 {
+        detail.push_str(&format!("; {} restarted one by one", in_words(u8::try_from(restarted)?)));
+    }
+    Ok(Stepped::changed(acted.into_inner() || restarted > 0, (), detail))
+}
+
+/// The objects of a lab that stands, with other members but nothing else that would be different for one of them.
+///
+/// # Errors
+/// As [`objects()`]; or the API server does not answer.
+pub async fn objects_as_they_are(cluster: &Cluster, spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> {
+    let Some(set) = cluster.get::<StatefulSet>(MEMBERS).await? else { return objects(spec, images) };
+    let spec = Declared::read(&set).map_or_else(|| spec.clone(), |declared| declared.over(spec));
+    match roll::config_name(&set) {
+        Some(config) => objects::objects_with(&spec, images, &config),
+        None => objects(&spec, images),
+    }
 }
 
 /// Waits until every member is healthy and one of them open for writes, as its own recovery and the agent make it; nothing
@@ -125,12 +158,12 @@ async fn with_a_way_out(cluster: &Cluster, error: anyhow::Error) -> anyhow::Erro
 
 /// One look at all members and at the agent's record; the writer's name once all is well.
 async fn look(cluster: &Cluster, wanted: usize, acted: &AtomicBool) -> Result<Look<String>> {
-    cluster.replace_stuck(MEMBERS).await?;
     // An API server or a pod that does not answer for a moment is a reason to look again.
     let (members, record) = match tokio::try_join!(members(cluster), agent::look(cluster)) {
         Ok(seen) => seen,
         Err(error) => return Ok(Look::NotYet(format!("{error:#}"))),
     };
+    stuck::replace(cluster, &members).await?;
     let now = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
     if let Some(undecided) = members.iter().find_map(|member| member.stuck(&cluster.lab, now)) {
         return Err(Trouble::from(undecided).into());

@@ -4,13 +4,22 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::{
-    api::{apps::v1::StatefulSet, core::v1::ConfigMap},
+    api::{
+        apps::v1::StatefulSet,
+        core::v1::{
+            ConfigMap, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec,
+            PreferredSchedulingTerm, Toleration,
+        },
+    },
     apimachinery::pkg::api::resource::Quantity,
 };
 use kube::core::DynamicObject;
 use sha2::{Digest, Sha256};
 
-use super::names::MEMBERS;
+use super::{
+    declared::{DECLARED, Declared},
+    names::MEMBERS,
+};
 use crate::{
     cluster::{
         manifests::{edit, part},
@@ -18,38 +27,67 @@ use crate::{
     },
     inside::member::{CONTAINER, options},
     parts::images::{ImageSet, Role},
-    spec::{Flavour, LabSpec, Topology},
+    spec::{
+        Flavour, LabSpec, Topology,
+        placement::{NodeLabels, Placement},
+    },
 };
 
-/// The ConfigMap with the server's settings.
-const CONFIG: &str = "db-config";
-/// On the pods: what their settings hash to, so that members are restarted one by one when a setting changes.
-const CONFIG_HASH: &str = "wplab.dev/config";
+/// The ConfigMap with the server's settings, in the manifests; in a lab a hash follows.
+pub(super) const CONFIG: &str = "db-config";
+/// On the pods: what their template hashes to. A pod with another one than the template has yet to be restarted.
+pub(super) const TEMPLATE: &str = "wplab.dev/template";
 
 /// The database's objects for this lab, in the order in which they are applied.
 ///
 /// # Errors
 /// An image is missing from the set, or a setting cannot be written into an option file.
 pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> {
+    let config = config_of(spec, images, None)?;
+    objects_with(spec, images, &config)
+}
+
+/// The option files of this lab's server, by name.
+pub(super) fn files(spec: &LabSpec, images: &ImageSet) -> Result<BTreeMap<String, String>> {
+    options::files(Server::of(spec, images)?.role.name(), &spec.database.settings)
+}
+
+/// A name for a ConfigMap with this lab's settings that is not `beside`, which others may still need as it is.
+pub(super) fn config_of(spec: &LabSpec, images: &ImageSet, beside: Option<&str>) -> Result<String> {
+    let mut files = files(spec, images)?;
+    let name = |files: &BTreeMap<String, String>| format!("{CONFIG}-{}", hash_of(files));
+    let plain = name(&files);
+    if beside != Some(plain.as_str()) {
+        return Ok(plain);
+    }
+    // What was made for these settings has had others since, in place.
+    files.insert("beside".to_owned(), plain);
+    Ok(name(&files))
+}
+
+/// The same with the settings in this ConfigMap.
+pub(super) fn objects_with(spec: &LabSpec, images: &ImageSet, config_name: &str) -> Result<Vec<DynamicObject>> {
+    let declared = serde_json::to_string(&Declared::of(spec)).context("cannot write down what is declared")?;
     let database = &spec.database;
     let server = Server::of(spec, images)?;
     let mut objects = part("database")?;
-    let mut hash = String::new();
     edit(&mut objects, CONFIG, |config: &mut ConfigMap| {
-        let files = options::files(server.role.name(), &database.settings)?;
-        hash = hash_of(&files);
-        config.data = Some(files);
+        config.data = Some(files(spec, images)?);
+        config.metadata.name = Some(config_name.to_owned());
         Ok(())
     })?;
     edit(&mut objects, MEMBERS, |set: &mut StatefulSet| {
+        set.metadata.annotations.get_or_insert_default().insert(DECLARED.to_owned(), declared);
         let spec = set.spec.as_mut().context("it has no spec")?;
         spec.replicas = Some(i32::from(database.members));
-        let annotations = spec.template.metadata.get_or_insert_default().annotations.get_or_insert_default();
-        annotations.insert(CONFIG_HASH.to_owned(), hash);
         let pod = pod_of(&mut spec.template)?;
         set_image(pod, "tools", images.reference(Role::Tool)?)?;
         set_image(pod, CONTAINER, images.reference(server.role)?)?;
         set_resources(pod, CONTAINER, &database.resources)?;
+        place(pod, &database.placement);
+        let config =
+            pod.volumes.iter_mut().flatten().find_map(|volume| volume.config_map.as_mut().filter(|c| c.name == CONFIG));
+        config.context("its pods mount no settings")?.name = config_name.to_owned();
         let runs_as = pod.security_context.get_or_insert_default();
         let user = Some(server.user);
         (runs_as.run_as_user, runs_as.run_as_group, runs_as.fs_group) = (user, user, user);
@@ -67,6 +105,10 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
             }
         };
         container(pod, CONTAINER)?.command.get_or_insert_default().push(member.to_owned());
+        let text = serde_json::to_string(&spec.template).context("cannot write the template")?;
+        let hash = hash_of(&BTreeMap::from([(String::new(), text)]));
+        let annotations = spec.template.metadata.get_or_insert_default().annotations.get_or_insert_default();
+        annotations.insert(TEMPLATE.to_owned(), hash);
         let claim = spec.volume_claim_templates.iter_mut().flatten().next().context("it has no volume")?;
         let claim = claim.spec.get_or_insert_default().resources.get_or_insert_default();
         let size = Quantity(database.volume.as_str().to_owned());
@@ -74,6 +116,36 @@ pub fn objects(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> 
         Ok(())
     })?;
     Ok(objects)
+}
+
+/// Lets a member run where it may. That two of them never share a node stays as the manifest has it.
+fn place(pod: &mut PodSpec, placement: &Placement) {
+    let terms = |labels: &NodeLabels| NodeSelectorTerm {
+        match_expressions: Some(labels.labels().iter().map(one_of).collect()),
+        match_fields: None,
+    };
+    let any = |labels: &NodeLabels| labels.labels().is_empty();
+    let (nodes, prefer) = (&placement.nodes, &placement.prefer);
+    if !any(nodes) || !any(prefer) {
+        pod.affinity.get_or_insert_default().node_affinity = Some(NodeAffinity {
+            required_during_scheduling_ignored_during_execution: (!any(nodes))
+                .then(|| NodeSelector { node_selector_terms: vec![terms(nodes)] }),
+            preferred_during_scheduling_ignored_during_execution: (!any(prefer))
+                .then(|| vec![PreferredSchedulingTerm { weight: 100, preference: terms(prefer) }]),
+        });
+    }
+    let tolerations = placement.tolerate.each().iter().map(|taint| Toleration {
+        key: Some(taint.key.clone()),
+        operator: Some(if taint.value.is_some() { "Equal" } else { "Exists" }.to_owned()),
+        value: taint.value.clone(),
+        effect: taint.effect.clone(),
+        toleration_seconds: None,
+    });
+    pod.tolerations = Some(tolerations.collect::<Vec<_>>()).filter(|all| !all.is_empty());
+}
+
+fn one_of((key, value): (&String, &String)) -> NodeSelectorRequirement {
+    NodeSelectorRequirement { key: key.clone(), operator: "In".to_owned(), values: Some(vec![value.clone()]) }
 }
 
 /// Whose server the members run.
@@ -137,6 +209,11 @@ mod tests {
         ImageSet(BTreeMap::from([(Role::Mysql, image("database")), (Role::Tool, image("tool"))]))
     }
 
+    fn settings(objects: &[DynamicObject]) -> ConfigMap {
+        let found = objects.iter().find(|o| name_of(o).starts_with("ConfigMap/db-config-"));
+        typed(found.expect("there")).expect("typed")
+    }
+
     #[test]
     fn a_topology_takes_out_what_only_the_other_one_needs() {
         let of = |topology, role| {
@@ -185,7 +262,7 @@ mod tests {
             assert_eq!(pod.security_context.expect("a user").run_as_user, Some(user));
             let env = pod.containers[0].env.clone().expect("env");
             assert!(env.iter().any(|v| v.name == "WPLAB_FLAVOUR" && v.value.as_deref() == Some(name)));
-            let config: ConfigMap = typed(find("ConfigMap/db-config")).expect("typed");
+            let config = settings(&objects);
             let files = config.data.expect("files");
             assert!(files["fixed.cnf"].contains(option) && files["lab.cnf"].contains("max_connections=\"42\""));
             assert!(["my.cnf", "defaults.cnf", "lab.cnf", "fixed.cnf"].iter().all(|file| files.contains_key(*file)));
@@ -223,24 +300,56 @@ mod tests {
         assert_eq!(modes, [Some(0o440); 3]);
     }
 
+    fn template(objects: &[DynamicObject]) -> (String, String) {
+        let set = objects.iter().find(|o| name_of(o) == "StatefulSet/db").expect("there");
+        let template = &set.data["spec"]["template"];
+        let mounted = template["spec"]["volumes"].as_array().expect("volumes");
+        let mounted = mounted.iter().find(|volume| volume["name"] == "config").expect("settings");
+        let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
+        (text(&template["metadata"]["annotations"][TEMPLATE]), text(&mounted["configMap"]["name"]))
+    }
+
     #[test]
-    fn a_changed_setting_changes_the_pods_and_nothing_else_does() {
-        let hash = |lab: &LabSpec| {
-            let objects = objects(lab, &images()).expect("objects");
-            let set = objects.iter().find(|o| name_of(o) == "StatefulSet/db").expect("there");
-            set.data["spec"]["template"]["metadata"]["annotations"][CONFIG_HASH].as_str().expect("a hash").to_owned()
-        };
+    fn a_changed_setting_changes_the_pods_unless_it_reaches_them_as_they_run() {
         let (one, mut two) = (lab(), lab());
-        assert_eq!(hash(&one), hash(&two));
         two.database.settings.insert("max_connections".into(), "43".into());
-        assert_ne!(hash(&one), hash(&two));
+        let of = |lab: &LabSpec| template(&objects(lab, &images()).expect("objects"));
+        assert_eq!(of(&one), of(&lab()));
+        assert!(of(&one).0 != of(&two).0 && of(&one).1 != of(&two).1);
+        let in_place = objects_with(&two, &images(), &of(&one).1).expect("objects");
+        assert_eq!(template(&in_place), of(&one));
+        assert!(settings(&in_place).data.expect("files")["lab.cnf"].contains("max_connections=\"43\""));
+        let beside = config_of(&one, &images(), Some(&of(&one).1)).expect("a name");
+        assert!(beside != of(&one).1 && beside != of(&two).1, "what was changed in place is not used again");
+    }
+
+    #[test]
+    fn members_run_where_they_may_and_never_two_on_a_node() {
+        let mut lab = lab();
+        lab.database.placement = Placement {
+            nodes: NodeLabels::new("disk=ssd").expect("labels"),
+            prefer: NodeLabels::new("zone=a").expect("labels"),
+            tolerate: spec::placement::Taints::new("dedicated=database:NoSchedule gpu").expect("taints"),
+        };
+        let objects = objects(&lab, &images()).expect("objects");
+        let set = objects.iter().find(|o| name_of(o) == "StatefulSet/db").expect("there");
+        let pod = &set.data["spec"]["template"]["spec"];
+        assert!(pod["affinity"]["podAntiAffinity"].is_object());
+        let nodes = &pod["affinity"]["nodeAffinity"];
+        let needs =
+            &nodes["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"][0]["matchExpressions"][0];
+        assert_eq!((&needs["key"], &needs["values"][0]), (&"disk".into(), &"ssd".into()));
+        let likes = &nodes["preferredDuringSchedulingIgnoredDuringExecution"][0]["preference"]["matchExpressions"][0];
+        assert_eq!(likes["key"], "zone");
+        let told: Vec<_> = pod["tolerations"].as_array().expect("some").iter().map(|one| &one["operator"]).collect();
+        assert_eq!(told, ["Equal", "Exists"]);
+        assert_ne!(template(&objects).0, template(&super::objects(&self::lab(), &images()).expect("objects")).0);
     }
 
     #[test]
     fn what_the_lab_relies_on_is_read_last() {
         let objects = objects(&lab(), &images()).expect("objects");
-        let config: ConfigMap =
-            typed(objects.iter().find(|o| name_of(o) == "ConfigMap/db-config").expect("there")).expect("typed");
+        let config = settings(&objects);
         let files = config.data.expect("data");
         let order: Vec<&str> = files["my.cnf"].lines().filter_map(|line| line.rsplit('/').next()).collect();
         assert_eq!(order, ["defaults.cnf", "lab.cnf", "fixed.cnf"]);

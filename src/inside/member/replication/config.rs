@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+pub(super) use crate::inside::member::pod::password;
 use crate::inside::member::{count::Count, pod::RUN};
 
 /// The settings of one member. Passwords are read from their files when they are needed.
@@ -84,16 +85,6 @@ impl Config {
     pub(super) fn lab_initialised() -> bool {
         std::fs::read_to_string("/etc/wplab/state/initialized").is_ok_and(|text| text.trim() == "true")
     }
-}
-
-/// A password of the Secret `db-credentials`: `root`, `wordpress` or `replication`.
-///
-/// # Errors
-/// The file is not there.
-pub(super) fn password(of: &str) -> Result<String> {
-    let path = format!("/etc/wplab/credentials/{of}-password");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    Ok(text.trim_end_matches('\n').to_owned())
 }
 
 #[cfg(test)]

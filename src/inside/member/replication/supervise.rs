@@ -163,8 +163,9 @@ impl Member {
             self.renewed = true;
         }
         let peers = self.peers.known();
-        let mandate = self.volume.mandate()?;
+        let (mandate, falls) = (self.volume.mandate()?, self.falls);
         self.board.change(|status| {
+            status.falls = falls;
             status.has_data = self.data == Data::Present;
             status.mandate.clone_from(&mandate);
             status.members = members;

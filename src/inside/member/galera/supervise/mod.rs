@@ -131,8 +131,8 @@ impl Member {
 
     async fn turn(&mut self) -> Result<()> {
         self.notice_end()?;
-        let members = self.config.size();
-        self.board.change(|status| status.members = members);
+        let (members, falls) = (self.config.size(), self.falls);
+        self.board.change(|status| (status.members, status.falls) = (members, falls));
         if self.server.is_some() {
             self.watch().await
         } else if Instant::now() >= self.not_before {

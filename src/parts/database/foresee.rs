@@ -1,0 +1,47 @@
+//! What of a changed lab file `up` would do to the database of a lab that stands; nothing is changed by asking.
+
+use anyhow::Result;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use kube::ResourceExt;
+
+use super::{
+    declared::{Change, Declared},
+    live,
+    members::pods,
+    names::MEMBERS,
+    stuck::is_stale,
+};
+use crate::{cluster::Cluster, spec::LabSpec};
+
+/// What is to be different, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Foreseen {
+    /// Each difference.
+    pub changes: Vec<Change>,
+    /// Why members are restarted for it; `None` when they are not.
+    pub restarts: Option<String>,
+    /// Members that wait for a restart that somebody began.
+    pub waiting: Vec<String>,
+}
+
+/// Compares what is wanted with what the members were made of, and asks them whether they would take it as they run. `None` when there
+/// are none, or a version made them that did not write that down.
+///
+/// # Errors
+/// The API server does not answer.
+pub async fn foresee(cluster: &Cluster, wanted: &LabSpec) -> Result<Option<Foreseen>> {
+    let Some(set) = cluster.get::<StatefulSet>(MEMBERS).await? else { return Ok(None) };
+    let Some(had) = Declared::read(&set) else { return Ok(None) };
+    let changes = had.differs(&Declared::of(wanted));
+    let waiting = pods(cluster).await?.iter().filter(|pod| is_stale(pod, &set)).map(ResourceExt::name_any).collect();
+    let options: Vec<String> = changes.iter().filter_map(|change| Some(change.option()?.to_owned())).collect();
+    let restarts = match changes.iter().find(|change| change.option().is_none()) {
+        Some(change) if change.what == "volume" => {
+            Some("each is made anew with a larger volume where it cannot grow".to_owned())
+        }
+        Some(change) => Some(format!("{} is of the pods", change.what)),
+        None if options.is_empty() => None,
+        None => live::probe(cluster, &options).await?,
+    };
+    Ok(Some(Foreseen { changes, restarts, waiting }))
+}

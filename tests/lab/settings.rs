@@ -1,0 +1,118 @@
+//! Declared settings on a lab that stands, while somebody writes: what a server takes as it runs, what it has to be restarted for, and
+//! what it does not take at all.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use serde_json::json;
+
+use crate::{
+    lab::{Lab, say},
+    ledger::{Ledger, ask},
+};
+
+/// How long nothing may be written while another member comes to take writes.
+const SWITCHED: Duration = Duration::from_secs(10);
+
+/// When each member's pod was made.
+fn begun(lab: &Lab) -> BTreeMap<String, Timestamp> {
+    let pods = lab.try_pods("app.kubernetes.io/component=database").expect("pods");
+    let made = |pod: &k8s_openapi::api::core::v1::Pod| pod.metadata.creation_timestamp.as_ref().expect("a time").0;
+    pods.iter().map(|pod| (pod.name_any(), made(pod))).collect()
+}
+
+fn writer(lab: &Lab) -> String {
+    let pods = lab.try_pods("wplab.dev/role=writer").expect("pods");
+    pods.first().expect("a writer").name_any()
+}
+
+fn everywhere(lab: &Lab, variable: &str, value: &str) {
+    for member in begun(lab).keys() {
+        let has = lab.block_on(ask(lab.client(), member, &format!("SELECT @@GLOBAL.{variable}")));
+        assert_eq!(has, value, "{variable} at {member}");
+    }
+}
+
+/// A lab of three members that stands, made from the defaults; it ends with other settings.
+pub(crate) fn reach_the_members(lab: &Lab) {
+    let file = |settings: &str| lab.file(&format!("database: {{settings: {{{settings}}}}}\n"));
+    as_they_run(lab, &file("max_connections: 61"));
+    one_by_one(lab, &file("max_connections: 61, back_log: 71"));
+    taken_back(lab, &file("max_connections: 61, back_log: 71, no_such_option: 1"));
+}
+
+/// What a server takes as it runs.
+fn as_they_run(lab: &Lab, file: &str) {
+    let before = begun(lab);
+    let planned = lab.run(&["plan", lab.name(), "-f", file, "-o", "json"]).assert_code(0).json();
+    let change = json!([{"what": "database.settings.max_connections", "had": "60", "wanted": "61", "restarts": false}]);
+    assert_eq!(planned["changes"], change, "{planned}");
+    let up = lab.up(&["-f", file]);
+    assert_eq!(up.assert_code(0).json()["changed"], true);
+    assert!(up.stderr.contains("changed without a restart: max_connections"), "{}", up.stderr);
+    assert_eq!(begun(lab), before, "nobody was restarted");
+    everywhere(lab, "max_connections", "61");
+    for member in before.keys() {
+        // Whoever ends now begins with it: the kubelet was asked to hurry.
+        let begin = Instant::now();
+        while !lab.exec(member, &["cat", "/etc/wplab/mysql/lab.cnf"]).contains("max_connections=\"61\"") {
+            assert!(begin.elapsed() < Duration::from_secs(20), "{member} would begin with what it had");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+    assert_eq!(lab.up(&["-f", file]).assert_code(0).json()["changed"], false, "it is as it shall be");
+}
+
+/// What a server has to be restarted for.
+fn one_by_one(lab: &Lab, file: &str) {
+    let (before, wrote) = (begun(lab), writer(lab));
+    let planned = lab.run(&["plan", lab.name(), "-f", file, "-o", "json"]).assert_code(0).json();
+    assert_eq!(
+        (&planned["changes"][0]["what"], &planned["changes"][0]["restarts"]),
+        (&json!("database.settings.back_log"), &json!(true))
+    );
+    let ledger = lab.block_on(Ledger::open(lab.client(), "ledger_of_settings"));
+    let begin = Instant::now();
+    lab.up(&["-f", file]).assert_code(0);
+    let (gap, took) = (ledger.longest_gap_since(begin), begin.elapsed().as_secs_f64());
+    let rows = lab.block_on(ledger.close(&["db-0", "db-1", "db-2"]));
+    say(&format!("three members restarted within {took:.1} s, no write for {gap:.1?}, {rows} rows"));
+    assert!(gap < SWITCHED, "nothing was written for {gap:.1?}");
+    let after = begun(lab);
+    assert!(after.iter().all(|(member, since)| *since > before[member]), "{before:?} {after:?}");
+    let last = after.iter().max_by_key(|(_, since)| **since).expect("members").0;
+    assert_eq!(*last, wrote, "who took writes comes last: {after:?}");
+    assert_ne!(writer(lab), wrote);
+    everywhere(lab, "back_log", "71");
+}
+
+/// What a server does not take at all: one reader tries it.
+fn taken_back(lab: &Lab, file: &str) {
+    let (before, wrote) = (begun(lab), writer(lab));
+    let begin = Instant::now();
+    let up = lab.up(&["-f", file]);
+    say(&format!("a wrong option was taken back after {:.1} s", begin.elapsed().as_secs_f64()));
+    up.assert_code(4);
+    let told = &up.stderr;
+    assert!(told.contains("unknown variable 'no_such_option=1'") && told.contains("settings.no_such_option"), "{told}");
+    let after = begun(lab);
+    let tried: Vec<&String> =
+        after.iter().filter(|(member, since)| **since != before[*member]).map(|(m, _)| m).collect();
+    assert!(matches!(tried.as_slice(), [one] if **one != wrote && told.contains(*one)), "{tried:?} tried it");
+    lab.run(&["status", lab.name()]).assert_code(0);
+    assert_eq!(writer(lab), wrote, "nobody else had to take writes");
+    everywhere(lab, "back_log", "71");
+    let without = lab.file("database: {settings: {max_connections: 61, back_log: 71}}\n");
+    let planned = lab.run(&["plan", lab.name(), "-f", &without, "-o", "json"]).assert_code(0).json();
+    assert_eq!(planned["changes"], json!(null), "all is as it was: {planned}");
+}
+
+/// An `up` without a lab file has been there: what is left out is ours again, or the server's.
+pub(crate) fn are_the_defaults(lab: &Lab) {
+    everywhere(lab, "max_connections", "60");
+    assert_ne!(lab.block_on(ask(lab.client(), "db-0", "SELECT CAST(@@GLOBAL.back_log AS CHAR)")), "71");
+}
