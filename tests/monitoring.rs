@@ -68,6 +68,10 @@ fn the_dashboard_is_one_that_grafana_reads() {
 #[test]
 #[ignore = "needs Docker"]
 fn promtool_accepts_the_rules_and_every_alert_fires_when_it_should() {
+    // It builds an image that nothing else of the short tier needs.
+    if std::env::var_os("DRILLS").is_none() {
+        return;
+    }
     let image = ready::images(&["prometheus"]).swap_remove(0);
     let file = |name: &str, text: &str| format!("RUN echo {} | base64 -d > /tmp/{name}\n", STANDARD.encode(text));
     let rules = manifests::file("monitoring/alerts.yml").expect("a file");

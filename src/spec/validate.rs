@@ -137,8 +137,7 @@ impl Reader {
         let sealed = !spec.backup.encrypt_for.keys().is_empty();
         if sealed && !spec.backup.verify.is_never() && self.good(&["backup.verify", "backup.encrypt-for"]) {
             let what = "the lab has no key that opens what it encrypts, so no schedule can prove it";
-            let cure =
-                "leave it at never and verify by hand, with the file that has the key, or encrypt for everybody";
+            let cure = "leave it at never and verify by hand, with the file that has the key, or encrypt for everybody";
             self.problem("backup.verify", what, cure);
         }
         self.database(spec);

@@ -23,6 +23,9 @@ use super::{
 /// A file that takes a moment to pack, of bytes that do not become fewer.
 const BIG: &str = "$file = fopen(WP_CONTENT_DIR . '/uploads/big.bin', 'w'); for ($n = 0; $n < 320; $n++) { fwrite($file, random_bytes(1 << 20)); } fclose($file);";
 
+/// What the runner's process is called.
+const RUNNER: &str = "/wplab backups ";
+
 fn runner(lab: &Lab) -> String {
     let pods: Vec<Pod> = lab.list_in("wplab", &ListParams::default().labels("app.kubernetes.io/component=backup"));
     pods.iter().find(|pod| pod.metadata.deletion_timestamp.is_none()).expect("a runner").name_any()
@@ -42,7 +45,7 @@ fn whoever_is_cut_off_leaves_nothing(lab: &Lab, id: &str) {
     php(lab, BIG);
     let before = ids(&list(lab));
     let create = ["backup", "create", lab.name()];
-    let lost = lab.run_while(&create, "wp-content: ", || lab.delete_pods(&[&runner(lab)], 0));
+    let lost = lab.run_while(&create, "wp-content: ", || lab.kill(RUNNER, &[&runner(lab)]));
     assert_eq!(lost.code, Some(4), "{}", lost.stderr);
     assert!(lost.stderr.contains("what it had sent is removed"), "{}", lost.stderr);
     let after = list(lab);
@@ -50,7 +53,7 @@ fn whoever_is_cut_off_leaves_nothing(lab: &Lab, id: &str) {
 
     php(lab, "unlink(WP_CONTENT_DIR . '/uploads/big.bin'); update_option('blogdescription', 'later');");
     let restore = ["backup", "restore", id, "--lab", lab.name()];
-    let lost = lab.run_while(&restore, "waiting for the restore: begins", || lab.delete_pods(&[&runner(lab)], 0));
+    let lost = lab.run_while(&restore, "waiting for the restore: begins", || lab.kill(RUNNER, &[&runner(lab)]));
     assert_eq!(lost.code, Some(4), "{}", lost.stderr);
     assert!(lost.stderr.contains("nothing of the site was touched"), "{}", lost.stderr);
     assert_eq!(php(lab, "echo get_option('blogdescription');"), "later");

@@ -1,6 +1,6 @@
 //! Golden roots: what nodes begin with, who is killed meanwhile, and whose clones they are.
 
-use super::lab::{Engine, Lab};
+use super::lab::{Engine, Lab, say, thoroughly};
 
 /// What a script says on the volume, which the container of a lab holds.
 fn on_the_volume(lab: &Lab, script: &str) -> Vec<String> {
@@ -12,6 +12,11 @@ fn on_the_volume(lab: &Lab, script: &str) -> Vec<String> {
 #[test]
 #[ignore = "needs Docker"]
 fn nodes_begin_with_clones_that_nobody_else_writes_to() {
+    // Two minutes and a half; every other lab of these tests begins with such clones, too.
+    if !thoroughly() {
+        say("this is only run by `just test-lab-thoroughly`");
+        return;
+    }
     let (lab, other) = (Lab::new("wplab-golden"), Lab::new("wplab-other"));
     let before = Engine::snapshot();
     lab.run(&["images", "warm"]).assert_code(0);

@@ -48,6 +48,8 @@ use crate::{
 const ADMIN: &str = "admin";
 /// How long a name may take to be looked up.
 const LOOKUP: Duration = Duration::from_secs(5);
+/// How long whoever was cut off may take until it is gone.
+const GONE: Duration = Duration::from_mins(1);
 /// How long the site may take to answer with what was restored.
 const ANSWER: Duration = Duration::from_mins(2);
 /// In the shared folder: the installer's marks.
@@ -76,6 +78,7 @@ pub(super) async fn restore(
         None => Vec::new(),
     };
     let mut session = runner.writer().await?.patient(STATEMENT);
+    alone(&mut session, Duration::ZERO).await?;
     fits(&mut session, manifest).await?;
     let room = manifest.streams.get("files").map_or(0, |files| files.bytes);
     has_room(&runner.cluster, &runner.content, manifest, room).await?;
@@ -116,13 +119,26 @@ pub(super) enum CutOff {
     Done,
 }
 
-/// Ends a restore that somebody cut off.
+/// Ends a restore that somebody cut off, once whoever that was is gone: a pod that was deleted may work for a moment still.
 ///
 /// # Errors
-/// The database does not answer, or something cannot be moved. It can be tried again.
+/// Somebody works still; the database does not answer, or something cannot be moved. It can be tried again.
 pub(super) async fn end(runner: &Runner) -> Result<CutOff> {
     let mut session = runner.writer().await?.patient(STATEMENT);
-    let mut place = Place { content: &runner.content, session: &mut session };
+    alone(&mut session, GONE).await?;
+    undo(runner, &mut session).await
+}
+
+/// Holds what only one at a time has, for as long as this session lasts.
+async fn alone(session: &mut Session, patience: Duration) -> Result<()> {
+    let got = session.value(&format!("SELECT GET_LOCK('wplab-restore', {})", patience.as_secs())).await?;
+    ensure!(got.as_deref() == Some("1"), "somebody else restores into this lab");
+    Ok(())
+}
+
+/// Puts everything back, if anything was replaced, and removes what is beside the site.
+async fn undo(runner: &Runner, session: &mut Session) -> Result<CutOff> {
+    let mut place = Place { content: &runner.content, session };
     let ended = if place.is_kept() {
         CutOff::Done
     } else {
@@ -174,7 +190,8 @@ impl Way<'_> {
             Ok(done) => done,
             Err(error) => {
                 // By a session of its own: this one may be what failed.
-                end(self.runner).await.context("what was loaded beside the site could not be removed")?;
+                let mut other = self.runner.writer().await?.patient(STATEMENT);
+                undo(self.runner, &mut other).await.context("what was loaded beside the site could not be removed")?;
                 return Err(error);
             }
         };
@@ -188,7 +205,8 @@ impl Way<'_> {
         };
         if let Err(error) = swapped.await {
             log(&format!("puts everything back: {error:#}"));
-            let back = end(self.runner).await;
+            let back = async { undo(self.runner, &mut self.runner.writer().await?.patient(STATEMENT)).await };
+            let back = back.await;
             back.context("what was there could not be put back; it is tried again when this pod starts")?;
             return Err(error.context("everything is as it was before"));
         }
