@@ -78,7 +78,7 @@ pub struct Taint {
 }
 
 impl Taints {
-    /// Reads `nothing`, or taints as KEY[=VALUE][:EFFECT] with spaces between them.
+    /// Reads `nothing`, or taints as `KEY[=VALUE][:EFFECT]` with spaces between them.
     ///
     /// # Errors
     /// A sentence that says what is allowed.
