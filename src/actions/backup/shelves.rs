@@ -9,9 +9,10 @@ use crate::{
     actions::standing,
     host::docker::Docker,
     parts::store,
-    run::{Run, StepCx, Stepped, event::StepId},
+    run::{Run, StepCx, Stepped, advice::Trouble, event::StepId},
     spec::{LabName, backup::Place, destination::Destination},
     wire::backup::{
+        Unusable,
         credentials::Credentials,
         manifest::{BackupId, Manifest},
         shelf::Shelf,
@@ -127,9 +128,8 @@ pub struct Shown {
 /// # Errors
 /// The store cannot be used, or there is no such backup ([`crate::wire::backup::Unusable`]).
 pub async fn show(run: &Run, lab: &LabName, at: Option<&Destination>, id: &BackupId) -> Result<Shown> {
-    let shelf = open(&StepCx::new(run, StepId::Backup), lab, at)
-        .await?
-        .context("there is no store of backups on this machine yet")?;
+    let shelf =
+        open(&StepCx::new(run, StepId::Backup), lab, at).await?.ok_or_else(|| none(lab, std::slice::from_ref(id)))?;
     let manifest = shelf.manifest(id).await?;
     shelf.complete(&manifest).await?;
     Ok(Shown { verified: shelf.verdict(id).await?, manifest })
@@ -151,7 +151,7 @@ pub struct Deleted {
 /// As [`show`].
 pub async fn delete(run: &Run, lab: &LabName, at: Option<&Destination>, ids: &[BackupId]) -> Result<Deleted> {
     run.step(StepId::Remove, async |cx| {
-        let shelf = open(&cx, lab, at).await?.context("there is no store of backups on this machine yet")?;
+        let shelf = open(&cx, lab, at).await?.ok_or_else(|| none(lab, ids))?;
         let found = shelf.list().await?;
         for id in ids {
             if !found.unfinished.contains(id) {
@@ -166,6 +166,12 @@ pub async fn delete(run: &Run, lab: &LabName, at: Option<&Destination>, ids: &[B
         Ok(Stepped::done(Deleted { ids: ids.to_vec(), freed }, detail))
     })
     .await
+}
+
+/// Where no store was ever made, there is no backup either.
+fn none(lab: &LabName, ids: &[BackupId]) -> Trouble {
+    let id = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Unusable::Missing { lab: lab.to_string(), id, others: Vec::new() }.into()
 }
 
 /// Opens a lab's place where it was asked for; without that, where the lab says, if it answers; and else in this machine's own store.
