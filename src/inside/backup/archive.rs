@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{
-    Runner,
+    Runner, lab,
     objects::{Into, Phase, Restore},
-    reader,
+    reader, shelf,
 };
 use crate::{
     cluster::Refused,
@@ -120,7 +120,7 @@ pub(super) async fn run(runner: Arc<Runner>) {
 
 /// From the backup that is to be gone on from to whatever ends this.
 async fn turn(runner: &Runner) -> Result<()> {
-    let (spec, shelf) = runner.opened()?;
+    let spec = lab()?;
     if !spec.backup.archive.is_on() {
         runner.archive.off();
         return Ok(());
@@ -128,6 +128,7 @@ async fn turn(runner: &Runner) -> Result<()> {
     if runner.archive.rests.load(Ordering::Relaxed) {
         bail!("a backup is being restored");
     }
+    let shelf = shelf(&spec.name)?;
     let base = base(runner, &shelf).await?.context("there is no backup yet to go on from")?;
     let to = Recipients::new(spec.backup.encrypt_for.keys()).map_err(anyhow::Error::msg)?;
     let pieces = shelf.pieces(&base.id).await?;
@@ -158,16 +159,26 @@ async fn turn(runner: &Runner) -> Result<()> {
 
 /// The backup that is gone on from: the newest that stands at an exact position, of what the lab has now.
 async fn base(runner: &Runner, shelf: &Shelf) -> Result<Option<Manifest>> {
+    let since = restored(runner).await?;
+    let mut backups = shelf.list().await?.backups;
+    backups.retain(|backup| backup.database.exact && follows(backup, since));
+    Ok(backups.pop())
+}
+
+/// Whether a backup is of what the lab has since a restore.
+fn follows(backup: &Manifest, restored: Option<Timestamp>) -> bool {
+    restored.is_none_or(|restored| backup.begun > restored)
+}
+
+/// When a backup last took the place of what the lab had.
+async fn restored(runner: &Runner) -> Result<Option<Timestamp>> {
     let restores = runner.cluster.api::<Restore>().list(&ListParams::default()).await;
     let restores = restores.map_err(Refused).context("cannot list the Restores")?;
     let ended = restores.items.iter().filter(|restore| restore.spec.into == Into::Lab).filter_map(|restore| {
         let common = &restore.status.as_ref()?.common;
         (common.phase == Phase::Complete).then(|| common.conditions.first())?.map(|one| one.last_transition_time.0)
     });
-    let since = ended.max();
-    let mut backups = shelf.list().await?.backups;
-    backups.retain(|backup| backup.database.exact && since.is_none_or(|since| backup.begun > since));
-    Ok(backups.pop())
+    Ok(ended.max())
 }
 
 async fn gtids(session: &mut Session, of: &str) -> Result<GtidSet> {
@@ -276,8 +287,12 @@ impl Archiving<'_> {
         Ok(())
     }
 
-    /// Whether there is a later backup to go on from.
+    /// Whether there is another backup to go on from. No manifest is read for as long as nothing has come after this one.
     async fn is_over(&self) -> Result<bool> {
+        let newest = self.shelf.ids().await?.pop();
+        if newest.as_ref() == Some(&self.base.id) && follows(&self.base, restored(self.runner).await?) {
+            return Ok(false);
+        }
         Ok(base(self.runner, &self.shelf).await?.is_none_or(|base| base.id != self.base.id))
     }
 }

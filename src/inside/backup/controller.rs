@@ -18,11 +18,11 @@ use kube::{
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
-    Runner,
+    Runner, lab,
     make::{self, Progress},
     objects::{Backup, BackupStatus, Common, Into, Phase, Restore, RestoreStatus},
     restore::{self, CutOff},
-    schedule, verify,
+    schedule, shelf, shelf_of, verify,
     way::Restored,
 };
 use crate::{
@@ -179,7 +179,8 @@ impl Job for Backup {
     /// Makes it, or leaves nothing of it.
     async fn work(&self, runner: &Runner, taken: BackupStatus) -> Result<BackupStatus> {
         let id = id_of(&taken)?;
-        let (spec, shelf) = runner.opened()?;
+        let spec = lab()?;
+        let shelf = shelf(&spec.name)?;
         let made = async {
             let manifest = make::make(runner, &shelf, &spec, &id, self.spec.scheduled).await?;
             // Whoever was taken for dead meanwhile has lost what it sent.
@@ -203,8 +204,8 @@ impl Job for Backup {
         Ok(BackupStatus { stored_bytes: Some(stored), position: Some(position), ..taken })
     }
 
-    async fn cut_off(&self, runner: &Runner, status: &BackupStatus) -> Result<(Phase, String)> {
-        let (_, shelf) = runner.opened()?;
+    async fn cut_off(&self, _: &Runner, status: &BackupStatus) -> Result<(Phase, String)> {
+        let shelf = shelf(&lab()?.name)?;
         let id = id_of(status)?;
         // The manifest comes last, and what is whole is whole.
         if shelf.list().await?.backups.iter().any(|one| one.id == id) {
@@ -236,18 +237,21 @@ impl Job for Restore {
 
     async fn work(&self, runner: &Runner, taken: RestoreStatus) -> Result<RestoreStatus> {
         let id = BackupId::new(&self.spec.backup).map_err(anyhow::Error::msg)?;
-        let shelf = runner.shelf_of(&self.spec)?;
+        let shelf = shelf_of(&self.spec)?;
         let manifest = shelf.manifest(&id).await?;
         let until = self.spec.until.as_deref().map(Until::new).transpose().map_err(anyhow::Error::msg)?;
         let keys = restore::keys(&runner.cluster, self.spec.key_secret.as_deref()).await?;
         let done = match self.spec.into {
             Into::Lab => {
                 runner.archive.rests.store(true, Ordering::Relaxed);
-                let done = restore::restore(runner, &shelf, &manifest, keys, until).await;
-                let done = match done {
-                    Ok(done) if archives(runner)? => schedule::ask_after(runner, &self.name_any()).await.map(|()| done),
-                    done => done,
+                let done = async {
+                    let done = restore::restore(runner, &shelf, &manifest, keys, until).await?;
+                    if lab()?.backup.archive.is_on() {
+                        schedule::ask_after(runner, &self.name_any()).await?;
+                    }
+                    anyhow::Ok(done)
                 };
+                let done = done.await;
                 runner.archive.rests.store(false, Ordering::Relaxed);
                 done?
             }
@@ -274,10 +278,6 @@ impl Job for Restore {
             CutOff::Before => (Phase::Failed, "its pod ended meanwhile; nothing of the site was touched".to_owned()),
         })
     }
-}
-
-fn archives(runner: &Runner) -> Result<bool> {
-    Ok(runner.opened()?.0.backup.archive.is_on())
 }
 
 fn id_of(status: &BackupStatus) -> Result<BackupId> {

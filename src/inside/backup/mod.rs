@@ -100,26 +100,30 @@ impl Runner {
         let session = self.account.connect(SocketAddr::new(address, reader::MYSQL_PORT), Some(reader::DATABASE)).await;
         session.context("the member that takes writes")
     }
+}
 
-    /// Where the backup lies that is to be restored.
-    fn shelf_of(&self, wanted: &RestoreSpec) -> Result<Shelf> {
-        let (spec, own) = self.opened()?;
-        let lab = wanted.lab.as_deref().map(LabName::new).transpose().map_err(anyhow::Error::msg)?;
-        let lab = lab.unwrap_or(spec.name);
-        let Some(destination) = &wanted.destination else { return Ok(own.of(&lab)) };
-        let destination = Destination::new(destination).map_err(anyhow::Error::msg)?;
-        Shelf::open(&destination, &credentials(SOURCE_CREDENTIALS)?, &lab)
-    }
+/// The lab, as it is written down at this moment.
+fn lab() -> Result<LabSpec> {
+    let text = read(CONFIG.as_ref(), LAB_FILE)?;
+    let spec = load::parse("the lab's record", Path::new(""), &text, &Overrides::default());
+    spec.map_err(Trouble::from).context("cannot read what the lab is")
+}
 
-    /// The lab, and its place in its store, as they are written down at this moment.
-    fn opened(&self) -> Result<(LabSpec, Shelf)> {
-        let text = read(CONFIG.as_ref(), LAB_FILE)?;
-        let spec = load::parse("the lab's record", Path::new(""), &text, &Overrides::default());
-        let spec = spec.map_err(Trouble::from).context("cannot read what the lab is")?;
-        let destination = Destination::new(&read(CONFIG.as_ref(), DESTINATION)?).map_err(anyhow::Error::msg)?;
-        let shelf = Shelf::open(&destination, &credentials(CREDENTIALS)?, &spec.name)?;
-        Ok((spec, shelf))
-    }
+/// A lab's place in this lab's store, as that is written down at this moment.
+fn shelf(lab: &LabName) -> Result<Shelf> {
+    let destination = Destination::new(&read(CONFIG.as_ref(), DESTINATION)?).map_err(anyhow::Error::msg)?;
+    Shelf::open(&destination, &credentials(CREDENTIALS)?, lab)
+}
+
+/// Where the backup lies that is to be restored.
+fn shelf_of(wanted: &RestoreSpec) -> Result<Shelf> {
+    let name = match &wanted.lab {
+        Some(name) => LabName::new(name).map_err(anyhow::Error::msg)?,
+        None => lab()?.name,
+    };
+    let Some(destination) = &wanted.destination else { return shelf(&name) };
+    let destination = Destination::new(destination).map_err(anyhow::Error::msg)?;
+    Shelf::open(&destination, &credentials(SOURCE_CREDENTIALS)?, &name)
 }
 
 fn read(folder: &Path, name: &str) -> Result<String> {

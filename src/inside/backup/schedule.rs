@@ -13,8 +13,9 @@ use kube::{
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
-    Runner,
+    Runner, lab,
     objects::{Backup, BackupSpec, DUE, Into, Restore, RestoreSpec},
+    shelf,
 };
 use crate::{
     cluster::{Object, Refused, gone},
@@ -39,7 +40,7 @@ pub(super) async fn run(runner: Arc<Runner>) {
     loop {
         beat.tick().await;
         if !read {
-            let known = async { runner.figures.read(&runner.opened()?.1).await };
+            let known = async { runner.figures.read(&shelf(&lab()?.name)?).await };
             read = known.await.is_ok();
         }
         let trouble = match turn(&runner, begun).await {
@@ -54,7 +55,7 @@ pub(super) async fn run(runner: Arc<Runner>) {
 }
 
 async fn turn(runner: &Runner, begun: Timestamp) -> Result<()> {
-    let (spec, shelf) = runner.opened()?;
+    let spec = lab()?;
     let now = Timestamp::now();
     if let Some(due) = due_of::<Backup>(runner, &spec.backup.schedule, begun, now).await? {
         let wanted = Backup::new("", BackupSpec { scheduled: true });
@@ -62,7 +63,7 @@ async fn turn(runner: &Runner, begun: Timestamp) -> Result<()> {
     }
     if let Some(due) = due_of::<Restore>(runner, &spec.backup.verify, begun, now).await? {
         // Nobody proves what is not there; the next time comes.
-        let Some(newest) = shelf.list().await?.backups.pop() else { return Ok(()) };
+        let Some(newest) = shelf(&spec.name)?.list().await?.backups.pop() else { return Ok(()) };
         let wanted = RestoreSpec {
             backup: newest.id.to_string(),
             lab: None,
