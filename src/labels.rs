@@ -75,11 +75,15 @@ pub fn ours() -> BTreeMap<String, String> {
     BTreeMap::from([(PART_OF.to_owned(), PART_OF_VALUE.to_owned())])
 }
 
+/// The same of a part.
+pub fn with(mut labels: BTreeMap<String, String>, component: Component) -> BTreeMap<String, String> {
+    labels.insert(COMPONENT.to_owned(), component.as_str().to_owned());
+    labels
+}
+
 /// What the servers of backups beside the labs carry, whichever lab's backups they have.
 pub fn of_stores() -> BTreeMap<String, String> {
-    let mut labels = ours();
-    labels.insert(COMPONENT.to_owned(), Component::Backup.as_str().to_owned());
-    labels
+    with(ours(), Component::Backup)
 }
 
 /// The two labels that every thing of a lab carries.

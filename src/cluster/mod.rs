@@ -37,7 +37,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 
 use crate::{
-    labels::{LAB_FILE, NAMESPACE, of_lab},
+    labels::{self, Component, LAB_FILE, NAMESPACE, of_lab},
     run::{
         StepCx,
         advice::{Advise, Blame, Hint, Trouble},
@@ -89,6 +89,11 @@ impl Cluster {
     /// The labels that objects of the lab carry.
     pub fn labels(&self) -> BTreeMap<String, String> {
         of_lab(&self.inside)
+    }
+
+    /// The labels that objects of a part of the lab carry.
+    pub fn labels_of(&self, component: Component) -> BTreeMap<String, String> {
+        labels::with(self.labels(), component)
     }
 
     /// Reads the kubeconfig; whether the cluster answers shows with the first request.

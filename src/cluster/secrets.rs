@@ -9,7 +9,7 @@ use kube::api::{ObjectMeta, Patch, PatchParams};
 use rand::RngExt;
 
 use super::Cluster;
-use crate::labels::{COMPONENT, Component, FIELD_MANAGER, NAMESPACE};
+use crate::labels::{Component, FIELD_MANAGER, NAMESPACE};
 
 const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
@@ -87,13 +87,11 @@ impl Cluster {
     }
 
     async fn write_secret(&self, name: &str, component: Component, data: BTreeMap<String, String>) -> Result<()> {
-        let mut labels = self.labels();
-        labels.insert(COMPONENT.to_owned(), component.as_str().to_owned());
         let secret = Secret {
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),
                 namespace: Some(NAMESPACE.to_owned()),
-                labels: Some(labels),
+                labels: Some(self.labels_of(component)),
                 ..Default::default()
             },
             data: Some(data.into_iter().map(|(key, value)| (key, ByteString(value.into_bytes()))).collect()),

@@ -14,7 +14,11 @@ pub mod nfs_ready;
 pub mod orders;
 pub mod trial;
 
-use std::{io::Write, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    io::{self, Write},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
@@ -47,10 +51,24 @@ pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>> {
     })
 }
 
+/// What was found; what is not there is nothing to fail for.
+pub(crate) fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What is not there need not be removed.
+pub(crate) fn gone(removed: io::Result<()>) -> io::Result<()> {
+    there(removed).map(drop)
+}
+
 /// One line for the container's log, which is standard error. There is no terminal and no renderer in a pod.
 pub(crate) fn log(line: &str) {
     // A log that cannot be written is no reason to stop.
-    let _ = writeln!(std::io::stderr().lock(), "wplab: {line}");
+    let _ = writeln!(io::stderr().lock(), "wplab: {line}");
 }
 
 #[cfg(test)]

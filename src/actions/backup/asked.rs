@@ -13,7 +13,7 @@ use super::CameToNothing;
 use crate::{
     cluster::{Cluster, Object, Refused},
     inside::backup::objects::{Backup, Common, Into, Phase, Restore},
-    labels::{COMPONENT, Component},
+    labels::Component,
     run::{StepCx, advice::Trouble, wait::Look},
 };
 
@@ -63,8 +63,7 @@ impl Asked for Restore {
 /// # Errors
 /// The API server refuses; or [`CameToNothing`].
 pub(super) async fn ask<K: Asked>(cx: &StepCx, cluster: &Cluster, mut wanted: K) -> Result<K> {
-    let mut labels = cluster.labels();
-    labels.insert(COMPONENT.to_owned(), Component::Backup.as_str().to_owned());
+    let labels = cluster.labels_of(Component::Backup);
     *wanted.meta_mut() =
         ObjectMeta { generate_name: Some(K::NAME.to_owned()), labels: Some(labels), ..ObjectMeta::default() };
     let (api, kind, what) = (cluster.api::<K>(), K::kind(&()), wanted.what());

@@ -98,7 +98,7 @@ pub async fn create(run: &Run, lab: &LabName) -> Result<Created> {
 }
 
 fn told(manifest: &Manifest) -> String {
-    let rows: u64 = manifest.database.tables.values().map(|table| table.rows).sum();
+    let rows = manifest.database.rows();
     format!("{rows} rows of {} tables, {} files", manifest.database.tables.len(), manifest.wordpress.files)
 }
 

@@ -65,7 +65,7 @@ impl Summary {
             server: format!("{} {}", database.server, database.version),
             position: database.position.clone(),
             exact: database.exact,
-            rows: database.tables.values().map(|table| table.rows).sum(),
+            rows: database.rows(),
             files: manifest.wordpress.files,
             stored: manifest.stored(),
             verified,

@@ -138,7 +138,7 @@ pub(crate) fn backup(shown: &Shown) -> String {
         true => "everybody".to_owned(),
         false => manifest.recipients.join(" "),
     };
-    let rows: u64 = database.tables.values().map(|table| table.rows).sum();
+    let rows = database.rows();
     let mut text = format!("backup {id} of lab {}\n", lab.name);
     for (what, value) in [
         ("begun", manifest.begun.to_string()),

@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     time::Duration,
@@ -14,7 +14,10 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::reader::DATABASE;
-use crate::wire::sql::{Session, literal, name};
+use crate::{
+    inside::{gone, there},
+    wire::sql::{Session, literal, name},
+};
 
 /// The database with what is restored, before it takes its place.
 pub(super) const NEW: &str = "wordpress_restored";
@@ -24,7 +27,7 @@ const OLD: &str = "wordpress_before";
 const NEW_FILES: &str = ".wplab-restored";
 const OLD_FILES: &str = ".wplab-before";
 /// The mark: visitors are told to come back while it is there.
-pub(super) const MARK: &str = ".wplab-restoring";
+const MARK: &str = ".wplab-restoring";
 /// What the mark becomes when visitors are let in, and can still be sent away; and when what was there is not kept any more.
 const KEPT: &str = ".wplab-restored.shown";
 const DONE: &str = ".wplab-restored.done";
@@ -270,16 +273,4 @@ fn move_all(names: &BTreeSet<String>, from: &Path, to: &Path) -> Result<()> {
         fs::rename(&from, &to).with_context(|| format!("cannot move {} to {}", from.display(), to.display()))?;
     }
     Ok(())
-}
-
-fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
-    match found {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn gone(removed: io::Result<()>) -> io::Result<()> {
-    there(removed).map(drop)
 }

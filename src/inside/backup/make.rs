@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 
 use super::{
-    Runner,
+    Runner, both,
     reader::{self, At, DATABASE},
     site,
 };
@@ -97,7 +97,7 @@ pub(super) async fn make(
     let (feed, text) = dump::feed();
     let text = made.counted("the database", text);
     let (sent, tables) = tokio::join!(made.send("database", text), snapshot.write(DATABASE, feed));
-    let (stream, tables) = both(sent, tables)?;
+    let (stream, tables) = both(sent, tables, io::ErrorKind::UnexpectedEof)?;
     streams.insert("database".to_owned(), stream);
     drop(session);
     seconds.insert("database".to_owned(), begun_dump.elapsed().as_secs_f64());
@@ -135,20 +135,6 @@ pub(super) async fn make(
     Ok(manifest)
 }
 
-/// What two ends of a pipe came to. Where one failed, the other one did too, and says less.
-fn both<S, T>(sent: Result<S>, written: Result<T>) -> Result<(S, T)> {
-    match (sent, written) {
-        (Ok(sent), Ok(written)) => Ok((sent, written)),
-        (Err(sent), Err(written)) => {
-            let broke_off = |cause: &(dyn std::error::Error + 'static)| {
-                cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof)
-            };
-            Err(if sent.chain().any(broke_off) { written } else { sent })
-        }
-        (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
-    }
-}
-
 /// What a server is, by what it says it is.
 fn server(topology: Topology, version: &str) -> &'static str {
     match topology {
@@ -184,17 +170,9 @@ impl Made<'_> {
         });
         let sent = self.send("files", self.counted("wp-content", BufReader::with_capacity(BUFFER, tar))).await;
         let packed = packed.await.context("the thread that reads wp-content broke")?;
-        match packed {
-            Ok(packed) => {
-                streams.insert("files".to_owned(), sent?);
-                Ok(packed)
-            }
-            // Who could not send does not read on either.
-            Err(error) => Err(match sent {
-                Err(sent) if error.kind() == io::ErrorKind::BrokenPipe => sent,
-                _ => anyhow::Error::from(error).context("cannot read wp-content"),
-            }),
-        }
+        let (packed, sent) = both(packed.context("cannot read wp-content"), sent, io::ErrorKind::BrokenPipe)?;
+        streams.insert("files".to_owned(), sent);
+        Ok(packed)
     }
 }
 

@@ -18,6 +18,7 @@ mod way;
 
 use std::{
     future::ready,
+    io,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -124,6 +125,21 @@ fn shelf_of(wanted: &RestoreSpec) -> Result<Shelf> {
     let Some(destination) = &wanted.destination else { return shelf(&name) };
     let destination = Destination::new(destination).map_err(anyhow::Error::msg)?;
     Shelf::open(&destination, &credentials(SOURCE_CREDENTIALS)?, &name)
+}
+
+/// What two ends of a pipe came to. Where both failed, one may have failed only because the other end was gone (`when_gone`), and
+/// says less then.
+fn both<S, T>(one: Result<S>, other: Result<T>, when_gone: io::ErrorKind) -> Result<(S, T)> {
+    match (one, other) {
+        (Ok(one), Ok(other)) => Ok((one, other)),
+        (Err(one), Err(other)) => {
+            let was_gone = |cause: &(dyn std::error::Error + 'static)| {
+                cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == when_gone)
+            };
+            Err(if one.chain().any(was_gone) { other } else { one })
+        }
+        (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
+    }
 }
 
 fn read(folder: &Path, name: &str) -> Result<String> {

@@ -8,11 +8,11 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
-use kube::{ResourceExt, api::ListParams};
+use kube::ResourceExt;
 use tokio::time::Instant;
 
 use crate::{
-    cluster::{Cluster, Refused},
+    cluster::Cluster,
     inside::{
         http,
         member::{HELD_FOR, HOLD, HTTP_PORT, status::MemberStatus},
@@ -73,17 +73,22 @@ impl Account {
     }
 }
 
+/// The members' pods, in their order.
+pub(super) async fn members(cluster: &Cluster) -> Result<Vec<Pod>> {
+    let pods = cluster.pods(&format!("{COMPONENT}={}", Component::Database.as_str())).await;
+    pods.context("cannot list the database's members")
+}
+
 /// A reader, or the writer where there is no other member.
 ///
 /// # Errors
 /// No member serves.
 pub(super) async fn choose(cluster: &Cluster) -> Result<Chosen> {
-    let list = ListParams::default().labels(&format!("{COMPONENT}={}", Component::Database.as_str()));
-    let pods = cluster.api::<Pod>().list(&list).await.map_err(Refused).context("cannot list the database's members")?;
+    let pods = members(cluster).await?;
     let label = |pod: &Pod, key: &str| pod.labels().get(key).cloned().unwrap_or_default();
     // The last one, which is the least likely to be made the writer next.
-    let readers = pods.items.iter().rev().filter(|pod| label(pod, READS) == "true" && label(pod, ROLE) != WRITER);
-    let writers = pods.items.iter().filter(|pod| label(pod, ROLE) == WRITER);
+    let readers = pods.iter().rev().filter(|pod| label(pod, READS) == "true" && label(pod, ROLE) != WRITER);
+    let writers = pods.iter().filter(|pod| label(pod, ROLE) == WRITER);
     for (pod, reads) in readers.map(|pod| (pod, true)).chain(writers.map(|pod| (pod, false))) {
         let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_ref()?.parse().ok());
         let (Some(ip), name) = (address, pod.name_any()) else { continue };

@@ -11,15 +11,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::{
-    ResourceExt,
-    api::{DeleteParams, ListParams},
-};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{ResourceExt, api::DeleteParams};
 use tokio::task::spawn_blocking;
 
 use super::{
-    Runner,
+    LOOKUP, Runner,
     aside::{self, NEW, Place},
     make::Progress,
     reader::{self, DATABASE},
@@ -27,9 +24,8 @@ use super::{
     way::{Restored, STATEMENT, Way, compare, fits},
 };
 use crate::{
-    cluster::{Cluster, Refused, gone},
+    cluster::{Cluster, gone},
     inside::{http, log},
-    labels::{COMPONENT, Component},
     run::wait::{self, Look},
     wire::{
         backup::{
@@ -46,8 +42,6 @@ use crate::{
 
 /// The administrator of a lab, whose password is in its Secret: that of a backup may be another one.
 const ADMIN: &str = "admin";
-/// How long a name may take to be looked up.
-const LOOKUP: Duration = Duration::from_secs(5);
 /// How long whoever was cut off may take until it is gone.
 const GONE: Duration = Duration::from_mins(1);
 /// How long the site may take to answer with what was restored.
@@ -247,9 +241,7 @@ impl Way<'_> {
 async fn has_room(cluster: &Cluster, content: &Path, manifest: &Manifest, files: u64) -> Result<()> {
     let database = manifest.streams.get("database").map_or(0, |stream| stream.bytes);
     let mut short = Vec::new();
-    let list = ListParams::default().labels(&format!("{COMPONENT}={}", Component::Database.as_str()));
-    let pods = cluster.api::<Pod>().list(&list).await.map_err(Refused).context("cannot list the database's members")?;
-    for pod in pods {
+    for pod in reader::members(cluster).await? {
         let ip: Option<IpAddr> = pod.status.as_ref().and_then(|status| status.pod_ip.as_ref()?.parse().ok());
         let (Some(ip), name) = (ip, pod.name_any()) else { continue };
         // Who does not answer now copies everything later.

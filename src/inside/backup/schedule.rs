@@ -20,7 +20,7 @@ use super::{
 use crate::{
     cluster::{Object, Refused, gone},
     inside::log,
-    labels::{COMPONENT, Component},
+    labels::Component,
     spec::backup::{Keep, Schedule},
     wire::backup::{
         manifest::{BackupId, Manifest},
@@ -122,11 +122,9 @@ async fn create<K>(runner: &Runner, mut wanted: K, name: &str, due: Option<Times
 where
     K: Object + Resource<Scope = NamespaceResourceScope>,
 {
-    let mut labels = runner.cluster.labels();
-    labels.insert(COMPONENT.to_owned(), Component::Backup.as_str().to_owned());
     *wanted.meta_mut() = ObjectMeta {
         name: Some(name.to_owned()),
-        labels: Some(labels),
+        labels: Some(runner.cluster.labels_of(Component::Backup)),
         annotations: due.map(|due| [(DUE.to_owned(), due.to_string())].into()),
         ..ObjectMeta::default()
     };

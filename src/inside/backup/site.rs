@@ -11,6 +11,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::inside::there;
+
 /// The lab's own files at the top of `wp-content` begin so. They say how far this very folder is, and are no part of the site.
 const OWN: &str = ".wplab-";
 /// How often a file is read again that changes meanwhile.
@@ -86,15 +88,6 @@ fn listed(folder: &Path) -> io::Result<Vec<std::ffi::OsString>> {
     let mut names = entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<Vec<_>>>()?;
     names.sort();
     Ok(names)
-}
-
-/// What is gone is nothing to fail for.
-fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
-    match found {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// One file; what is packed under a name last is what a tar holds.

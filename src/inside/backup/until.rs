@@ -17,14 +17,17 @@ use super::{
     verify,
     way::{Way, fits},
 };
-use crate::wire::{
-    backup::{
-        archive::{Piece, Until},
-        manifest::Table,
+use crate::{
+    inside::there,
+    wire::{
+        backup::{
+            archive::{Piece, Until},
+            manifest::Table,
+        },
+        dump::{self, Snapshot},
+        gtid::GtidSet,
+        sql::{Session, logs},
     },
-    dump::{self, Snapshot},
-    gtid::GtidSet,
-    sql::{Session, logs},
 };
 
 /// The tables up to a moment, in the server beside the lab.
@@ -110,11 +113,7 @@ pub(super) fn keep_uploads(content: &Path, into: &Path, until: &Until) -> io::Re
     let mut copied = 0;
     let mut folders = vec![PathBuf::from("uploads")];
     while let Some(folder) = folders.pop() {
-        let entries = match fs::read_dir(content.join(&folder)) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
+        let Some(entries) = there(fs::read_dir(content.join(&folder)))? else { continue };
         for entry in entries {
             let entry = entry?;
             let path = folder.join(entry.file_name());

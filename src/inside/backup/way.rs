@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::{Context, Result, bail};
 use tokio::task::spawn_blocking;
 
-use super::{Runner, make::Progress, site};
+use super::{Runner, both, make::Progress, site};
 use crate::{
     run::advice::Trouble,
     wire::{
@@ -52,12 +52,7 @@ impl Way<'_> {
         let (sink, source) = dump::drain();
         let fetched = async { self.shelf.fetch(self.manifest, "database", self.keys.clone(), sink).await.map(drop) };
         let (fetched, loaded) = tokio::join!(fetched, dump::load(session, database, source, None));
-        // Whoever loads ends when nothing comes any more, and says less; but who does not load does not fetch either.
-        match (fetched, loaded) {
-            (Ok(()), loaded) => loaded?,
-            (Err(fetched), Ok(())) => return Err(fetched),
-            (Err(fetched), Err(loaded)) => return Err(if nobody_loads(&fetched) { loaded } else { fetched }),
-        }
+        both(fetched, loaded, io::ErrorKind::BrokenPipe)?;
         self.runner.tell(Progress::of("comparing every row"));
         let found = Snapshot::begin(session).await?.hashes(database).await?;
         session.run("COMMIT").await?;
@@ -82,24 +77,12 @@ impl Way<'_> {
             io::ErrorKind::InvalidData => self.damaged(format!("wp-content: {error}")),
             _ => anyhow::Error::from(error).context("cannot unpack wp-content"),
         });
-        match (fetched, unpacked) {
-            (Ok(()), unpacked) => unpacked,
-            (Err(fetched), Ok(_)) => Err(fetched),
-            (Err(fetched), Err(unpacked)) => Err(if nobody_loads(&fetched) { unpacked } else { fetched }),
-        }
+        both(fetched, unpacked, io::ErrorKind::BrokenPipe).map(|((), files)| files)
     }
 
     fn damaged(&self, how: String) -> anyhow::Error {
         Trouble::from(Unusable::Damaged { id: self.manifest.id.to_string(), how }).into()
     }
-}
-
-/// Whether a stream could not be fetched because its other end is gone.
-fn nobody_loads(error: &anyhow::Error) -> bool {
-    let gone = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-    };
-    error.chain().any(gone)
 }
 
 /// Whether tables are what they were. Returns how many rows there are.

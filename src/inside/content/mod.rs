@@ -28,7 +28,7 @@ use tokio::{
 use self::tree::{Links, Tree};
 use super::{
     http::{self, Body},
-    log, stop_signal,
+    log, stop_signal, there,
 };
 
 /// Where the kubelet asks: `/ready` (the copy is whole) and `/live` (this process runs); and Prometheus: `/metrics`.
@@ -98,10 +98,9 @@ struct Seen {
 
 /// Asks the server itself: files are opened, because what is known of a name may be old.
 fn look(shared: &Path) -> io::Result<Seen> {
-    let modified = |name: &str| match File::open(shared.join(name)) {
-        Ok(file) => file.metadata()?.modified().map(Some),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+    let modified = |name: &str| {
+        let file = there(File::open(shared.join(name)))?;
+        file.map(|file| file.metadata()?.modified()).transpose()
     };
     let changed = modified(CHANGED)?;
     let installed = modified(INSTALLED)?.is_some();

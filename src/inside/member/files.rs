@@ -2,13 +2,15 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::{self, Write},
+    io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
+
+use crate::inside::gone;
 
 /// The marker on a member's volume whose accounts do not have the Secret's passwords (yet): the server's next start gives them
 /// these. A snapshot that is restored with new passwords comes with it (`host/nodes/roots/snapshots.sh`).
@@ -45,14 +47,6 @@ impl Drop for InitFile {
 /// Sixteen hexadecimal digits that change with the text.
 pub(super) fn fingerprint(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// What is not there need not be removed.
-pub(super) fn gone(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result, bail};
 
-use super::{files::gone, galera, pod::VOLUME, replication};
-use crate::inside::stop_signal;
+use super::{galera, pod::VOLUME, replication};
+use crate::inside::{gone, stop_signal};
 
 /// Runs the server (`mysql`, `mariadb` or `percona`) until SIGTERM or SIGINT, which end it by force: what it has is worth nothing.
 ///

@@ -19,7 +19,7 @@ use crate::{
         ready,
     },
     inside::agent::record::{MEMBERS, PROTECTED, ROLES, STATE},
-    labels::{COMPONENT, Component},
+    labels::Component,
     run::wait::Look,
     spec::{LabSpec, Topology},
 };
@@ -79,9 +79,7 @@ fn fill(objects: &mut [DynamicObject], members: usize, protected: bool) -> Resul
 /// The API server does not answer or refuses. That there is one already is no error.
 pub async fn unheld_lease(cluster: &Cluster) -> Result<()> {
     let mut lease = crate::inside::agent::unheld();
-    let mut labels = cluster.labels();
-    labels.insert(COMPONENT.to_owned(), Component::Agent.as_str().to_owned());
-    lease.metadata.labels = Some(labels);
+    lease.metadata.labels = Some(cluster.labels_of(Component::Agent));
     match cluster.api::<Lease>().create(&PostParams::default(), &lease).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),

@@ -114,6 +114,13 @@ pub struct DatabaseFacts {
     pub tables: BTreeMap<String, Table>,
 }
 
+impl DatabaseFacts {
+    /// How many rows all its tables have.
+    pub fn rows(&self) -> u64 {
+        self.tables.values().map(|table| table.rows).sum()
+    }
+}
+
 /// A table as the dump has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use crate::inside::member::files::{ACCOUNTS_PENDING, gone};
+use crate::inside::{gone, member::files::ACCOUNTS_PENDING};
 
 /// What the volume holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,9 +12,12 @@ use anyhow::{Context, Result};
 
 use super::{config::password, decide::Data};
 use crate::{
-    inside::member::{
-        files::{ACCOUNTS_PENDING, fingerprint, gone},
-        mandate::{Line, Mandate, Part, Term},
+    inside::{
+        gone,
+        member::{
+            files::{ACCOUNTS_PENDING, fingerprint},
+            mandate::{Line, Mandate, Part, Term},
+        },
     },
     wire::sql::literal,
 };
