@@ -22,7 +22,7 @@ use wplab::{
 
 use super::{
     failure::Ending,
-    render::{report, tables},
+    render::{backups, tables},
     session::Session,
     spell::{self, command},
 };
@@ -153,7 +153,7 @@ impl Backup {
                 let (id, lab) = (&id, &lab.unwrap_or_default());
                 let at = destination.as_ref();
                 let found = session.perform(|run| async move { shelves::show(&run, lab, at, id).await }).await?;
-                session.terminal.result(&found, |_| report::backup(&found));
+                session.terminal.result(&found, |_| backups::shown(&found));
                 Ok(Ending::Done)
             }
             What::Restore { from, lab, identity, to } => {
@@ -170,7 +170,7 @@ impl Backup {
                 let Shelf { lab, destination } = shelf;
                 let (ids, lab, at) = (&ids, &lab.unwrap_or_default(), destination.as_ref());
                 let gone = session.perform(|run| async move { shelves::delete(&run, lab, at, ids).await }).await?;
-                session.terminal.result(&gone, |_| report::deleted(&gone));
+                session.terminal.result(&gone, |_| backups::deleted(&gone));
                 session.terminal.next(&[(spell::backup("list", lab), "what is left")]);
                 Ok(Ending::Done)
             }
@@ -180,7 +180,7 @@ impl Backup {
 
 async fn create(session: &Session, lab: &LabName) -> Result<Ending> {
     let made = session.perform(|run| async move { backup::create(&run, lab).await }).await?;
-    session.terminal.result(&made, |_| report::created(&made));
+    session.terminal.result(&made, |_| backups::created(&made));
     session.terminal.next(&[
         (spell::backup(&format!("show {}", made.summary.id), lab), "what is in it"),
         (spell::backup("list", lab), "all backups of the lab"),
@@ -191,7 +191,7 @@ async fn create(session: &Session, lab: &LabName) -> Result<Ending> {
 async fn restore(session: &Session, lab: &LabName, wanted: Wanted) -> Result<Ending> {
     let asked = &wanted;
     let done = session.perform(|run| async move { restore::restore(&run, lab, asked).await }).await?;
-    session.terminal.result(&done, |paint| report::restored(&done, paint));
+    session.terminal.result(&done, |paint| backups::restored(&done, paint));
     let passed = done.smoke.passed();
     session.terminal.next(&if passed {
         [(command("status --watch", lab), "the lab as it lives"), (command("credentials", lab), "the passwords")]
@@ -204,7 +204,7 @@ async fn restore(session: &Session, lab: &LabName, wanted: Wanted) -> Result<End
 async fn verify(session: &Session, lab: &LabName, wanted: Wanted) -> Result<Ending> {
     let asked = &wanted;
     let proven = session.perform(|run| async move { verify::verify(&run, lab, asked).await }).await?;
-    session.terminal.result(&proven, |_| report::proven(&proven));
+    session.terminal.result(&proven, |_| backups::proven(&proven));
     session.terminal.next(&[
         (spell::backup(&format!("restore {}", wanted.from), lab), "put it in the place of what the lab has"),
         (spell::backup("list", lab), "all backups of the lab"),
@@ -219,7 +219,7 @@ async fn schedule(session: &Session, lab: &LabName, settings: &Settings) -> Resu
             let BackupSpec { destination, encrypt_for, schedule, keep, verify, archive } = &runs.asked;
             format!(
                 "made        {schedule}\nkept        {keep}\nproven      {verify}\narchived    {archive}\nsent to     {destination}\nread by     {encrypt_for}\n{}\n",
-                report::backups(runs)
+                backups::status(runs)
             )
         }
         None => format!("lab {lab} has no backups\n"),

@@ -1,6 +1,7 @@
 //! The only code that writes to the terminal. Standard output gets a command's result, as a table or as JSON; standard
 //! error gets the talk: events as [`lines`] or as [`bars`], errors, and what to type next.
 
+pub(super) mod backups;
 mod bars;
 pub(super) mod chaos;
 pub(super) mod contracts;
