@@ -103,10 +103,10 @@ pub(super) async fn make(
     seconds.insert("database".to_owned(), begun_dump.elapsed().as_secs_f64());
 
     let begun_files = Instant::now();
-    let (index, packed) = made.files(&mut streams).await?;
+    let (index, files) = made.files(&mut streams).await?;
     streams.insert("index".to_owned(), made.send("index", index).await?);
     seconds.insert("files".to_owned(), begun_files.elapsed().as_secs_f64());
-    wordpress.files = packed.files;
+    wordpress.files = files;
     wordpress.version = version_of_site(&wordpress.url).await.unwrap_or_else(|_| "unknown".to_owned());
 
     seconds.insert("all".to_owned(), clock.elapsed().as_secs_f64());
@@ -158,15 +158,15 @@ impl Made<'_> {
     }
 
     /// Sends `wp-content`; its index is on this pod's disk until it is sent, too.
-    async fn files(&self, streams: &mut BTreeMap<String, Stream>) -> Result<(File, site::Packed)> {
+    async fn files(&self, streams: &mut BTreeMap<String, Stream>) -> Result<(File, u64)> {
         let (tar, write) = io::pipe().context("cannot make a pipe")?;
         let mut index = tempfile::tempfile().context("cannot make a file for the index")?;
         let content = self.runner.content.clone();
         let packed = spawn_blocking(move || {
             let write = io::BufWriter::with_capacity(BUFFER, write);
-            let packed = site::pack(&content, write, io::BufWriter::new(&mut index))?;
+            let files = site::pack(&content, write, io::BufWriter::new(&mut index))?;
             index.seek(SeekFrom::Start(0))?;
-            io::Result::Ok((index, packed))
+            io::Result::Ok((index, files))
         });
         let sent = self.send("files", self.counted("wp-content", BufReader::with_capacity(BUFFER, tar))).await;
         let packed = packed.await.context("the thread that reads wp-content broke")?;

@@ -34,21 +34,13 @@ pub(super) struct Entry {
     pub(super) changing: bool,
 }
 
-/// What was packed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Packed {
-    /// How many files.
-    pub(super) files: u64,
-    /// How many of them were being changed.
-    pub(super) changing: u64,
-}
-
-/// Writes everything below `root` as a tar, and a line for each file into `index`. What is removed meanwhile is left out.
+/// Writes everything below `root` as a tar, and a line for each file into `index`. What is removed meanwhile is left out. Returns how
+/// many files there are.
 ///
 /// # Errors
 /// Something cannot be read or written.
-pub(super) fn pack(root: &Path, out: impl Write, mut index: impl Write) -> io::Result<Packed> {
-    let (mut tar, mut packed) = (tar::Builder::new(out), Packed::default());
+pub(super) fn pack(root: &Path, out: impl Write, mut index: impl Write) -> io::Result<u64> {
+    let (mut tar, mut files) = (tar::Builder::new(out), 0);
     tar.follow_symlinks(false);
     let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {
@@ -70,8 +62,7 @@ pub(super) fn pack(root: &Path, out: impl Write, mut index: impl Write) -> io::R
             } else if about.is_file()
                 && let Some(entry) = file(&mut tar, &path, &full)?
             {
-                packed.files += 1;
-                packed.changing += u64::from(entry.changing);
+                files += 1;
                 serde_json::to_writer(&mut index, &entry)?;
                 index.write_all(b"\n")?;
             }
@@ -79,7 +70,7 @@ pub(super) fn pack(root: &Path, out: impl Write, mut index: impl Write) -> io::R
     }
     tar.into_inner()?.flush()?;
     index.flush()?;
-    Ok(packed)
+    Ok(files)
 }
 
 /// The names in a folder, in order.
