@@ -73,6 +73,10 @@ bench-page PAIRS="300":
 bench-reads PAIRS="300":
     PAIRS={{PAIRS}} cargo test --release --test bench -- --ignored --nocapture --exact reads
 
+# dumping and loading a database as a backup does it and by hand, in turn (DOUBLINGS 15: 300 MB), and the runner's memory at a gigabyte
+bench-backup ROUNDS="5" DOUBLINGS="15":
+    ROUNDS={{ROUNDS}} DOUBLINGS={{DOUBLINGS}} cargo test --release --test bench -- --ignored --nocapture --exact backup
+
 # from nothing to an executable, with the profile of the quick start and fully optimised, in turn
 bench-compile:
     lab/bench/compile.sh

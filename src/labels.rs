@@ -44,6 +44,8 @@ pub enum Component {
     Database,
     /// The agent that gives the members their roles.
     Agent,
+    /// What makes the members what is declared.
+    Operator,
     /// WordPress.
     Frontend,
     /// metrics-server and the HPA.
@@ -62,6 +64,7 @@ impl Component {
             Component::Discovery => "discovery",
             Component::Database => "database",
             Component::Agent => "agent",
+            Component::Operator => "operator",
             Component::Frontend => "frontend",
             Component::Autoscale => "autoscale",
             Component::Backup => "backup",

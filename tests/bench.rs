@@ -5,8 +5,13 @@
 
 #[path = "bench/arms.rs"]
 mod arms;
+#[path = "bench/backup.rs"]
+mod backup;
 #[path = "bench/bound.rs"]
 mod bound;
+#[path = "support/database.rs"]
+#[allow(dead_code, reason = "the other half of it is for tests of dumps")]
+mod database;
 #[path = "bench/growth.rs"]
 mod growth;
 #[path = "bench/in_turn.rs"]
@@ -14,6 +19,9 @@ mod in_turn;
 #[path = "support/lab.rs"]
 #[allow(dead_code, reason = "the other half of it is for drills")]
 mod lab;
+#[path = "support/ledger.rs"]
+#[allow(dead_code, reason = "the other half of it is for drills")]
+mod ledger;
 #[path = "bench/machine.rs"]
 mod machine;
 #[path = "bench/observer.rs"]
@@ -24,6 +32,8 @@ mod page;
 mod picture;
 #[path = "bench/reads.rs"]
 mod reads;
+#[path = "support/ready.rs"]
+mod ready;
 #[path = "bench/report.rs"]
 mod report;
 #[path = "bench/run.rs"]
@@ -106,6 +116,19 @@ fn page() {
 #[ignore = "a measurement"]
 fn reads() {
     reads::measure(std::env::var("PAIRS").ok().map_or(300, |pairs| pairs.parse().expect("PAIRS is a number")));
+}
+
+/// Dumping and loading a database of `DOUBLINGS` (15: 300 MB of text) as a backup does it and as a person would, `ROUNDS` of each in turn; then
+/// what the runner of a lab holds in memory meanwhile.
+#[test]
+#[ignore = "a measurement"]
+fn backup() {
+    let number = |name: &str, otherwise: u32| {
+        std::env::var(name).ok().map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(backup::measure(number("ROUNDS", 5) as usize, number("DOUBLINGS", 15)));
+    backup::memory();
 }
 
 /// `OUT`, or a folder beside what is built.

@@ -77,6 +77,7 @@ fn a_lab_from_up_to_down() {
 
     rights::the_agent_may_label_members_and_no_more(&lab);
     rights::the_agent_has_no_other_right_to_members(&lab);
+    rights::the_operator_may_change_members_and_no_more(&lab);
     rights::nobody_is_served_unencrypted(&lab);
     everyday_commands(&lab, &url);
     the_source_is_lost_and_moved(&lab);

@@ -23,6 +23,7 @@ use k8s_openapi::{
         policy::v1::PodDisruptionBudget,
         rbac::v1::{ClusterRole, ClusterRoleBinding, Role as RbacRole, RoleBinding},
     },
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
     kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 };
 use kube::{Client, ResourceExt, client::Body, core::DynamicObject};
@@ -35,6 +36,7 @@ use wplab::{
         apply::Unchangeable,
         manifests::{self, name_of, typed},
     },
+    inside::kinds::Database,
     labels::{COMPONENT, LAB, PART_OF},
     parts::images::{Image, ImageSet, Origin, Role},
     run::advice::{self, Advise, Blame, Hint},
@@ -197,6 +199,8 @@ fn every_document_fits_its_kubernetes_type() {
             "ValidatingAdmissionPolicy" => fits::<ValidatingAdmissionPolicy>(object),
             "ValidatingAdmissionPolicyBinding" => fits::<ValidatingAdmissionPolicyBinding>(object),
             "APIService" => fits::<APIService>(object),
+            "CustomResourceDefinition" => fits::<CustomResourceDefinition>(object),
+            "Database" => fits::<Database>(object),
             kind => panic!("{} is of kind {kind}, which this test does not know", name_of(object)),
         }
     }

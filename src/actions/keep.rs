@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use crate::{
-    cluster::{Cluster, OtherVersion},
+    cluster::{Cluster, OtherVersion, apply::Elsewhere},
     host::nodes::{self, Access},
     inside::agent::record::{INITIALISED, STATE},
     labels,
@@ -124,11 +124,14 @@ pub(super) async fn declared(
     spec: &LabSpec,
     images: &ImageSet,
     secrets: &Gate<()>,
+    take_over: bool,
 ) -> Result<Stepped<()>> {
-    let ensured = database::ensure(cx, cluster, spec, images, secrets).await;
+    let ensured = database::ensure(cx, cluster, spec, images, secrets, take_over).await;
     let taken_back = ensured.as_ref().err().and_then(advice::find::<TakenBack>);
     if let Some(stands) = taken_back.and_then(|what| what.stands.clone()) {
-        record(cluster, &stands.over(spec), images).await?;
+        let stands = stands.over(spec);
+        database::declare_again(cluster, &stands, images).await?;
+        record(cluster, &stands, images).await?;
     }
     ensured
 }
@@ -159,6 +162,27 @@ pub(crate) async fn foresee(wanted: &LabSpec) -> Result<Standing, Trouble> {
             keep(&stands, had, wanted).and_then(|standing| members.map(|()| standing))
         }
         _ => Ok(Standing::default()),
+    }
+}
+
+/// Looks before anything is touched whether others have declared something else than is wanted, if the lab answers at all.
+///
+/// # Errors
+/// [`Elsewhere`].
+pub(super) async fn undisputed(wanted: &LabSpec) -> Result<(), Trouble> {
+    let asked = async {
+        let cluster = Cluster::connect(&nodes::kubeconfig_path(&wanted.name), &wanted.name).await?;
+        if !cluster.has_namespace().await? {
+            return Ok(Vec::new());
+        }
+        database::disputed(&cluster, wanted).await
+    };
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(theirs)) if !theirs.is_empty() => {
+            let others = theirs.into_iter().map(|one| (format!("database.{}", one.field), one.by)).collect();
+            Err(Trouble::from(Elsewhere { lab: wanted.name.clone(), object: "Database/db".to_owned(), others }))
+        }
+        _ => Ok(()),
     }
 }
 

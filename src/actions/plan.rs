@@ -56,6 +56,9 @@ pub struct PlannedChange {
     pub wanted: String,
     /// Whether members are restarted for it.
     pub restarts: bool,
+    /// Who else has written it since; such a one is refused unless it is taken over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written_by: Option<String>,
 }
 
 /// One step of `up`.
@@ -124,7 +127,9 @@ pub async fn plan(spec: &LabSpec, mirror: Option<&str>) -> Result<PlanReport> {
         }
     }
     let restarts = foreseen.restarts.is_some();
+    let theirs = foreseen.theirs;
     let changes = foreseen.changes.into_iter().map(|change| PlannedChange {
+        written_by: theirs.iter().find(|one| one.field == change.what).map(|one| one.by.clone()),
         what: format!("database.{}", change.what),
         had: change.had,
         wanted: change.wanted,

@@ -58,7 +58,9 @@ pub fn objects(spec: &LabSpec, images: &ImageSet, port: u16) -> Result<Vec<Dynam
     objects.extend(storage::objects(spec, images, storage::SERVER_PLACEHOLDER)?);
     objects.extend(agent::objects(spec, images)?);
     objects.extend(discovery::objects(spec, images)?);
+    objects.extend(database::operator_objects(spec, images)?);
     objects.extend(database::objects(spec, images)?);
+    objects.push(untyped(&database::object(spec, images)?)?);
     objects.extend(frontend::objects(spec, images, port)?);
     objects.extend(autoscale::objects(spec, images)?);
     if spec.monitoring {

@@ -21,6 +21,7 @@ use crate::{
         docker::{Container, Docker},
         nodes::{self, labs::Doing},
     },
+    inside::kinds::{DATABASE, Database, DatabasePhase},
     labels::{COMPONENT, Component},
     parts::{
         database::{
@@ -66,6 +67,9 @@ pub struct StatusReport {
     pub hpa: Option<HpaStatus>,
     /// The shared volume, if it is there.
     pub volume: Option<VolumeStatus>,
+    /// How far the operator is with what is declared of the database; `None` where members have that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub declared: Option<NotSettled>,
     /// Backups and their schedule, where somebody asked for any.
     pub backups: Option<Runs>,
     /// What Prometheus says, in a lab that has it.
@@ -73,6 +77,23 @@ pub struct StatusReport {
     pub monitoring: Option<Monitoring>,
     /// What could not be looked at.
     pub unknown: Vec<Unknown>,
+}
+
+/// What is declared of a database, and not what its members have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct NotSettled {
+    /// How far it is: `changing`, `refused`, `taken back`, `failed`, or `pending`.
+    pub phase: String,
+    /// What is being done, or why it cannot be.
+    pub message: String,
+}
+
+impl NotSettled {
+    /// Whether nobody has to do anything about it.
+    fn may_still_come(&self) -> bool {
+        ["changing", "pending"].contains(&self.phase.as_str())
+    }
 }
 
 /// What Prometheus says of a lab. A lab can be well while it says nothing.
@@ -194,6 +215,7 @@ impl StatusReport {
             && self.replicas.wanted > 0
             && self.replicas.ready >= self.replicas.wanted
             && self.hpa.is_some_and(|hpa| hpa.cpu.is_some())
+            && self.declared.as_ref().is_none_or(NotSettled::may_still_come)
             && self.backups.as_ref().is_none_or(|backups| backups.wrong.is_empty())
             && self.volume.as_ref().is_some_and(|volume| volume.phase == "Bound" && volume.unserved.is_none())
     }
@@ -221,7 +243,7 @@ pub async fn status(lab: &LabName) -> Result<StatusReport> {
     for container in &mut containers {
         container.name = nodes::inside_name(&container.name, lab, &cluster.inside);
     }
-    let (seen, members, record, etcd, site, hpa, volume, backups, monitoring) = tokio::join!(
+    let (seen, members, record, etcd, site, hpa, volume, declared, backups, monitoring) = tokio::join!(
         within(async { Ok(cluster.all::<Node>().list(&ListParams::default()).await.map_err(Refused)?.items) }),
         within(all_members(&cluster)),
         within(agent::look(&cluster)),
@@ -229,6 +251,7 @@ pub async fn status(lab: &LabName) -> Result<StatusReport> {
         within(async { cluster.get::<Deployment>("wordpress").await?.context("there is no Deployment wordpress") }),
         within(cluster.get::<HorizontalPodAutoscaler>("wordpress")),
         within(volume(&cluster)),
+        within(declared(&cluster)),
         within(async { runs::look(&cluster, &cluster.lab_file().await?).await }),
         within(watched(&cluster)),
     );
@@ -246,10 +269,28 @@ pub async fn status(lab: &LabName) -> Result<StatusReport> {
         replicas: unknown.take("replicas", site).map_or(NO_REPLICAS, |site| replicas(&site)),
         hpa: unknown.take("hpa", hpa).flatten().map(|hpa| autoscaler(&hpa)),
         volume: unknown.take("volume", volume).flatten(),
+        declared: unknown.take("declared", declared).flatten(),
         backups: unknown.take("backups", backups).flatten(),
         monitoring: unknown.take("monitoring", monitoring).flatten(),
         unknown: unknown.0,
     })
+}
+
+/// What is declared and not what members have.
+async fn declared(cluster: &Cluster) -> Result<Option<NotSettled>> {
+    // A lab of an earlier version declares nothing.
+    let Some(database) = cluster.get::<Database>(DATABASE).await? else { return Ok(None) };
+    let status = database.status.unwrap_or_default();
+    let phase = match status.phase {
+        _ if status.observed_generation < database.metadata.generation => "pending",
+        DatabasePhase::Settled => return Ok(None),
+        DatabasePhase::Pending => "pending",
+        DatabasePhase::Changing => "changing",
+        DatabasePhase::Refused => "refused",
+        DatabasePhase::TakenBack => "taken back",
+        DatabasePhase::Failed => "failed",
+    };
+    Ok(Some(NotSettled { phase: phase.to_owned(), message: status.message }))
 }
 
 /// Where a lab's site answers.
@@ -284,6 +325,7 @@ fn empty(lab: &LabName, state: Doing, url: String) -> StatusReport {
         replicas: NO_REPLICAS,
         hpa: None,
         volume: None,
+        declared: None,
         backups: None,
         monitoring: None,
         unknown: Vec::new(),

@@ -13,7 +13,7 @@ use wplab::{
     },
     cluster::{
         NotComplete, OtherVersion,
-        apply::{Foreign, Unchangeable},
+        apply::{Elsewhere, Foreign, Unchangeable},
     },
     host::{
         docker::{EngineGone, NoEngine},
@@ -23,7 +23,7 @@ use wplab::{
         process::CommandFailed,
     },
     parts::{
-        database::{Alone, TakenBack, Undecided},
+        database::{Alone, NotTaken, TakenBack, Undecided},
         discovery::EtcdSilent,
         images::{
             ContractBroken, DiskFull, NoBase, NoImage, NoRecipe, NoSuchImage, NotABundle, NotKept, PullError,
@@ -119,6 +119,12 @@ fn every_error() -> Vec<(&'static str, Trouble)> {
         of(NotOurs { lab: lab(), containers: vec![text("demo-control-plane")] }),
         of(Differs { lab: lab(), workers: 3, wanted: 2 }),
         of(Damaged { lab: lab(), how: text("its control plane does not run") }),
+        of(Elsewhere {
+            lab: lab(),
+            object: text("Database/db"),
+            others: vec![(text("spec.settings.max_connections"), text("kubectl-edit"))],
+        }),
+        of(NotTaken { lab: lab(), why: text("database.resources.memory: 7Mi is out of range") }),
         of(Foreign { object: text("Service/db"), owner: None }),
         of(Foreign { object: text("Service/db"), owner: Some(text("other")) }),
         of(Unchangeable { lab: lab(), object: text("StatefulSet/db") }),
@@ -303,6 +309,7 @@ fn every_hint_is_spelled_for_its_lab_and_as_it_was_asked_for() {
         (Hint::Logs { lab: lab(), of: Some("storage") }, "`wplab logs demo --of storage` shows"),
         (Hint::Smoke { lab: lab() }, "`wplab smoke demo` looks"),
         (Hint::Scenarios { lab: lab() }, "`wplab chaos list --lab demo` shows"),
+        (Hint::TakeOver { lab: lab() }, "`wplab up demo -f lab.yaml --images auto --take-over` gives"),
         (Hint::List, "`wplab list` shows"),
         (Hint::Snapshots, "`wplab snapshot list` shows"),
         (Hint::DeleteSnapshot { name: kept() }, "`wplab snapshot delete kept` removes it"),

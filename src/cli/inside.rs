@@ -1,12 +1,19 @@
 //! The hidden commands that run inside the cluster: `wplab install DIR` hands the executable to a pod, `wplab member …` is
-//! a database pod's PID 1, `wplab agent` gives the members their roles, `wplab nfs-ready …` answers the NFS server's probes, `wplab content …`
+//! a database pod's PID 1, `wplab agent` gives the members their roles, `wplab operator` makes them what is declared, `wplab nfs-ready …` answers the NFS server's probes, `wplab content …`
 //! keeps a replica's copy of the site's code. There is no terminal and no renderer here; SIGTERM is the member's own to handle.
 
 use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
-use wplab::inside::{self, member::MemberCommand, trial::Trial};
+use wplab::{
+    inside::{
+        self,
+        member::{MemberCommand, root::RootStep},
+        trial::Trial,
+    },
+    parts::database::operator,
+};
 
 use super::failure::Ending;
 
@@ -112,6 +119,17 @@ impl Agent {
     }
 }
 
+/// Make the database's members what is declared of them
+#[derive(Debug, Args)]
+pub(super) struct Operator {}
+
+impl Operator {
+    pub(super) async fn run(self) -> Result<Ending> {
+        operator::main().await?;
+        Ok(Ending::Done)
+    }
+}
+
 /// Be, or command, a database member
 #[derive(Debug, Args)]
 pub(super) struct Member {
@@ -126,6 +144,9 @@ pub(super) struct Member {
     /// For `set`: an option of the server and its value, or only its name for the server's own value
     #[arg(long, value_name = "NAME[=VALUE]")]
     option: Vec<String>,
+    /// For `root`: what is to be done with the password on standard input
+    #[arg(long, value_enum, required_if_eq("what", "root"))]
+    step: Option<Step>,
     /// For `set`: only ask which of the options the server takes while it runs
     #[arg(long)]
     probe: bool,
@@ -142,8 +163,16 @@ enum What {
     Galera,
     Bootstrap,
     Set,
+    Root,
     Scratch,
     Monitor,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Step {
+    Look,
+    Add,
+    End,
 }
 
 impl Member {
@@ -155,6 +184,11 @@ impl Member {
             What::Set => {
                 MemberCommand::Set { options: self.option.iter().map(|one| option(one)).collect(), probe: self.probe }
             }
+            What::Root => MemberCommand::Root(match self.step {
+                Some(Step::Add) => RootStep::Add,
+                Some(Step::End) => RootStep::End,
+                Some(Step::Look) | None => RootStep::Look,
+            }),
             What::Scratch => MemberCommand::Scratch { server: self.server.unwrap_or_default() },
             What::Monitor => MemberCommand::Monitor,
         })

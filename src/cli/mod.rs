@@ -141,6 +141,8 @@ enum Command {
     #[command(hide = true)]
     Agent(inside::Agent),
     #[command(hide = true)]
+    Operator(inside::Operator),
+    #[command(hide = true)]
     Backups(inside::Backups),
     #[command(hide = true)]
     Member(inside::Member),
@@ -187,6 +189,7 @@ impl Command {
             Command::Completions(it) => it.run(session),
             Command::Install(it) => it.run(),
             Command::Agent(it) => it.run().await,
+            Command::Operator(it) => it.run().await,
             Command::Backups(it) => it.run().await,
             Command::Member(it) => it.run().await,
             Command::NfsReady(it) => it.run().await,

@@ -99,6 +99,9 @@ pub(super) fn hint(hint: &Hint, asked: &Asked) -> String {
         Hint::List => "`wplab list` shows the labs on this machine".to_owned(),
         Hint::Snapshots => "`wplab snapshot list` shows the snapshots on this machine".to_owned(),
         Hint::DeleteSnapshot { name } => format!("`wplab snapshot delete {name}` removes it"),
+        Hint::TakeOver { lab } => {
+            format!("`{} --take-over` gives them the lab file's values", up_as(lab.as_str(), asked))
+        }
         Hint::OtherName => format!("`{}` brings up a lab of another name", up_as("NAME", asked)),
         Hint::Doctor => "`wplab doctor` shows what this machine has and lacks".to_owned(),
         Hint::Fix => format!("`{} --fix` installs what it can", fixing(asked)),

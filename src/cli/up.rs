@@ -45,6 +45,9 @@ pub(super) struct Up {
     /// Up to where what was archived after that backup is wanted, too: a moment such as 2026-11-30T16:00:00Z, exclusive, or a GTID set
     #[arg(long, value_name = "TIME|GTIDS", value_parser = Until::new, requires = "from")]
     to: Option<Until>,
+    /// Give what others have declared (with kubectl, for example) the lab file's values
+    #[arg(long)]
+    take_over: bool,
     /// Begin each step when the one before has ended: slower, for comparison
     #[arg(long)]
     sequential: bool,
@@ -72,9 +75,9 @@ impl Up {
     pub(super) async fn run(self, session: &Session) -> Result<Ending> {
         let terminal = &session.terminal;
         let (spec, fix) = (self.wanted.spec()?, self.fix.consent(terminal));
-        let Up { registry_mirror, stream, sequential, from, identity, to, .. } = self;
+        let Up { registry_mirror, stream, take_over, sequential, from, identity, to, .. } = self;
         let from = from.map(|from| backup::restore::Wanted { from, identity, to });
-        let options = UpOptions { spec, fix, registry_mirror, stream, from, sequential };
+        let options = UpOptions { spec, fix, registry_mirror, stream, from, take_over, sequential };
         let name = options.spec.name.clone();
         session.about(&name);
         let reached = session.perform(|run| async move { up(&run, &options).await }).await;

@@ -5,13 +5,18 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
 use kube::{
-    Api, ResourceExt,
+    Api, Resource, ResourceExt,
     api::{Patch, PatchParams},
-    core::{ApiResource, DynamicObject, GroupVersionKind},
+    core::{ApiResource, DynamicObject, GroupVersionKind, NamespaceResourceScope, Status},
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Cluster, Refused, manifests::name_of, passing};
+use super::{
+    Cluster, Object, Refused, gone,
+    manifests::{name_of, untyped},
+    passing,
+};
 use crate::{
     labels::{FIELD_MANAGER, LAB, PART_OF, of_lab},
     run::{
@@ -75,6 +80,58 @@ impl Cluster {
             .await
             .map_err(|error| explained(error, object, &self.lab))?;
         Ok(before.is_none_or(|before| differs(&before, &after)))
+    }
+
+    /// Server-side apply of an object that other people may change as well: what somebody else has written differently stays,
+    /// and is told, unless `take_over`. Returns the object, and whether it changed.
+    ///
+    /// # Errors
+    /// [`Elsewhere`]; the API server refuses; or an object of that name exists without this lab's labels.
+    pub async fn declare<K>(&self, object: &K, take_over: bool) -> Result<(K, bool)>
+    where
+        K: Object + Resource<Scope = NamespaceResourceScope>,
+    {
+        let object = labelled(&untyped(object)?, &self.inside)?;
+        let (shown, name, api) = (name_of(&object), object.name_any(), self.api::<K>());
+        let before = api.get_opt(&name).await.map_err(Refused).with_context(|| format!("cannot read {shown}"))?;
+        if let Some(before) = &before {
+            ours(&untyped(before)?, &self.inside)?;
+        }
+        let params = PatchParams { force: take_over, ..PatchParams::apply(FIELD_MANAGER) };
+        match api.patch(&name, &params, &Patch::Apply(&object)).await {
+            Ok(after) => {
+                let changed = match &before {
+                    Some(before) => differs(&untyped(before)?, &untyped(&after)?),
+                    None => true,
+                };
+                Ok((after, changed))
+            }
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                let others = others(&status);
+                match others.is_empty() {
+                    false => Err(Trouble::from(Elsewhere { lab: self.lab.clone(), object: shown, others }).into()),
+                    true => Err(Refused(kube::Error::Api(status))).with_context(|| format!("cannot apply {shown}")),
+                }
+            }
+            Err(error) => Err(Refused(error)).with_context(|| format!("cannot apply {shown}")),
+        }
+    }
+
+    /// Writes what `manager` has to say in the status of an object; what others say there stays. One that is gone needs none.
+    ///
+    /// # Errors
+    /// The API server refuses or does not answer.
+    pub async fn tell<K: Object + Resource<Scope = NamespaceResourceScope>>(
+        &self,
+        name: &str,
+        manager: &str,
+        status: &impl Serialize,
+    ) -> Result<()> {
+        let (kind, version) = (K::kind(&()), K::api_version(&()));
+        let told = json!({ "apiVersion": version, "kind": kind, "metadata": { "name": name }, "status": status });
+        let api = self.api::<K>();
+        let written = api.patch_status(name, &PatchParams::apply(manager).force(), &Patch::Apply(&told)).await;
+        gone(written).with_context(|| format!("cannot write the status of {kind} {name}"))
     }
 
     /// Makes sure that an object, if there is one of that name, may be changed or removed.
@@ -164,6 +221,47 @@ fn differs(before: &DynamicObject, after: &DynamicObject) -> bool {
         (data, object.labels().clone(), object.annotations().clone())
     };
     content(before) != content(after)
+}
+
+/// Which fields of an object somebody else has written, as the API server lists them.
+fn others(status: &Status) -> Vec<(String, String)> {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let conflicts = causes.filter(|cause| cause.reason == "FieldManagerConflict");
+    let told = conflicts.map(|cause| {
+        let manager = cause.message.split('"').nth(1).unwrap_or(&cause.message);
+        (cause.field.trim_start_matches('.').to_owned(), manager.to_owned())
+    });
+    told.collect()
+}
+
+/// Somebody else has written fields of an object that are asked to be something else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The lab.
+    pub lab: LabName,
+    /// The object.
+    pub object: String,
+    /// Each field, and who has written it.
+    pub others: Vec<(String, String)>,
+}
+
+impl fmt::Display for Elsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let others: Vec<String> =
+            self.others.iter().map(|(field, manager)| format!("{field} was written by {manager}")).collect();
+        write!(f, "{} is to be something else than others have made it: {}", self.object, others.join(", "))
+    }
+}
+
+impl Advise for Elsewhere {
+    fn blame(&self) -> Blame {
+        Blame::User
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        let keep = Hint::words("with the same values in the lab file they are kept");
+        vec![keep, Hint::TakeOver { lab: self.lab.clone() }]
+    }
 }
 
 /// Adds the cure to the one refusal that a user can cause: a field of an existing object that cannot be changed.

@@ -10,10 +10,11 @@ use serde_json::Value;
 static MANIFESTS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/manifests");
 
 /// Every part that has manifests, in the order in which `up` needs them.
-pub const PARTS: [&str; 9] = [
+pub const PARTS: [&str; 10] = [
     "namespace",
     "storage",
     "agent",
+    "operator",
     "discovery",
     "database",
     "frontend",

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::api::{ObjectMeta, Patch, PatchParams};
 use rand::RngExt;
+use serde_json::json;
 
 use super::Cluster;
 use crate::labels::{Component, FIELD_MANAGER, NAMESPACE};
@@ -84,6 +85,38 @@ impl Cluster {
             return Ok(false);
         }
         self.write_secret(name, component, values).await.map(|()| true)
+    }
+
+    /// An annotation of a Secret; `None` where there is none of that name, or no such Secret.
+    ///
+    /// # Errors
+    /// The API server does not answer.
+    pub async fn secret_note(&self, name: &str, note: &str) -> Result<Option<String>> {
+        let secret = self.get::<Secret>(name).await?;
+        Ok(secret.and_then(|secret| secret.metadata.annotations?.remove(note)))
+    }
+
+    /// Changes values and annotations of a Secret that is there, and leaves the rest; in the name of `manager`.
+    ///
+    /// # Errors
+    /// The API server refuses or does not answer.
+    pub async fn change_secret(
+        &self,
+        name: &str,
+        manager: &str,
+        values: &[(&str, &str)],
+        notes: &[(&str, Option<&str>)],
+    ) -> Result<()> {
+        let values: BTreeMap<&str, ByteString> =
+            values.iter().map(|(key, value)| (*key, ByteString(value.as_bytes().to_vec()))).collect();
+        let notes: BTreeMap<&str, Option<&str>> = notes.iter().copied().collect();
+        let patch = Patch::Merge(json!({ "metadata": { "annotations": notes }, "data": values }));
+        let params = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
+        let changed = self.api::<Secret>().patch(name, &params, &patch).await;
+        // As below: what it answers may repeat what it was sent.
+        changed
+            .map_err(|_| anyhow::anyhow!("cannot change Secret {name}: the API server refused it or did not answer"))
+            .map(drop)
     }
 
     async fn write_secret(&self, name: &str, component: Component, data: BTreeMap<String, String>) -> Result<()> {

@@ -1,18 +1,21 @@
 //! What runs inside the cluster, from the same static executable: PID 1 of a database member ([`member`]), the agent that
 //! gives the members their roles ([`agent`]), the way of its orders to them ([`orders`]), the look at an image from inside
-//! ([`inspect`]), a trial cluster's hands and eyes ([`trial`]), and how the executable gets into a pod.
+//! ([`inspect`]), a trial cluster's hands and eyes ([`trial`]), the kinds of objects by which a lab is told what to be ([`kinds`]), and how
+//! the executable gets into a pod.
 
 pub mod agent;
 pub mod backup;
 pub mod content;
 mod figures;
-mod http;
+pub(crate) mod http;
 pub mod inspect;
+pub mod kinds;
 mod listen;
 pub mod member;
 pub mod nfs_ready;
 pub mod orders;
 pub mod trial;
+pub(crate) mod wrong;
 
 use std::{
     io::{self, Write},

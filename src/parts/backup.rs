@@ -4,23 +4,25 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result};
-use k8s_openapi::{
-    api::{apps::v1::Deployment, core::v1::ConfigMap},
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap};
+use kube::{
+    CustomResourceExt,
+    api::PostParams,
+    core::{DynamicObject, ObjectMeta},
 };
-use kube::{CustomResourceExt, api::PostParams, core::DynamicObject};
 use sha2::{Digest, Sha256};
 
 use super::{
     database::{CONTAINER, Server},
     images::{self, ImageSet, Role},
+    kinds,
     store::{self, Store},
 };
 use crate::{
     cluster::{
         Cluster, Refused,
         apply::labelled,
-        manifests::{edit, name_of, part, untyped},
+        manifests::{edit, name_of, part},
         pods::{container, pod_of, set_env, set_image, set_resources},
         ready,
         secrets::password,
@@ -29,13 +31,13 @@ use crate::{
     inside::{
         backup::{
             DESTINATION, LAB_FILE,
-            objects::{Backup, Restore},
+            objects::{Backup, BackupSchedule, BackupScheduleSpec, Restore, SCHEDULE},
             verify::SCRATCH,
         },
         member::options,
     },
-    labels::{COMPONENT, Component},
-    run::{StepCx, wait::Look},
+    labels::{COMPONENT, Component, NAMESPACE},
+    run::StepCx,
     spec::{ImageSource, LabName, LabSpec, Topology, backup::Place, destination::Destination},
     wire::{
         backup::{credentials::Credentials, shelf::Shelf},
@@ -52,8 +54,6 @@ pub const CREDENTIALS: &str = "backup-credentials";
 const AUTHORITIES: &str = "ca.pem";
 /// The Secret with what lets it into where a backup lies that is restored, if that is another one.
 pub const SOURCE_CREDENTIALS: &str = "restore-credentials";
-/// How long the kinds may take until objects of them can be made.
-const KINDS_LIMIT: Duration = Duration::from_secs(30);
 /// How long the runner may take.
 const RUNNER_LIMIT: Duration = Duration::from_mins(2);
 
@@ -69,7 +69,10 @@ pub struct Reached {
 /// Whether a lab file asks for more than that backups can be asked for.
 pub fn is_wanted(spec: &LabSpec) -> bool {
     let backup = &spec.backup;
-    !backup.schedule.is_never() || !backup.verify.is_never() || backup.destination != Place::Store
+    !backup.schedule.is_never()
+        || !backup.verify.is_never()
+        || backup.archive.is_on()
+        || backup.destination != Place::Store
 }
 
 /// Opens a lab's place in its store, which is made, or started, if it is this machine's own; and asks it whether we are let in.
@@ -123,12 +126,8 @@ pub async fn ensure(
     let other = source.map(|source| source.credentials.values().clone()).unwrap_or_default();
     let mut changed = cluster.replace_secret(CREDENTIALS, Component::Backup, own).await?;
     changed |= cluster.replace_secret(SOURCE_CREDENTIALS, Component::Backup, other).await?;
-    let kinds = kinds()?;
-    changed |= cluster.apply(&kinds).await? > 0;
-    for kind in &kinds {
-        let name = kind.metadata.name.as_deref().unwrap_or_default();
-        cluster.until_ready(cx, &cluster.all::<CustomResourceDefinition>(), name, KINDS_LIMIT, established).await?;
-    }
+    changed |= kinds::ensure(cx, cluster, &kinds()?).await?;
+    changed |= cluster.declare(&schedule(spec), false).await?.1;
     changed |= cluster.ensure_secret(SCRATCH, Component::Backup, scratch_papers).await?;
     let mut objects = objects(spec, images, &reached, source)?;
     changed |= scratch_exists(cluster, &objects).await?;
@@ -140,6 +139,27 @@ pub async fn ensure(
     changed |= cluster.apply(&objects).await? > 0;
     cluster.until_ready(cx, &cluster.api::<Deployment>(), RUNNER, RUNNER_LIMIT, ready::deployment).await?;
     Ok((reached, changed))
+}
+
+/// When the lab is backed up, as the lab file says it.
+fn schedule(spec: &LabSpec) -> BackupSchedule {
+    let backup = &spec.backup;
+    let mut schedule = BackupSchedule::new(
+        SCHEDULE,
+        BackupScheduleSpec {
+            schedule: backup.schedule.to_string(),
+            keep: backup.keep.to_string(),
+            verify: backup.verify.to_string(),
+            suspend: None,
+        },
+    );
+    schedule.metadata = ObjectMeta {
+        name: Some(SCHEDULE.to_owned()),
+        namespace: Some(NAMESPACE.to_owned()),
+        labels: Some(BTreeMap::from([(COMPONENT.to_owned(), Component::Backup.as_str().to_owned())])),
+        ..ObjectMeta::default()
+    };
+    schedule
 }
 
 /// What lets in at the server beside the lab: a password, and a certificate of an authority that is good for nothing else, and forgotten.
@@ -167,28 +187,12 @@ async fn scratch_exists(cluster: &Cluster, objects: &[DynamicObject]) -> Result<
     }
 }
 
-fn established(kind: Option<&CustomResourceDefinition>) -> Look<()> {
-    let conditions = kind.and_then(|kind| kind.status.as_ref()).and_then(|status| status.conditions.as_ref());
-    let is = |one: &k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinitionCondition| {
-        one.type_ == "Established" && one.status == "True"
-    };
-    match conditions.into_iter().flatten().any(is) {
-        true => Look::Ready(()),
-        false => Look::NotYet("it is not established yet".to_owned()),
-    }
-}
-
 /// The kinds of objects that ask for backups.
 ///
 /// # Errors
 /// A type and Kubernetes do not fit (which the tests rule out).
 pub fn kinds() -> Result<Vec<DynamicObject>> {
-    let kinds = [Backup::crd(), Restore::crd()].map(|mut kind| {
-        let labels = kind.metadata.labels.get_or_insert_default();
-        labels.insert(COMPONENT.to_owned(), Component::Backup.as_str().to_owned());
-        untyped(&kind)
-    });
-    kinds.into_iter().collect()
+    kinds::objects([Backup::crd(), Restore::crd(), BackupSchedule::crd()], Component::Backup)
 }
 
 /// The authorities that this machine trusts, as PEM: the runner's image has none, and trusts the same. Empty where there are none.

@@ -6,6 +6,7 @@ pub mod database;
 pub mod discovery;
 pub mod frontend;
 pub mod images;
+mod kinds;
 pub mod monitoring;
 pub mod storage;
 pub mod store;

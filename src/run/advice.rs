@@ -140,6 +140,11 @@ pub enum Hint {
         /// In which lab.
         lab: LabName,
     },
+    /// Give what others have declared in the lab the lab file's values.
+    TakeOver {
+        /// Which.
+        lab: LabName,
+    },
     /// Look which labs there are.
     List,
     /// Look which snapshots there are.
@@ -210,6 +215,7 @@ impl Hint {
             | Hint::Status { lab }
             | Hint::Logs { lab, .. }
             | Hint::Scenarios { lab }
+            | Hint::TakeOver { lab }
             | Hint::Smoke { lab } => Some(lab),
             Hint::Images { lab, .. } => lab.as_ref(),
             Hint::Cure { by, .. } => by.lab(),

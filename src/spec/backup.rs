@@ -134,6 +134,18 @@ impl Schedule {
     }
 }
 
+impl Schedule {
+    /// The last moment after `since` and up to `now` at which it was due: what was missed is due once.
+    pub fn due(&self, since: Timestamp, now: Timestamp) -> Option<Timestamp> {
+        let next = |after| self.after(after).filter(|next| *next <= now);
+        let mut due = next(since)?;
+        while let Some(later) = next(due) {
+            due = later;
+        }
+        Some(due)
+    }
+}
+
 fn cron(text: &str) -> Result<cronexpr::Crontab, cronexpr::Error> {
     let mut options = cronexpr::ParseOptions::default();
     options.fallback_timezone_option = cronexpr::FallbackTimezoneOption::UTC;
@@ -301,6 +313,18 @@ as_text!(Place, Readers, Schedule, Keep, Switch);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_missed_is_due_once() {
+        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+        let nightly = Schedule::new("30 3 * * *").expect("a schedule");
+        let due = |since, now| nightly.due(at(since), at(now));
+        assert_eq!(due("2026-11-30T00:00:00Z", "2026-11-30T03:29:59Z"), None);
+        assert_eq!(due("2026-11-30T00:00:00Z", "2026-11-30T03:30:00Z"), Some(at("2026-11-30T03:30:00Z")));
+        assert_eq!(due("2026-11-30T03:30:00Z", "2026-11-30T23:00:00Z"), None, "somebody has asked for it");
+        assert_eq!(due("2026-11-20T03:30:00Z", "2026-11-30T23:00:00Z"), Some(at("2026-11-30T03:30:00Z")));
+        assert_eq!(Schedule::default().due(at("2026-11-20T03:30:00Z"), at("2026-11-30T23:00:00Z")), None);
+    }
 
     #[test]
     fn what_is_asked_for_is_written_as_it_is_read() {

@@ -10,8 +10,15 @@ use std::{
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::{ResourceExt, api::ListParams};
-use serde_json::Value;
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
+};
+use serde_json::{Value, json};
+use wplab::inside::{
+    backup::objects::{Backup, BackupSchedule, Phase},
+    kinds::Database,
+};
 
 use super::{
     lab::{Engine, Lab, say},
@@ -153,6 +160,56 @@ fn to_the_second_before(lab: &Lab, folder: &std::path::Path) {
     assert_eq!(php(lab, "global $wpdb; echo $wpdb->get_var(\"SHOW TABLES LIKE 'wp_links'\");"), "wp_links");
 }
 
+/// What a schedule asks for is made and what it does not keep goes, with nobody at the tool. What was missed is due at once; whoever removes
+/// the object of the last one makes it due again, which spares the wait for another minute.
+fn a_schedule_keeps_its_word(lab: &Lab) {
+    let by_hand: BTreeSet<String> = ids(&list(lab)).into_iter().collect();
+    let (schedules, backups): (Api<BackupSchedule>, Api<Backup>) =
+        (Api::namespaced(lab.client(), "wplab"), Api::namespaced(lab.client(), "wplab"));
+    let set = |spec: Value| {
+        let patch = Patch::Merge(json!({"spec": spec}));
+        lab.block_on(schedules.patch("lab", &PatchParams::default(), &patch)).expect("a schedule");
+    };
+    let until = |what: &str, is: &dyn Fn() -> bool| {
+        let begun = Instant::now();
+        while !is() {
+            assert!(begun.elapsed() < ARCHIVED, "{what} does not come");
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    };
+    let status = || lab.block_on(schedules.get("lab")).expect("a schedule").status.unwrap_or_default();
+    set(json!({"schedule": "nightly", "keep": "some"}));
+    until("what is wrong", &|| status().message.contains("schedule: ") && status().message.contains("keep: "));
+    set(json!({"schedule": "* * * * *", "keep": "1 last"}));
+    let done = || {
+        let all = lab.block_on(backups.list(&ListParams::default())).expect("backups").items;
+        let scheduled = all.into_iter().filter(|one| one.spec.scheduled);
+        let done = scheduled
+            .filter_map(|one| Some((one.name_any(), one.status.filter(|s| s.common.phase == Phase::Complete)?.id?)));
+        done.collect::<Vec<_>>()
+    };
+    until("a scheduled backup", &|| !done().is_empty());
+    let (object, first) = done().remove(0);
+    lab.block_on(backups.delete(&object, &DeleteParams::default())).expect("removed");
+    until("the next one", &|| done().iter().any(|(_, id)| *id != first));
+    set(json!({"suspend": true}));
+    until("its end", &|| status().next.is_none());
+    let kept: BTreeSet<String> = ids(&list(lab)).into_iter().collect();
+    assert!(
+        kept.is_superset(&by_hand) && !kept.contains(&first),
+        "{first} is not kept, what was made by hand is: {kept:?}"
+    );
+    assert_eq!(kept.len(), by_hand.len() + 1, "one is kept: {kept:?}");
+    let told = lab.run(&["status", lab.name(), "-o", "json"]).json();
+    assert_eq!((&told["backups"]["suspended"], &told["backups"]["next"]), (&true.into(), &Value::Null), "{told}");
+    let database: Database = lab.block_on(Api::namespaced(lab.client(), "wplab").get("db")).expect("a Database");
+    let status = database.status.expect("a status");
+    let conditions: BTreeSet<_> =
+        status.conditions.iter().map(|one| (one.type_.as_str(), one.status.as_str())).collect();
+    let wanted = [("Ready", "True"), ("BackupsCurrent", "True"), ("ArchiveContinuous", "True")];
+    assert!(status.last_backup.is_some() && wanted.iter().all(|one| conditions.contains(one)), "{status:?}");
+}
+
 #[test]
 #[ignore = "needs Docker"]
 fn a_backup_outlives_its_lab_and_becomes_one_of_the_other_topology() {
@@ -201,6 +258,7 @@ fn a_backup_outlives_its_lab_and_becomes_one_of_the_other_topology() {
     assert!(code == 200 && page.contains(&format!("{url}/kept/")), "{code} {page}");
 
     to_the_second_before(&lab, folder.path());
+    a_schedule_keeps_its_word(&lab);
 
     // The lab is gone, its backup is not.
     let written = all(&lab, "db-0");

@@ -4,18 +4,20 @@
 use std::net::SocketAddr;
 
 use k8s_openapi::api::{
+    apps::v1::StatefulSet,
     authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
-    core::v1::Pod,
+    core::v1::{ConfigMap, Pod},
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::{lab::Lab, ledger};
 
+const OPERATOR: &str = "system:serviceaccount:wplab:operator";
 const AGENT: &str = "system:serviceaccount:wplab:agent";
 /// What that account has no right to, on any member: verb, resource, subresource.
 const FORBIDDEN: [(&str, &str, &str); 6] = [
@@ -61,22 +63,77 @@ pub(crate) fn the_agent_may_label_members_and_no_more(lab: &Lab) {
 
 /// Whatever else could be done with a pod, the agent's account has no right to.
 pub(crate) fn the_agent_has_no_other_right_to_members(lab: &Lab) {
-    let reviews: Api<SubjectAccessReview> = Api::all(lab.client());
     for (verb, resource, subresource) in FORBIDDEN {
-        let attributes = ResourceAttributes {
-            namespace: Some("wplab".to_owned()),
-            verb: Some(verb.to_owned()),
-            resource: Some(resource.to_owned()),
-            subresource: Some(subresource.to_owned()).filter(|name| !name.is_empty()),
-            name: Some("db-1".to_owned()),
-            ..ResourceAttributes::default()
-        };
-        let (user, resource_attributes) = (Some(AGENT.to_owned()), Some(attributes));
-        let spec = SubjectAccessReviewSpec { user, resource_attributes, ..SubjectAccessReviewSpec::default() };
-        let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
-        let answer = lab.block_on(reviews.create(&PostParams::default(), &review)).expect("an answer");
-        assert!(!answer.status.expect("a status").allowed, "the agent may {verb} {resource}/{subresource}");
+        let allowed = may(lab, AGENT, verb, resource, subresource, "db-1");
+        assert!(!allowed, "the agent may {verb} {resource}/{subresource}");
     }
+}
+
+/// Whoever has the operator's account changes the members' set and their settings, and gets at nothing else by that.
+pub(crate) fn the_operator_may_change_members_and_no_more(lab: &Lab) {
+    let sets: Api<StatefulSet> = Api::namespaced(lab.client_as(OPERATOR), "wplab");
+    let maps: Api<ConfigMap> = Api::namespaced(lab.client_as(OPERATOR), "wplab");
+    let params = PatchParams::default();
+    let patch = |pod: Value| {
+        let patch = json!({"spec": {"template": {"spec": pod}}});
+        let patched = lab.block_on(sets.patch("db", &params, &Patch::Strategic(&patch)));
+        patched.map(drop).expect_err("refused").to_string()
+    };
+    let wordpress = json!({"name": "other", "secret": {"secretName": "wordpress-credentials"}});
+    let key = json!({"secretKeyRef": {"name": "wordpress-credentials", "key": "admin-password"}});
+    for (why, pod) in [
+        ("no other Secrets", json!({"volumes": [wordpress]})),
+        ("nothing of the node", json!({"volumes": [{"name": "other", "hostPath": {"path": "/"}}]})),
+        (
+            "no Secret as a variable",
+            json!({"containers": [{"name": "mysql", "env": [{"name": "X", "valueFrom": key}]}]}),
+        ),
+        ("nobody's account", json!({"automountServiceAccountToken": true})),
+        ("no rights on the node", json!({"hostNetwork": true})),
+    ] {
+        let refused = patch(pod);
+        assert!(refused.contains("the operator gives members") && refused.contains(why), "{why}: {refused}");
+    }
+    let mut other = lab.block_on(Api::<StatefulSet>::namespaced(lab.client(), "wplab").get("db")).expect("the set");
+    other.metadata = ObjectMeta { name: Some("other".to_owned()), ..ObjectMeta::default() };
+    let refused = lab.block_on(sets.create(&PostParams::default(), &other)).expect_err("refused").to_string();
+    assert!(refused.contains("makes the members' set and no other one"), "{refused}");
+    let site: Vec<ConfigMap> =
+        lab.list_in("wplab", &ListParams::default().labels("app.kubernetes.io/component=frontend"));
+    let site = site.first().expect("what the site runs").name_any();
+    let nothing = Patch::Merge(json!({"data": {"x": "y"}}));
+    let refused = lab.block_on(maps.patch(&site, &params, &nothing)).expect_err("refused").to_string();
+    assert!(refused.contains("the operator writes the members' settings"), "{refused}");
+    let refused = lab.block_on(maps.delete(&site, &DeleteParams::default())).expect_err("refused").to_string();
+    assert!(refused.contains("the operator writes the members' settings"), "{refused}");
+    for (verb, resource, name) in [
+        ("get", "secrets", "wordpress-credentials"),
+        ("list", "secrets", ""),
+        ("create", "pods", ""),
+        ("delete", "pods", "agent"),
+        ("patch", "pods", "agent"),
+    ] {
+        assert!(!may(lab, OPERATOR, verb, resource, "", name), "the operator may {verb} {resource} {name}");
+    }
+    assert!(!may(lab, OPERATOR, "create", "pods", "exec", "wordpress"), "the operator may look into the site");
+}
+
+/// Whether an account may do something.
+fn may(lab: &Lab, account: &str, verb: &str, resource: &str, subresource: &str, name: &str) -> bool {
+    let reviews: Api<SubjectAccessReview> = Api::all(lab.client());
+    let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let attributes = ResourceAttributes {
+        namespace: some("wplab"),
+        verb: some(verb),
+        resource: some(resource),
+        subresource: some(subresource),
+        name: some(name),
+        ..ResourceAttributes::default()
+    };
+    let (user, resource_attributes) = (some(account), Some(attributes));
+    let spec = SubjectAccessReviewSpec { user, resource_attributes, ..SubjectAccessReviewSpec::default() };
+    let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
+    lab.block_on(reviews.create(&PostParams::default(), &review)).expect("an answer").status.expect("a status").allowed
 }
 
 /// A member says no to whoever comes without TLS, though the password is the one that opens it with TLS.

@@ -6,9 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
+use k8s_openapi::{api::core::v1::Secret, jiff::Timestamp};
+use kube::{
+    Api, ResourceExt,
+    api::{Patch, PatchParams, PostParams},
+};
 use serde_json::json;
+use wplab::inside::kinds::{Database, DatabasePhase};
 
 use crate::{
     lab::{Lab, say},
@@ -43,6 +47,38 @@ pub(crate) fn reach_the_members(lab: &Lab) {
     as_they_run(lab, &file("max_connections: 61"));
     one_by_one(lab, &file("max_connections: 61, back_log: 71"));
     taken_back(lab, &file("max_connections: 61, back_log: 71, no_such_option: 1"));
+    declared_by_others(lab);
+    root_has_another_password(lab);
+}
+
+/// A password of root that somebody brings is the only one that any server lets in, and every pod has it.
+pub(crate) fn root_has_another_password(lab: &Lab) {
+    let secrets: Api<Secret> = Api::namespaced(lab.client(), "wplab");
+    let (former, own) = (lab.secret("db-credentials", "root-password"), "somebody's-own-password");
+    let by_hand = json!({"stringData": {"root-password": own}});
+    let params = PatchParams::default();
+    let refused = lab.block_on(secrets.patch("db-credentials", &params, &Patch::Merge(by_hand)));
+    let refused = refused.expect_err("refused").to_string();
+    assert!(refused.contains("the servers have these passwords") && refused.contains("db-root"), "{refused}");
+    let brought: Secret =
+        serde_json::from_value(json!({"metadata": {"name": "db-root"}, "stringData": {"password": own}}))
+            .expect("a Secret");
+    let begin = Instant::now();
+    lab.block_on(secrets.create(&PostParams::default(), &brought)).expect("made");
+    let has = |member: &str, password: &str| -> serde_json::Value {
+        let said = lab.exec_told(member, &["/tools/wplab", "member", "root", "--step", "look"], password);
+        serde_json::from_str(said.trim()).unwrap_or_else(|error| panic!("{error}: {said:?}"))
+    };
+    let members: Vec<String> = begun(lab).into_keys().collect();
+    let (all, none) = (json!({"server": true, "pod": true}), json!({"server": false, "pod": false}));
+    while !members.iter().all(|member| has(member, own) == all && has(member, &former) == none) {
+        assert!(begin.elapsed() < Duration::from_secs(60), "root has another password for {:?}", members.first());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    say(&format!("root had another password after {:.1} s", begin.elapsed().as_secs_f64()));
+    let shown = lab.run(&["credentials", lab.name(), "-o", "json"]).assert_code(0).json();
+    assert_eq!(shown["database-root-password"], own);
+    lab.run(&["status", lab.name()]).assert_code(0);
 }
 
 /// What a server takes as it runs.
@@ -109,6 +145,68 @@ fn taken_back(lab: &Lab, file: &str) {
     let without = lab.file("database: {settings: {max_connections: 61, back_log: 71}}\n");
     let planned = lab.run(&["plan", lab.name(), "-f", &without, "-o", "json"]).assert_code(0).json();
     assert_eq!(planned["changes"], json!(null), "all is as it was: {planned}");
+}
+
+/// What somebody declares with `kubectl` reaches the members as what a lab file declares, and `up` leaves it alone until it is told not to.
+fn declared_by_others(lab: &Lab) {
+    const OTHER: &str = "kubectl-edit";
+    let file = |settings: &str| {
+        lab.file(&format!("database: {{settings: {{max_connections: 61, back_log: 71{settings}}}}}\n"))
+    };
+    let api: Api<Database> = Api::namespaced(lab.client(), "wplab");
+    let patch = |spec: serde_json::Value| {
+        let params = PatchParams { field_manager: Some(OTHER.to_owned()), ..PatchParams::default() };
+        let patched = lab.block_on(api.patch("db", &params, &Patch::Merge(json!({"spec": spec}))));
+        patched.map(|database| database.metadata.generation).map_err(|error| error.to_string())
+    };
+    for (spec, why) in [
+        (json!({"members": 5}), "members come and go by `wplab scale db`"),
+        (json!({"volume": "512Mi"}), "volumes only grow"),
+        (json!({"topology": "galera"}), "a topology is for good"),
+    ] {
+        let refused = patch(spec).expect_err("refused");
+        assert!(refused.contains(why), "{refused}");
+    }
+    let until = |generation: Option<i64>, phase: DatabasePhase| {
+        let begin = Instant::now();
+        loop {
+            let status = lab.block_on(api.get("db")).expect("a Database").status.unwrap_or_default();
+            if status.observed_generation == generation && status.phase == phase {
+                return status;
+            }
+            assert!(begin.elapsed() < Duration::from_secs(60), "{phase:?} does not come: {status:?}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    };
+    let before = begun(lab);
+    let settled = until(patch(json!({"settings": {"long_query_time": "2"}})).expect("taken"), DatabasePhase::Settled);
+    assert_eq!(settled.done, "changed without a restart: long_query_time");
+    assert_eq!((settled.writer, settled.ready), (writer(lab), "3/3".to_owned()));
+    everywhere(lab, "long_query_time", "2.000000");
+    assert_eq!(begun(lab), before, "nobody was restarted");
+
+    let wrong = json!({"settings": {"datadir": "/tmp"}, "resources": {"memory": "7Mi"}});
+    let refused = until(patch(wrong).expect("written"), DatabasePhase::Refused);
+    let told = &refused.message;
+    assert!(told.contains("database.settings.datadir: ") && told.contains("database.resources.memory: 7Mi"), "{told}");
+    assert!(lab.run(&["status", lab.name()]).assert_code(1).stdout.contains("database.settings.datadir"));
+    let right = json!({"settings": {"datadir": null}, "resources": {"memory": "640Mi"}});
+    until(patch(right).expect("written"), DatabasePhase::Settled);
+
+    let other = || file(", long_query_time: 3");
+    let planned = lab.run(&["plan", lab.name(), "-f", &other(), "-o", "json"]).assert_code(0).json();
+    assert_eq!(planned["changes"][0]["written-by"], OTHER, "{planned}");
+    let up = lab.up(&["-f", &other()]);
+    up.assert_code(2);
+    let told = "database.settings.long_query_time was written by kubectl-edit";
+    assert!(up.stderr.contains(told) && up.stderr.contains("--take-over"), "{}", up.stderr);
+    everywhere(lab, "long_query_time", "2.000000");
+    lab.up(&["-f", &file("")]).assert_code(0);
+    everywhere(lab, "long_query_time", "2.000000");
+    lab.up(&["-f", &other(), "--take-over"]).assert_code(0);
+    everywhere(lab, "long_query_time", "3.000000");
+    lab.up(&["-f", &file("")]).assert_code(0);
+    everywhere(lab, "long_query_time", "10.000000");
 }
 
 /// An `up` without a lab file has been there: what is left out is ours again, or the server's.

@@ -5,6 +5,7 @@ use std::{
     fs,
     io::Write,
     os::unix::fs::PermissionsExt,
+    path::Path,
     process::{Command, Output, Stdio},
     time::Duration,
 };
@@ -29,6 +30,25 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// As whom a client of the image comes to the server, in a command of [`Server::shell`].
+    #[allow(dead_code, reason = "for measurements")]
+    pub(crate) const ACCOUNT: &str = "-S /run/test/socket -u tester --default-character-set=utf8mb4";
+    /// The same for a client on this machine.
+    #[allow(dead_code, reason = "for measurements")]
+    pub(crate) const CREDENTIALS: [&str; 4] = ["-u", USER, "-p", PASSWORD];
+
+    /// The folder that the container has as `/run/test`, with the server's socket.
+    #[allow(dead_code, reason = "for measurements")]
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs a command in the container.
+    #[allow(dead_code, reason = "for measurements")]
+    pub(crate) fn shell(&self, command: &str) {
+        docker(&["exec", "-e", &format!("MYSQL_PWD={PASSWORD}"), &self.name, "sh", "-c", command], b"");
+    }
+
     /// Starts the server of this image, which is one of the role `mysql` or `mariadb`.
     pub(crate) async fn start(role: &'static str, image: &str) -> Server {
         let folder = tempfile::tempdir().expect("a folder");

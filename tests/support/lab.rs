@@ -267,6 +267,23 @@ impl Lab {
         })
     }
 
+    /// The same with something on the command's standard input.
+    pub(crate) fn exec_told(&self, pod: &str, command: &[&str], input: &str) -> String {
+        let api: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(self.client(), "wplab");
+        RUNTIME.block_on(async {
+            let params = AttachParams::default().stdin(true).stderr(false);
+            let mut attached = api.exec(pod, command.iter().copied(), &params).await.expect("exec begins");
+            let mut to = attached.stdin().expect("a standard input");
+            tokio::io::AsyncWriteExt::write_all(&mut to, input.as_bytes()).await.expect("it reads");
+            tokio::io::AsyncWriteExt::shutdown(&mut to).await.expect("it reads");
+            let mut text = String::new();
+            let mut out = attached.stdout().expect("a standard output");
+            tokio::io::AsyncReadExt::read_to_string(&mut out, &mut text).await.expect("text");
+            attached.join().await.expect("exec ends");
+            text
+        })
+    }
+
     /// One value of a Secret.
     pub(crate) fn secret(&self, name: &str, key: &str) -> String {
         let api: Api<Secret> = Api::namespaced(self.client(), "wplab");

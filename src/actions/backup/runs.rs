@@ -14,14 +14,14 @@ use crate::{
     cluster::{Cluster, Refused},
     inside::backup::{
         ArchiveStatus, HTTP_PORT,
-        objects::{Backup, Common, DUE, Phase, Restore},
+        objects::{Backup, BackupSchedule, Common, DUE, Phase, Restore, SCHEDULE},
     },
     labels::{COMPONENT, Component},
     parts::backup,
     run::advice::Hint,
     spec::{
         LabSpec,
-        backup::{BackupSpec, Schedule},
+        backup::{BackupSpec, Keep, Schedule},
     },
 };
 
@@ -37,6 +37,9 @@ pub struct Runs {
     /// What the lab file asks for.
     #[serde(flatten)]
     pub asked: BackupSpec,
+    /// Whether nothing of that is done at the moment.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub suspended: bool,
     /// When the newest backup that the lab knows of was asked for, by a schedule or by hand, and its name in the store.
     pub last: Option<(Timestamp, String)>,
     /// When the next one is due.
@@ -72,10 +75,13 @@ pub(in crate::actions) async fn look(cluster: &Cluster, spec: &LabSpec) -> Resul
     let Some(runner) = cluster.get::<Deployment>(backup::RUNNER).await? else { return Ok(None) };
     let since = runner.metadata.creation_timestamp.context("the runner has no age")?.0;
     let (backups, proofs) = (all::<Backup>(cluster).await?, all::<Restore>(cluster).await?);
-    let asked = spec.backup.clone();
+    let (asked, suspended) = asked(cluster, spec).await?;
     let now = Timestamp::now();
-    let mut wrong = wrong("backup", &asked.schedule, &Run::all(&backups), since, now);
-    wrong.extend(self::wrong("proof", &asked.verify, &Run::all(&proofs), since, now));
+    let mut wrong = Vec::new();
+    if !suspended {
+        wrong.extend(self::wrong("backup", &asked.schedule, &Run::all(&backups), since, now));
+        wrong.extend(self::wrong("proof", &asked.verify, &Run::all(&proofs), since, now));
+    }
     let archive = if asked.archive.is_on() { Some(archive(cluster).await?) } else { None };
     if let Some(archive) = &archive {
         wrong.extend(not_archived(archive, now));
@@ -84,8 +90,23 @@ pub(in crate::actions) async fn look(cluster: &Cluster, spec: &LabSpec) -> Resul
         let status = object.status.as_ref().filter(|status| status.common.phase == Phase::Complete)?;
         Some((object.metadata.creation_timestamp.as_ref()?.0, status.id.clone()?))
     });
-    let (last, next) = (newest.max(), asked.schedule.after(now));
-    Ok(Some(Runs { asked, last, next, archive, wrong }))
+    let (last, next) = (newest.max(), asked.schedule.after(now).filter(|_| !suspended));
+    Ok(Some(Runs { asked, suspended, last, next, archive, wrong }))
+}
+
+/// What is asked for at this moment, and whether that is suspended: object `BackupSchedule` goes before the lab file, which may have been
+/// changed by others since.
+///
+/// # Errors
+/// The API server does not answer; or nobody can read what is asked for there.
+pub(super) async fn asked(cluster: &Cluster, spec: &LabSpec) -> Result<(BackupSpec, bool)> {
+    let mut asked = spec.backup.clone();
+    // A cluster that knows no such kind answers as if there were none.
+    let Some(object) = cluster.get::<BackupSchedule>(SCHEDULE).await? else { return Ok((asked, false)) };
+    let read = |text: &str| Schedule::new(text).map_err(anyhow::Error::msg).context("BackupSchedule lab");
+    (asked.schedule, asked.verify) = (read(&object.spec.schedule)?, read(&object.spec.verify)?);
+    asked.keep = Keep::new(&object.spec.keep).map_err(anyhow::Error::msg).context("BackupSchedule lab")?;
+    Ok((asked, object.spec.suspend.unwrap_or_default()))
 }
 
 /// What the runner says of its archive.

@@ -9,7 +9,7 @@ use crate::{
     parts::backup,
     run::{Run, Stepped, event::StepId},
     spec::{
-        LabName,
+        LabName, LabSpec,
         backup::{Keep, Schedule},
     },
 };
@@ -37,11 +37,16 @@ pub async fn schedule(run: &Run, lab: &LabName, settings: &Settings) -> Result<O
     }
     run.step(StepId::Backup, async |cx| {
         let host = doctor::engine(None).await?;
-        let set = |spec: &mut crate::spec::LabSpec| {
+        // What somebody has changed since by hand stays, unless it is what is to be different.
+        let stands = {
+            let cluster = standing::open(lab).await?;
+            runs::asked(&cluster, &cluster.lab_file().await?).await?.0
+        };
+        let set = |spec: &mut LabSpec| {
             let backup = &mut spec.backup;
-            backup.schedule = settings.schedule.clone().unwrap_or_else(|| backup.schedule.clone());
-            backup.keep = settings.keep.unwrap_or(backup.keep);
-            backup.verify = settings.verify.clone().unwrap_or_else(|| backup.verify.clone());
+            backup.schedule = settings.schedule.clone().unwrap_or(stands.schedule);
+            backup.keep = settings.keep.unwrap_or(stands.keep);
+            backup.verify = settings.verify.clone().unwrap_or(stands.verify);
         };
         let change = scale::change(&cx, lab, set).await?;
         let (cluster, wanted) = (&change.cluster, &change.wanted);

@@ -122,7 +122,7 @@ impl Resizing<'_> {
     /// # Errors
     /// As [`db`].
     pub(crate) async fn resize(&self) -> Result<String> {
-        let Resizing { cx, docker, cluster, wanted, images, .. } = *self;
+        let Resizing { cx, docker, cluster, wanted, .. } = *self;
         let (members, galera) = (wanted.database.members, wanted.database.topology == Topology::Galera);
         let set: Option<StatefulSet> = cluster.get(database::MEMBERS).await?;
         let pods = set.and_then(|set| set.spec?.replicas).unwrap_or_default().try_into()?;
@@ -136,7 +136,7 @@ impl Resizing<'_> {
             self.make_way(&there).await?;
             volumes::ensure(cx, docker, cluster, wanted).await?;
             self.tell().await?;
-            cluster.apply(&database::objects_as_they_are(cluster, wanted, images).await?).await?;
+            database::resize(cluster, members).await?;
             self.counted().await?;
             return database::settle(cx, cluster, wanted).await;
         }
@@ -151,9 +151,7 @@ impl Resizing<'_> {
             // Each leaves by itself, and the others count it no more. Until all have left, nobody starts the cluster without them.
             for number in (members..pods).rev() {
                 self.inherited().await?;
-                let mut fewer = wanted.clone();
-                fewer.database.members = number;
-                cluster.apply(&database::objects_as_they_are(cluster, &fewer, images).await?).await?;
+                database::resize(cluster, number).await?;
                 self.gone(number).await?;
             }
             self.record().await?;
@@ -169,7 +167,7 @@ impl Resizing<'_> {
                 });
             }
             self.record().await?;
-            cluster.apply(&database::objects_as_they_are(cluster, wanted, images).await?).await?;
+            database::resize(cluster, members).await?;
             self.gone(members).await?;
         }
         self.tell().await?;
@@ -225,6 +223,7 @@ impl Resizing<'_> {
 
     async fn record(&self) -> Result<()> {
         keep::record(self.cluster, self.wanted, self.images).await?;
+        database::declare_members(self.cluster, self.wanted.database.members).await?;
         monitoring::told(self.cluster, self.wanted, self.images).await
     }
 

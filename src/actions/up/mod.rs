@@ -48,6 +48,8 @@ pub struct UpOptions {
     pub stream: bool,
     /// The backup that a new lab begins with.
     pub from: Option<backup::restore::Wanted>,
+    /// What others have declared is given the lab file's values.
+    pub take_over: bool,
     /// The steps take turns, for comparison with what does not wait.
     pub sequential: bool,
 }
@@ -160,7 +162,7 @@ async fn inside(
         volumes::ensure(&StepCx::new(turns.run, StepId::Storage), docker, &cluster, spec).await?;
         tokio::try_join!(
             turns.step(StepId::Storage, |cx| storage::ensure(cx, &cluster, spec, images, &content)),
-            turns.step(StepId::Database, |cx| keep::declared(cx, &cluster, spec, images, &secrets)),
+            turns.step(StepId::Database, |cx| keep::declared(cx, &cluster, spec, images, &secrets, options.take_over)),
         )?;
         stored.open(());
         if let Some(wanted) = &options.from {

@@ -149,6 +149,10 @@ pub(crate) fn status(seen: &StatusReport, paint: Paint) -> String {
         }
         None => text += "\nvolume      not there",
     }
+    if let Some(declared) = &seen.declared {
+        let _ = write!(text, "\ndeclared    {}", paint.warning(&declared.phase));
+        let _ = declared.message.lines().try_for_each(|line| write!(text, "\n            {line}"));
+    }
     if let Some(runs) = &seen.backups {
         let _ = write!(text, "\n{}", backups::status(runs));
     }
@@ -244,7 +248,12 @@ pub(crate) fn plan(planned: &PlanReport, paint: Paint) -> String {
     }
     for change in &planned.changes {
         let how = if change.restarts { "by restarting members one by one" } else { "without a restart" };
-        let _ = writeln!(text, "    {}: {} → {} ({how})", change.what, change.had, change.wanted);
+        let _ = write!(text, "    {}: {} → {} ({how})", change.what, change.had, change.wanted);
+        if let Some(who) = &change.written_by {
+            let _ =
+                write!(text, ", {}: {who} has written it, and only --take-over changes it", paint.warning("refused"));
+        }
+        text.push('\n');
     }
     // A digest is for programs; in a line it only pushes the reason out of sight.
     let short = |action: &str| match action.split_once("@sha256:") {
@@ -306,6 +315,7 @@ mod tests {
             }),
             replicas: ReplicaStatus { ready: 3, wanted: 3 },
             hpa: Some(HpaStatus { min: 3, max: 6, cpu: Some(4), target: 70 }),
+            declared: None,
             backups: None,
             volume: Some(VolumeStatus {
                 claim: "wp-content".into(),
@@ -437,6 +447,7 @@ mod tests {
                 had: "60".into(),
                 wanted: "61".into(),
                 restarts: false,
+                written_by: None,
             }],
             images: vec![
                 image(Role::Node, &format!("pull kindest/node:v1@{digest}"), "many minutes to build"),

@@ -1,6 +1,6 @@
 //! Takes up what is asked for by objects, one after the other, and writes into their status what comes of it.
 
-use std::{fmt, sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::StreamExt;
@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     cluster::{Object, Refused},
-    inside::log,
+    inside::{log, wrong::Wrong},
     wire::backup::{archive::Until, manifest::BackupId, shelf::Shelf},
 };
 
@@ -37,18 +37,6 @@ const MISSING: usize = 20;
 const TELLS: Duration = Duration::from_secs(1);
 /// How soon something is looked at again that the API server refused.
 const AGAIN: Duration = Duration::from_secs(5);
-
-/// What the controller's own machinery wants of an error.
-#[derive(Debug)]
-struct Wrong(anyhow::Error);
-
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.0)
-    }
-}
-
-impl std::error::Error for Wrong {}
 
 /// Works; never ends.
 pub(super) async fn run(runner: Arc<Runner>) {
@@ -194,7 +182,7 @@ impl Job for Backup {
             Err(error) => return Err(without(&shelf, &id, error).await),
         };
         if self.spec.scheduled
-            && let Err(error) = schedule::prune(runner, &shelf, spec.backup.keep).await
+            && let Err(error) = pruned(runner, &shelf).await
         {
             // The backup is one all the same, and the next one tries again.
             log(&format!("what is not kept any longer could not be removed: {error:#}"));
@@ -278,6 +266,11 @@ impl Job for Restore {
             CutOff::Before => (Phase::Failed, "its pod ended meanwhile; nothing of the site was touched".to_owned()),
         })
     }
+}
+
+/// Removes what the schedule of this moment does not keep.
+async fn pruned(runner: &Runner, shelf: &Shelf) -> Result<()> {
+    schedule::prune(runner, shelf, schedule::kept(runner).await?).await
 }
 
 fn id_of(status: &BackupStatus) -> Result<BackupId> {

@@ -34,6 +34,11 @@ impl Figures {
         self.change(|done| done.backup = done.backup.max(Some(at)));
     }
 
+    /// When the newest backup was finished.
+    pub(super) fn last_backup(&self) -> Option<Timestamp> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).backup
+    }
+
     /// A backup was proven to be good.
     pub(super) fn proof(&self, at: Timestamp) {
         self.change(|done| done.proof = done.proof.max(Some(at)));

@@ -1,5 +1,5 @@
 //! `wplab backups`: makes and restores backups, one thing after the other, in a pod of its own that mounts `wp-content`. What it is to
-//! do stands in objects ([`objects`]), which `controller` takes up; `schedule` makes some of them itself. `make` sends a backup, from
+//! do stands in objects ([`objects`]), which `controller` takes up; `schedule` makes some of them itself, and `told` says how that stands. `make` sends a backup, from
 //! what `reader` and `site` read; `restore` puts one in the place of what the lab has, `verify` proves one; what is in a store is [`crate::wire::backup`].
 
 mod archive;
@@ -12,6 +12,7 @@ mod reader;
 mod restore;
 mod schedule;
 mod site;
+mod told;
 mod until;
 pub mod verify;
 mod way;
@@ -55,6 +56,8 @@ use crate::{
 
 /// The runner's HTTP port: `/live`, `/archive`, `/metrics`.
 pub const HTTP_PORT: u16 = 8085;
+/// Under which name the API server remembers what it says of a schedule and of the database.
+const MANAGER: &str = "wplab-backup";
 /// What `up` or `backup` has written for it: [`LAB_FILE`] and [`DESTINATION`].
 const CONFIG: &str = "/etc/wplab/backup";
 /// The lab file, as JSON.

@@ -1,12 +1,13 @@
-//! The lab's own kinds of Kubernetes objects: a `Backup` is asked for by making one, a `Restore` too, and what became of them
-//! stands in their status. `wplab backup …` makes the same objects as `kubectl create`. What is in a store is not said by them:
-//! they go with the cluster, and backups do not.
+//! The kinds of objects that are about backups: a `Backup` is asked for by making one, a `Restore` too, a `BackupSchedule` says when
+//! they are made without being asked for, and what became of them stands in their status. `wplab backup …` makes the same objects as
+//! `kubectl create`. What is in a store is not said by them: they go with the cluster, and backups do not.
 
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::inside::kinds::condition;
 
 /// The type of the one condition: whether what was asked for is done.
 pub const DONE: &str = "Done";
@@ -145,7 +146,7 @@ pub struct Common {
     pub message: String,
     /// Whether it is done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "conditions")]
+    #[schemars(schema_with = "crate::inside::kinds::conditions")]
     pub conditions: Vec<Condition>,
 }
 
@@ -171,40 +172,72 @@ impl Phase {
 
     /// The one condition, for whoever waits with `kubectl wait`.
     pub(super) fn condition(self, message: &str, generation: Option<i64>) -> Condition {
-        let (status, reason) = match self {
-            Phase::Pending => ("False", "Pending"),
-            Phase::Running => ("False", "Running"),
-            Phase::Complete => ("True", "Complete"),
-            Phase::Failed => ("False", "Failed"),
+        let reason = match self {
+            Phase::Pending => "Pending",
+            Phase::Running => "Running",
+            Phase::Complete => "Complete",
+            Phase::Failed => "Failed",
         };
-        Condition {
-            type_: DONE.to_owned(),
-            status: status.to_owned(),
-            reason: reason.to_owned(),
-            message: message.to_owned(),
-            last_transition_time: Time(Timestamp::now()),
-            observed_generation: generation,
-        }
+        condition(DONE, self == Phase::Complete, reason, message, generation)
     }
 }
 
-/// Kubernetes's own type has no schema of this kind.
-fn conditions(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({
-        "type": "array",
-        "x-kubernetes-list-type": "map",
-        "x-kubernetes-list-map-keys": ["type"],
-        "items": {
-            "type": "object",
-            "required": ["type", "status", "lastTransitionTime", "reason", "message"],
-            "properties": {
-                "type": { "type": "string" },
-                "status": { "type": "string" },
-                "reason": { "type": "string" },
-                "message": { "type": "string" },
-                "lastTransitionTime": { "type": "string", "format": "date-time" },
-                "observedGeneration": { "type": "integer", "format": "int64" }
-            }
-        }
-    })
+/// The one object of that kind in a lab.
+pub const SCHEDULE: &str = "lab";
+
+/// When backups are made without being asked for, and which of them are kept.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "wplab.dev",
+    version = "v1alpha1",
+    kind = "BackupSchedule",
+    namespaced,
+    status = "BackupScheduleStatus",
+    category = "wplab",
+    doc = "When the lab is backed up, and which backups are kept",
+    printcolumn = r#"{"name": "Schedule", "type": "string", "jsonPath": ".spec.schedule"}"#,
+    printcolumn = r#"{"name": "Keep", "type": "string", "jsonPath": ".spec.keep"}"#,
+    printcolumn = r#"{"name": "Verify", "type": "string", "jsonPath": ".spec.verify"}"#,
+    printcolumn = r#"{"name": "Suspended", "type": "boolean", "jsonPath": ".spec.suspend"}"#,
+    printcolumn = r#"{"name": "Next", "type": "string", "jsonPath": ".status.next"}"#,
+    printcolumn = r#"{"name": "Message", "type": "string", "jsonPath": ".status.message"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BackupScheduleSpec {
+    /// When a backup is made: `never`, or a cron expression, in UTC.
+    #[serde(default = "never")]
+    pub schedule: String,
+    /// Which of those that a schedule made are kept: `all`, or rules such as `7 daily, 4 weekly`.
+    #[serde(default = "all")]
+    pub keep: String,
+    /// When the newest backup is proven: `never`, or a cron expression, in UTC.
+    #[serde(default = "never")]
+    pub verify: String,
+    /// Whether nothing is asked for at the moment. What falls due meanwhile is made up for once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+}
+
+fn never() -> String {
+    "never".to_owned()
+}
+
+fn all() -> String {
+    "all".to_owned()
+}
+
+/// What becomes of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupScheduleStatus {
+    /// Which generation the rest is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// When the next backup is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// Why nothing can be asked for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
 }

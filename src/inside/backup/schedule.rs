@@ -13,9 +13,12 @@ use kube::{
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
-    Runner, lab,
-    objects::{Backup, BackupSpec, DUE, Into, Restore, RestoreSpec},
-    shelf,
+    MANAGER, Runner, lab,
+    objects::{
+        Backup, BackupSchedule, BackupScheduleSpec, BackupScheduleStatus, BackupSpec, DUE, Into, Restore, RestoreSpec,
+        SCHEDULE,
+    },
+    shelf, told,
 };
 use crate::{
     cluster::{Object, Refused, gone},
@@ -55,15 +58,23 @@ pub(super) async fn run(runner: Arc<Runner>) {
 }
 
 async fn turn(runner: &Runner, begun: Timestamp) -> Result<()> {
-    let spec = lab()?;
     let now = Timestamp::now();
-    if let Some(due) = due_of::<Backup>(runner, &spec.backup.schedule, begun, now).await? {
+    let Some(object) = runner.cluster.get::<BackupSchedule>(SCHEDULE).await? else { return Ok(()) };
+    let read = Rules::read(&object.spec);
+    tell(runner, &object, &read, now).await?;
+    let rules = read.map_err(anyhow::Error::msg)?;
+    told::tell(runner, &rules.schedule, begun, now).await?;
+    if rules.suspended {
+        return Ok(());
+    }
+    let name = lab()?.name;
+    if let Some(due) = due_of::<Backup>(runner, &rules.schedule, begun, now).await? {
         let wanted = Backup::new("", BackupSpec { scheduled: true });
         ask(runner, wanted, "scheduled", due).await?;
     }
-    if let Some(due) = due_of::<Restore>(runner, &spec.backup.verify, begun, now).await? {
+    if let Some(due) = due_of::<Restore>(runner, &rules.verify, begun, now).await? {
         // Nobody proves what is not there; the next time comes.
-        let Some(newest) = shelf(&spec.name)?.list().await?.backups.pop() else { return Ok(()) };
+        let Some(newest) = shelf(&name)?.list().await?.backups.pop() else { return Ok(()) };
         let wanted = RestoreSpec {
             backup: newest.id.to_string(),
             lab: None,
@@ -75,6 +86,56 @@ async fn turn(runner: &Runner, begun: Timestamp) -> Result<()> {
         ask(runner, Restore::new("", wanted), "verify", due).await?;
     }
     Ok(())
+}
+
+/// What the lab's schedule says.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Rules {
+    schedule: Schedule,
+    verify: Schedule,
+    /// Which of those that it made are kept.
+    pub(super) keep: Keep,
+    suspended: bool,
+}
+
+impl Rules {
+    /// The inner error names each field that cannot be read.
+    fn read(spec: &BackupScheduleSpec) -> Result<Rules, String> {
+        let (schedule, verify) = (Schedule::new(&spec.schedule), Schedule::new(&spec.verify));
+        match (schedule, verify, Keep::new(&spec.keep)) {
+            (Ok(schedule), Ok(verify), Ok(keep)) => {
+                Ok(Rules { schedule, verify, keep, suspended: spec.suspend.unwrap_or_default() })
+            }
+            (schedule, verify, keep) => {
+                let wrong = [("schedule", schedule.err()), ("verify", verify.err()), ("keep", keep.err())];
+                let wrong = wrong.into_iter().filter_map(|(field, why)| Some(format!("{field}: {}", why?)));
+                Err(wrong.collect::<Vec<_>>().join("; "))
+            }
+        }
+    }
+}
+
+/// Which of the backups that a schedule made are kept; all of them where nobody says it.
+///
+/// # Errors
+/// The API server does not answer, or the rule cannot be read.
+pub(super) async fn kept(runner: &Runner) -> Result<Keep> {
+    let Some(object) = runner.cluster.get::<BackupSchedule>(SCHEDULE).await? else { return Ok(Keep::default()) };
+    Ok(Rules::read(&object.spec).map_err(anyhow::Error::msg)?.keep)
+}
+
+/// Says in the schedule's status when the next backup is due, or what is wrong with it.
+async fn tell(runner: &Runner, object: &BackupSchedule, read: &Result<Rules, String>, now: Timestamp) -> Result<()> {
+    let next = read.as_ref().ok().filter(|rules| !rules.suspended).and_then(|rules| rules.schedule.after(now));
+    let status = BackupScheduleStatus {
+        observed_generation: object.metadata.generation,
+        next: next.map(|next| next.to_string()),
+        message: read.as_ref().err().cloned().unwrap_or_default(),
+    };
+    if object.status.as_ref() == Some(&status) {
+        return Ok(());
+    }
+    runner.cluster.tell::<BackupSchedule>(SCHEDULE, MANAGER, &status).await
 }
 
 /// The moment at which something was due last and that nobody has asked for yet.
@@ -89,17 +150,7 @@ where
     let all = runner.cluster.api::<K>().list(&ListParams::default()).await;
     let all = all.map_err(Refused).with_context(|| format!("cannot list the {kind}s"))?;
     let asked = all.items.iter().filter_map(|one| one.annotations().get(DUE)?.parse::<Timestamp>().ok()).max();
-    Ok(due(schedule, asked.unwrap_or(begun), now))
-}
-
-/// The last moment of a schedule after `since` and up to now.
-fn due(schedule: &Schedule, since: Timestamp, now: Timestamp) -> Option<Timestamp> {
-    let next = |after| schedule.after(after).filter(|next| *next <= now);
-    let mut due = next(since)?;
-    while let Some(later) = next(due) {
-        due = later;
-    }
-    Some(due)
+    Ok(schedule.due(asked.unwrap_or(begun), now))
 }
 
 /// Asks for a backup of what a restore has left: what follows is archived from there on.
@@ -186,14 +237,20 @@ mod tests {
     }
 
     #[test]
-    fn what_was_missed_is_due_once() {
-        let nightly = Schedule::new("30 3 * * *").expect("a schedule");
-        let due = |since, now| due(&nightly, at(since), at(now));
-        assert_eq!(due("2026-11-30T00:00:00Z", "2026-11-30T03:29:59Z"), None);
-        assert_eq!(due("2026-11-30T00:00:00Z", "2026-11-30T03:30:00Z"), Some(at("2026-11-30T03:30:00Z")));
-        assert_eq!(due("2026-11-30T03:30:00Z", "2026-11-30T23:00:00Z"), None, "somebody has asked for it");
-        assert_eq!(due("2026-11-20T03:30:00Z", "2026-11-30T23:00:00Z"), Some(at("2026-11-30T03:30:00Z")));
-        assert_eq!(super::due(&Schedule::default(), at("2026-11-20T03:30:00Z"), at("2026-11-30T23:00:00Z")), None);
+    fn everything_that_is_wrong_with_a_schedule_is_told_at_once() {
+        let spec = |schedule: &str, keep: &str, verify: &str| BackupScheduleSpec {
+            schedule: schedule.to_owned(),
+            keep: keep.to_owned(),
+            verify: verify.to_owned(),
+            suspend: Some(true),
+        };
+        let rules = Rules::read(&spec("30 3 * * *", "7 daily", "never")).expect("rules");
+        assert!(rules.suspended && !rules.schedule.is_never() && rules.verify.is_never());
+        let told = Rules::read(&spec("nightly", "some", "never")).expect_err("wrong");
+        assert!(
+            told.starts_with("schedule: \"nightly\" is no schedule") && told.contains("; keep: \"some\""),
+            "{told}"
+        );
     }
 
     /// A year of nights, with the rule applied after each: what is there at its end.

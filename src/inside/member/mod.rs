@@ -12,6 +12,7 @@ pub mod options;
 mod pod;
 mod process;
 pub mod replication;
+pub mod root;
 mod scratch;
 pub mod set;
 pub mod status;
@@ -52,6 +53,8 @@ pub enum MemberCommand {
         /// Only ask which of them the server would take.
         probe: bool,
     },
+    /// Look at, add or leave alone a password of root, which comes on standard input; the operator executes it in members' pods.
+    Root(root::RootStep),
     /// PID 1 of a server that is no member, into which backups are loaded to prove them.
     Scratch {
         /// Whose server the image has: `mysql`, `mariadb` or `percona`.
@@ -70,7 +73,7 @@ pub const MONITOR_USER: &str = "monitor";
 /// # Errors
 /// The pod is not set up as the manifests say; for [`MemberCommand::Bootstrap`] also: the cluster must not or cannot be
 /// started from this member, with the reason; for [`MemberCommand::Monitor`]: the server does not take writes; for
-/// [`MemberCommand::Set`]: the server does not answer; for
+/// [`MemberCommand::Set`] and [`MemberCommand::Root`]: the server does not answer; for
 /// [`MemberCommand::Scratch`]: its server ended. [`MemberCommand::Mysql`] and
 /// [`MemberCommand::Galera`] wait inside rather than fail for anything that may pass.
 pub async fn main(command: MemberCommand) -> Result<()> {
@@ -79,6 +82,7 @@ pub async fn main(command: MemberCommand) -> Result<()> {
         MemberCommand::Galera => galera::run().await,
         MemberCommand::Bootstrap { dead } => galera::force(&dead).await,
         MemberCommand::Set { options, probe } => set::run(&options, probe).await,
+        MemberCommand::Root(step) => root::run(step).await,
         MemberCommand::Scratch { server } => scratch::run(&server).await,
         MemberCommand::Monitor => monitor::run().await,
     }

@@ -1,15 +1,19 @@
-//! Passwords and certificates: generated once, never replaced (docs/decisions/0007-secrets-once.md).
+//! Passwords and certificates: generated once, never replaced but for root's, which somebody may bring (docs/decisions/0007-secrets-once.md).
 
 use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::names::{CREDENTIALS, MEMBERS, MOST, TLS};
+use super::{
+    declare::NotTaken,
+    names::{CREDENTIALS, MEMBERS, MOST, ROOT, ROOT_KEY, TLS, password_of},
+};
 use crate::{
     cluster::{Cluster, secrets::password},
     inside::orders,
     labels::{Component, NAMESPACE},
     parts::discovery,
+    run::advice::Trouble,
     spec::Topology,
     wire::tls::{Authority, Use},
 };
@@ -36,12 +40,40 @@ pub fn certificates(topology: Topology) -> Vec<(&'static str, Component)> {
     papers(topology).into_iter().map(|paper| (paper.secret, paper.component)).collect()
 }
 
-/// Makes sure that the Secrets are there; returns whether one had to be made.
+/// The variable of the environment in which somebody may bring a password of root: for a new lab, in which nobody can make a Secret
+/// before.
+const ROOT_VARIABLE: &str = "WPLAB_ROOT_PASSWORD";
+
+/// What that variable has.
 ///
 /// # Errors
-/// The API server refuses or does not answer.
+/// It is no good password, which is not repeated.
+pub fn brought() -> Result<Option<BTreeMap<String, String>>, String> {
+    let Ok(password) = std::env::var(ROOT_VARIABLE) else { return Ok(None) };
+    let values = BTreeMap::from([(ROOT_KEY.to_owned(), password)]);
+    match password_of(&values) {
+        Ok(_) => Ok(Some(values)),
+        Err(why) => Err(format!("the variable {ROOT_VARIABLE}: {why}")),
+    }
+}
+
+/// Makes sure that the Secrets are there; returns whether one had to be made. A lab whose database does not exist yet begins with the
+/// password of root that somebody brings; one that does is given it by the operator.
+///
+/// # Errors
+/// The API server refuses or does not answer; [`NotTaken`]: a password that is brought is none.
 pub(super) async fn ensure(cluster: &Cluster, topology: Topology) -> Result<bool> {
-    let mut changed = cluster.ensure_secret(CREDENTIALS, Component::Database, || Ok(passwords(topology))).await?;
+    let not_taken = |why| Trouble::from(NotTaken { lab: cluster.lab.clone(), why });
+    let mut changed = match brought().map_err(not_taken)? {
+        Some(values) => cluster.replace_secret(ROOT, Component::Database, values).await?,
+        None => false,
+    };
+    let mut first = passwords(topology);
+    if let Some(brought) = cluster.secret(ROOT).await? {
+        let password = password_of(&brought).map_err(|why| not_taken(format!("Secret {ROOT}: {why}")))?;
+        first.insert("root-password".to_owned(), password.to_owned());
+    }
+    changed |= cluster.ensure_secret(CREDENTIALS, Component::Database, || Ok(first)).await?;
     for paper in papers(topology) {
         changed |= certificate(cluster, &paper).await?;
     }

@@ -59,19 +59,28 @@ impl Declared {
         serde_json::from_str(set.annotations().get(DECLARED)?).ok()
     }
 
+    /// What a field is to be, by its name in a lab file below `database`; `None` where nothing is said of it.
+    pub(super) fn value(&self, field: &str) -> Option<String> {
+        match field.strip_prefix("settings.") {
+            Some(option) => self.settings.get(option).cloned(),
+            None => self.fields().into_iter().find(|(name, _)| *name == field).map(|(_, value)| value),
+        }
+    }
+
+    fn fields(&self) -> [(&'static str, String); 6] {
+        [
+            ("volume", self.volume.as_str().to_owned()),
+            ("resources.cpu", self.resources.cpu.as_str().to_owned()),
+            ("resources.memory", self.resources.memory.as_str().to_owned()),
+            ("placement.nodes", self.placement.nodes.to_string()),
+            ("placement.prefer", self.placement.prefer.to_string()),
+            ("placement.tolerate", self.placement.tolerate.to_string()),
+        ]
+    }
+
     /// What is to be different from what was, in the order of a lab file; options last, by their names.
     pub fn differs(&self, wanted: &Declared) -> Vec<Change> {
-        let fields = |of: &Declared| {
-            [
-                ("volume", of.volume.as_str().to_owned()),
-                ("resources.cpu", of.resources.cpu.as_str().to_owned()),
-                ("resources.memory", of.resources.memory.as_str().to_owned()),
-                ("placement.nodes", of.placement.nodes.to_string()),
-                ("placement.prefer", of.placement.prefer.to_string()),
-                ("placement.tolerate", of.placement.tolerate.to_string()),
-            ]
-        };
-        let named = fields(self).into_iter().zip(fields(wanted));
+        let named = self.fields().into_iter().zip(wanted.fields());
         let named = named.map(|((name, had), (_, wanted))| Change { what: name.to_owned(), had, wanted });
         let names: BTreeSet<&String> = self.settings.keys().chain(wanted.settings.keys()).collect();
         let shown = |of: &Declared, name: &String| of.settings.get(name).cloned().unwrap_or_else(|| OWN.to_owned());

@@ -6,6 +6,7 @@ use kube::ResourceExt;
 
 use super::{
     declared::{Change, Declared},
+    dispute::{self, Theirs},
     live,
     members::pods,
     names::MEMBERS,
@@ -18,6 +19,8 @@ use crate::{cluster::Cluster, spec::LabSpec};
 pub struct Foreseen {
     /// Each difference.
     pub changes: Vec<Change>,
+    /// Those of them that others have declared, and that are changed only if that is taken over.
+    pub theirs: Vec<Theirs>,
     /// Why members are restarted for it; `None` when they are not.
     pub restarts: Option<String>,
     /// Members that wait for a restart that somebody began.
@@ -32,7 +35,12 @@ pub struct Foreseen {
 pub async fn foresee(cluster: &Cluster, wanted: &LabSpec) -> Result<Option<Foreseen>> {
     let Some(set) = cluster.get::<StatefulSet>(MEMBERS).await? else { return Ok(None) };
     let Some(had) = Declared::read(&set) else { return Ok(None) };
-    let changes = had.differs(&Declared::of(wanted));
+    let theirs = dispute::theirs(cluster).await?;
+    let asked = Declared::of(wanted);
+    let mut changes = had.differs(&asked);
+    // What others have declared and the lab file says nothing of stays as it is.
+    changes.retain(|change| asked.value(&change.what).is_some() || theirs.iter().all(|one| one.field != change.what));
+    let theirs = theirs.into_iter().filter(|one| changes.iter().any(|change| change.what == one.field)).collect();
     let waiting = pods(cluster).await?.iter().filter(|pod| is_stale(pod, &set)).map(ResourceExt::name_any).collect();
     let options: Vec<String> = changes.iter().filter_map(|change| Some(change.option()?.to_owned())).collect();
     let restarts = match changes.iter().find(|change| change.option().is_none()) {
@@ -43,5 +51,5 @@ pub async fn foresee(cluster: &Cluster, wanted: &LabSpec) -> Result<Option<Fores
         None if options.is_empty() => None,
         None => live::probe(cluster, &options).await?,
     };
-    Ok(Some(Foreseen { changes, restarts, waiting }))
+    Ok(Some(Foreseen { changes, theirs, restarts, waiting }))
 }

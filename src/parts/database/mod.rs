@@ -3,15 +3,20 @@
 //! ([`crate::inside::agent`]), and whether all of that is well is [`health`]'s one answer.
 
 pub mod agent;
+mod applied;
 mod credentials;
+mod declare;
 mod declared;
+mod dispute;
 mod foresee;
 mod grow;
 pub mod health;
 mod live;
 mod members;
 mod names;
+mod object;
 mod objects;
+pub mod operator;
 mod relieve;
 mod roll;
 mod stuck;
@@ -25,15 +30,17 @@ use std::{
 use anyhow::Result;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use kube::core::DynamicObject;
 
 pub use crate::inside::member::CONTAINER;
-pub use credentials::{certificates, keys, renew as renew_passwords};
+pub use credentials::{brought, certificates, keys, renew as renew_passwords};
 pub(super) use credentials::{names as certificate_names, subject as certificate_subject};
+pub use declare::{NotTaken, OPERATOR, declare_again, declare_members, operator as operator_objects, resize};
 pub use declared::{Change, Declared};
+pub use dispute::{Theirs, disputed};
 pub use foresee::{Foreseen, foresee};
 pub use members::{Connection, Member, Undecided, connect, connect_within, members, pods};
 pub use names::{CREDENTIALS, MEMBERS, MOST, TLS, WORDPRESS, in_words, names};
+pub use object::object;
 pub(super) use objects::Server;
 pub use objects::objects;
 pub use relieve::{Relieved, relieve};
@@ -65,18 +72,21 @@ pub const WRITE_HOST: &str = "db";
 /// The host name of the members that may be read from: a Service.
 pub const READ_HOST: &str = "db-read";
 
-/// Makes sure that every member is there and healthy, one of them open for writes: applies what is needed, restarts
-/// who has to be one by one, and waits until the agent has given the roles. A healthy database that is as it shall be is not touched. `secrets` opens when what others mount is there.
+/// Makes sure that every member is there and healthy, one of them open for writes: makes the members of a new lab, declares what they are to
+/// be, and waits until the operator has made them so and the agent has given the roles. A healthy database that is as it shall be is
+/// not touched. `secrets` opens when what others mount is there; `take_over` says whether what others have declared is to be as the lab
+/// file has it.
 ///
 /// # Errors
-/// [`TakenBack`]: a change that the first member did not do with; the members do not become healthy in time (the error repeats what each waits for); or the agent cannot tell safely which
-/// one must take writes.
+/// [`TakenBack`]: a change that the first member did not do with; [`NotTaken`]; somebody else has declared something else; the members do
+/// not become healthy in time (the error repeats what each waits for); or the agent cannot tell safely which one must take writes.
 pub async fn ensure(
     cx: StepCx,
     cluster: &Cluster,
     spec: &LabSpec,
     images: &ImageSet,
     secrets: &Gate<()>,
+    take_over: bool,
 ) -> Result<Stepped<()>> {
     let mut changed = credentials::ensure(cluster, spec.database.topology).await?;
     secrets.open(());
@@ -85,38 +95,28 @@ pub async fn ensure(
     let called = LabSpec { name: cluster.inside.clone(), ..spec.clone() };
     changed |= cluster.apply(&agent::objects(&called, images)?).await? > 0;
     changed |= cluster.apply(&discovery::objects(spec, images)?).await? > 0;
-    let (applied, live) = roll::apply(&cx, cluster, spec, images).await?;
-    changed |= applied;
+    changed |= applied::begin(cluster, spec, images).await?;
+    let (generation, declared) = declare::declare(&cx, cluster, spec, images, take_over).await?;
     if spec.database.topology == Topology::Galera {
         let etcd = cx.until("etcd", discovery::LIMIT, EVERY, || discovery::look(cluster)).await;
         etcd.map_err(|error| Trouble::from(EtcdSilent { lab: cluster.lab.clone() }).because(error))?;
     }
-    let acted = AtomicBool::new(changed);
-    let (writer, restarted) = roll::roll(&cx, cluster, spec, images, &acted).await?;
+    let done = match declare::followed(&cx, cluster, generation).await {
+        Ok(done) if declared => done,
+        Ok(_) => String::new(),
+        Err(error) => return Err(with_a_way_out(cluster, error).await),
+    };
+    let acted = AtomicBool::new(changed | declared);
+    let writer = healthy(&cx, cluster, spec, &acted).await?;
+    declare::rooted(&cx, cluster).await?;
     let names = names(spec.database.members);
     let others: Vec<&str> = names.iter().map(String::as_str).filter(|name| *name != writer).collect();
     let follow = if spec.database.topology == Topology::Galera { "have the same" } else { "follow" };
     let mut detail = format!("{writer} takes writes, {} {follow}", others.join(", "));
-    if let Some(options) = live {
-        detail.push_str(&format!("; changed without a restart: {options}"));
+    if !done.is_empty() {
+        detail.push_str(&format!("; {done}"));
     }
-    if restarted > 0 {
-        detail.push_str(&format!("; {} restarted one by one", in_words(u8::try_from(restarted)?)));
-    }
-    Ok(Stepped::changed(acted.into_inner() || restarted > 0, (), detail))
-}
-
-/// The objects of a lab that stands, with other members but nothing else that would be different for one of them.
-///
-/// # Errors
-/// As [`objects()`]; or the API server does not answer.
-pub async fn objects_as_they_are(cluster: &Cluster, spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> {
-    let Some(set) = cluster.get::<StatefulSet>(MEMBERS).await? else { return objects(spec, images) };
-    let spec = Declared::read(&set).map_or_else(|| spec.clone(), |declared| declared.over(spec));
-    match roll::config_name(&set) {
-        Some(config) => objects::objects_with(&spec, images, &config),
-        None => objects(&spec, images),
-    }
+    Ok(Stepped::changed(acted.into_inner(), (), detail))
 }
 
 /// Waits until every member is healthy and one of them open for writes, as its own recovery and the agent make it; nothing

@@ -1,6 +1,6 @@
 //! A changed database reaches its members: each restart waits until all is well, the readers come first and the writer last, when another
 //! one takes writes. The first one is the proof: if it does not become well, what was applied is taken back. Nothing is remembered
-//! but what the objects say, so whoever is interrupted goes on with the next `up`.
+//! but what the objects say, so whoever is interrupted, the next one goes on. The operator does it ([`super::operator`]).
 
 use std::{collections::BTreeSet, sync::atomic::AtomicBool, time::Duration};
 
@@ -13,7 +13,6 @@ use k8s_openapi::api::{
 use kube::{
     ResourceExt,
     api::{DeleteParams, ListParams, LogParams, Patch, PatchParams},
-    core::DynamicObject,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -21,16 +20,16 @@ use serde_json::json;
 use super::{
     EVERY, LIMIT,
     declared::{DECLARED, Declared},
-    grow, live,
+    grow,
     members::{members, pods},
     names::MEMBERS,
-    objects::{CONFIG, config_of, files, objects, objects_with},
+    objects::{CONFIG, objects},
     relieve::relieve,
-    stuck::{broken, is_stale, template_of},
-    taken_back::{Alone, TakenBack},
+    stuck::{broken, is_stale},
+    taken_back::TakenBack,
 };
 use crate::{
-    cluster::{Cluster, Refused, gone, manifests::typed, ready},
+    cluster::{Cluster, Refused, gone, ready},
     inside::member::CONTAINER,
     labels::{COMPONENT, Component},
     parts::{images::ImageSet, workers},
@@ -39,7 +38,7 @@ use crate::{
 };
 
 /// On the StatefulSet, while members wait for a restart: what it was before ([`Former`]), to which it can go back.
-const FORMER: &str = "wplab.dev/former";
+pub(super) const FORMER: &str = "wplab.dev/former";
 /// How long the first member may take to be well with what is new.
 const PROOF: Duration = Duration::from_mins(5);
 /// How long the agent may refuse to let another member take writes.
@@ -47,97 +46,20 @@ const RELIEVED: Duration = Duration::from_mins(1);
 
 /// What a StatefulSet was whose members were well.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Former {
-    template: PodTemplateSpec,
-    declared: Option<Declared>,
+pub(super) struct Former {
+    pub(super) template: PodTemplateSpec,
+    pub(super) declared: Option<Declared>,
 }
 
-/// Applies the members; what of that they can be given as they run, they have then. Whether anything changed, and what there is to tell.
+/// Whether all members have what is declared, and there is nothing to go back to.
 ///
 /// # Errors
-/// The API server refuses.
-pub(super) async fn apply(
-    cx: &StepCx,
-    cluster: &Cluster,
-    spec: &LabSpec,
-    images: &ImageSet,
-) -> Result<(bool, Option<String>)> {
-    let Some(before) = cluster.get::<StatefulSet>(MEMBERS).await? else {
-        return Ok((cluster.apply(&objects(spec, images)?).await? > 0, None));
-    };
-    by_hand(cluster, &before).await?;
-    // What a take-back has left larger stays so.
-    let mut spec = spec.clone();
-    let has = grow::size_of(&before).filter(|has| has.value() > spec.database.volume.value());
-    spec.database.volume = has.unwrap_or(spec.database.volume);
-    let spec = &spec;
-    let grows = grow::size_of(&before).is_some_and(|has| has.value() < spec.database.volume.value());
-    let left = grow::expand(cluster, spec).await?;
-    if !left.is_empty() && spec.database.members == 1 {
-        let lab = cluster.lab.clone();
-        return Err(Trouble::from(Alone { lab }).into());
-    }
-    let (config, told) = settings(cx, cluster, spec, images, &before).await?;
-    let objects = objects_with(spec, images, &config)?;
-    let restarts = template(&objects) != template_of(&before);
-    let remembers = restarts && proven(&before, &pods(cluster).await?) && !before.annotations().contains_key(FORMER);
-    let former = if remembers {
-        let template = before.spec.as_ref().context("the members' StatefulSet has no spec")?.template.clone();
-        Some(serde_json::to_string(&Former { template, declared: Declared::read(&before) })?)
-    } else {
-        before.annotations().get(FORMER).cloned()
-    };
-    let changed = if grows {
-        cx.say("the members' StatefulSet is made anew around its pods, for larger volumes");
-        grow::orphan(cx, cluster).await?;
-        let changed = cluster.apply(&objects).await? > 0;
-        annotate(cluster, former.as_deref()).await?;
-        changed
-    } else {
-        if remembers {
-            annotate(cluster, former.as_deref()).await?;
-        }
-        cluster.apply(&objects).await? > 0
-    };
-    if let Some(told) = &told {
-        live::hurry(cluster, told).await?;
-    }
-    Ok((changed, told))
-}
-
-/// What the template among these objects hashes to.
-fn template(objects: &[DynamicObject]) -> Option<String> {
-    objects.iter().filter_map(|object| typed::<StatefulSet>(object).ok()).find_map(|set| template_of(&set))
-}
-
-/// The ConfigMap that the members shall have their settings from, and which options they were given as they run.
-async fn settings(
-    cx: &StepCx,
-    cluster: &Cluster,
-    spec: &LabSpec,
-    images: &ImageSet,
-    before: &StatefulSet,
-) -> Result<(String, Option<String>)> {
-    let anew = |beside: Option<&str>| config_of(spec, images, beside);
-    let Some(has) = config_name(before).filter(|name| name != CONFIG) else { return Ok((anew(None)?, None)) };
-    let Some(had) = cluster.get::<ConfigMap>(&has).await?.and_then(|map| map.data) else { return Ok((has, None)) };
-    let wanted = files(spec, images)?;
-    if had == wanted {
-        return Ok((has, None));
-    }
-    let fixed = ["my.cnf", "fixed.cnf"].iter().all(|file| had.get(*file) == wanted.get(*file));
-    let same = objects_with(spec, images, &has)?;
-    if fixed && template(&same) == template_of(before) {
-        let options = live::differing(&had, &wanted);
-        match live::set(cluster, &options).await? {
-            Ok(()) => {
-                let names: Vec<&str> = options.iter().map(|option| option.name.as_str()).collect();
-                return Ok((has, Some(names.join(", "))));
-            }
-            Err(why) => cx.say(format!("members have to be restarted: {why}")),
-        }
-    }
-    Ok((anew(Some(&has))?, None))
+/// The API server does not answer.
+pub(super) async fn is_over(cluster: &Cluster, spec: &LabSpec) -> Result<bool> {
+    let set = cluster.get::<StatefulSet>(MEMBERS).await?.context("there is no StatefulSet db")?;
+    let small = grow::small(&grow::claims(cluster).await?, spec);
+    let waits = |pod: &Pod| is_stale(pod, &set) || small.contains(&pod.name_any());
+    Ok(!set.annotations().contains_key(FORMER) && !pods(cluster).await?.iter().any(waits))
 }
 
 /// Restarts whoever has to be, and waits until all is well; who takes writes then, and how many were restarted.
@@ -346,7 +268,7 @@ fn complaints(log: &str) -> String {
 }
 
 /// Whether what a StatefulSet makes has been seen to work: a member of it is ready.
-fn proven(set: &StatefulSet, pods: &[Pod]) -> bool {
+pub(super) fn proven(set: &StatefulSet, pods: &[Pod]) -> bool {
     pods.iter().any(|pod| !is_stale(pod, set) && ready::pod(Some(pod)) == Look::Ready(()))
 }
 
@@ -378,20 +300,11 @@ fn mounted(volumes: &[k8s_openapi::api::core::v1::Volume]) -> Option<String> {
     names.into_iter().find(|name| name == CONFIG || name.starts_with(&format!("{CONFIG}-")))
 }
 
-async fn annotate(cluster: &Cluster, former: Option<&str>) -> Result<()> {
+pub(super) async fn annotate(cluster: &Cluster, former: Option<&str>) -> Result<()> {
     patch(cluster, json!({ "metadata": { "annotations": { FORMER: former } } })).await
 }
 
-/// A StatefulSet of an earlier version restarts its pods by itself, in the order of their numbers.
-async fn by_hand(cluster: &Cluster, before: &StatefulSet) -> Result<()> {
-    let strategy = before.spec.as_ref().and_then(|spec| spec.update_strategy.as_ref());
-    if strategy.is_some_and(|strategy| strategy.rolling_update.is_some()) {
-        patch(cluster, json!({ "spec": { "updateStrategy": { "type": "OnDelete", "rollingUpdate": null } } })).await?;
-    }
-    Ok(())
-}
-
-async fn patch(cluster: &Cluster, patch: serde_json::Value) -> Result<()> {
+pub(super) async fn patch(cluster: &Cluster, patch: serde_json::Value) -> Result<()> {
     let patched = cluster.api::<StatefulSet>().patch(MEMBERS, &PatchParams::default(), &Patch::Merge(patch)).await;
     patched.map_err(Refused).context("cannot change the members' StatefulSet").map(drop)
 }
