@@ -42,7 +42,7 @@ use wplab::{
     run::advice::{self, Advise, Blame, Hint},
     spec::{
         AutoscaleSpec, ClusterSpec, DatabaseSpec, Flavour, FreedVolumes, ImageSource, LabName, LabSpec, Quantity,
-        Reads, Resources, StorageSpec, Topology, WordpressSpec, backup::BackupSpec,
+        Reads, Resources, StorageSpec, Topology, VolumeClass, WordpressSpec, backup::BackupSpec,
     },
 };
 
@@ -66,6 +66,7 @@ fn spec() -> LabSpec {
             flavour: Flavour::Auto,
             members: 3,
             freed_volumes: FreedVolumes::Keep,
+            volume_class: VolumeClass::default(),
             volume: quantity("3Gi"),
             resources: resources(),
             settings: BTreeMap::from([("max_connections".to_owned(), "77".to_owned())]),

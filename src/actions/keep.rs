@@ -272,6 +272,39 @@ impl Advise for OtherMembers {
     }
 }
 
+/// A lab's volumes are of another class than is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherClass {
+    /// The lab.
+    pub lab: LabName,
+    /// What they are of.
+    pub has: String,
+    /// What is asked for.
+    pub wanted: String,
+}
+
+impl fmt::Display for OtherClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OtherClass { lab, has, wanted } = self;
+        write!(
+            f,
+            "the members' volumes of lab {lab} are of class {has}, and this asks for {wanted}; volumes do not change theirs"
+        )
+    }
+}
+
+impl Advise for OtherClass {
+    fn blame(&self) -> Blame {
+        Blame::User
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        let keep =
+            Hint::words(format!("with `database: {{volume-class: {}}}` in its lab file it stays as it is", self.has));
+        vec![keep, Hint::Anew { lab: self.lab.clone() }]
+    }
+}
+
 /// A lab's members have larger volumes than they are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SmallerVolume {
@@ -313,6 +346,11 @@ fn compare(
         return Err(other("topology", has.name(), asked.name()));
     }
     not_smaller(stands, wanted)?;
+    let (has, asked) = (&stands.database.volume_class, &wanted.database.volume_class);
+    if has != asked {
+        let (has, asked) = (has.to_string(), asked.to_string());
+        return Err(Trouble::from(OtherClass { lab: wanted.name.clone(), has, wanted: asked }));
+    }
     match (flavour, chosen) {
         (Some(has), Some(chosen)) if has != chosen => Err(other("flavour", has.name(), chosen.name())),
         _ => Ok(()),

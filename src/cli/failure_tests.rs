@@ -9,7 +9,7 @@ use wplab::{
         recover::Unasked,
         snapshot::{NoSuchSnapshot, SnapshotExists, restore::InTheWay},
         standing::{Impossible, NoSuchLab, Paused, Stopped},
-        up::{OtherData, OtherMembers, SmallerVolume},
+        up::{OtherClass, OtherData, OtherMembers, SmallerVolume},
     },
     cluster::{
         NotComplete, OtherVersion,
@@ -106,6 +106,7 @@ fn every_error() -> Vec<(&'static str, Trouble)> {
         of(InTheWay { lab: lab(), snapshot: kept() }),
         of(OtherMembers { lab: lab(), has: 5, wanted: 3 }),
         of(SmallerVolume { lab: lab(), has: text("2Gi"), wanted: text("1Gi") }),
+        of(OtherClass { lab: lab(), has: text("default"), wanted: text("fast") }),
         of(Alone { lab: lab() }),
         of(TakenBack {
             lab: lab(),

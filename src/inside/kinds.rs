@@ -46,6 +46,7 @@ pub const ARCHIVE_CONTINUOUS: &str = "ArchiveContinuous";
 #[schemars(extend("x-kubernetes-validations" = [
     {"rule": "self.topology == oldSelf.topology", "message": "a topology is for good: the other one does not read the same data"},
     {"rule": "self.server == oldSelf.server", "message": "a server is for good: another one does not read the same data"},
+    {"rule": "self.volumeClass == oldSelf.volumeClass", "message": "a class is for good: volumes do not change theirs"},
     {"rule": "quantity(self.volume).compareTo(quantity(oldSelf.volume)) >= 0", "message": "volumes only grow"}
 ]))]
 pub struct DatabaseSpec {
@@ -65,6 +66,9 @@ pub struct DatabaseSpec {
     /// Size of each member's volume; it only grows.
     #[schemars(regex(pattern = QUANTITY))]
     pub volume: String,
+    /// The StorageClass of these volumes: `default`, or a name. It does not change.
+    #[serde(default = "own")]
+    pub volume_class: String,
     /// What each member asks for and may use.
     pub resources: DatabaseResources,
     /// Where members may run.
@@ -107,6 +111,10 @@ impl Default for DatabasePlacement {
     fn default() -> DatabasePlacement {
         DatabasePlacement { nodes: any(), prefer: any(), tolerate: nothing() }
     }
+}
+
+fn own() -> String {
+    "default".to_owned()
 }
 
 fn any() -> String {

@@ -46,7 +46,10 @@ fn volumes(spec: &LabSpec) -> Vec<Volume> {
     let of = |claim: String, component, size: &str, worker| Volume { claim, component, size: size.to_owned(), worker };
     let export = of("export-nfs-0".to_owned(), Component::Storage, spec.storage.size.as_str(), on(1));
     let members = database::names(spec.database.members).into_iter().enumerate();
+    // What is not of the class that has these folders, its own class provisions.
+    let ours = spec.database.volume_class.name().is_none_or(|name| name == CLASS);
     let members = members
+        .filter(|_| ours)
         .map(|(nth, name)| of(format!("data-{name}"), Component::Database, spec.database.volume.as_str(), on(nth)));
     let etcd = if spec.database.topology == Topology::Galera { discovery::MEMBERS } else { 0 };
     let etcd = (0..etcd)
@@ -153,6 +156,12 @@ mod tests {
         assert_eq!((node("export-nfs-0"), node("data-etcd-2")), (1, 2));
         spec.database.topology = Topology::Replication;
         assert_eq!(super::volumes(&spec).len(), 4);
+        let of = |class: &str| {
+            let mut spec = spec.clone();
+            spec.database.volume_class = crate::spec::VolumeClass::new(class).expect("a class");
+            super::volumes(&spec).len()
+        };
+        assert_eq!((of(CLASS), of("fast")), (4, 1), "another class provisions its own");
     }
 
     #[test]

@@ -300,6 +300,55 @@ impl FreedVolumes {
     }
 }
 
+/// Which StorageClass volumes are of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct VolumeClass(Option<String>);
+
+impl VolumeClass {
+    /// Reads `default`, or the name of a StorageClass.
+    ///
+    /// # Errors
+    /// A sentence that says what is allowed.
+    pub fn new(text: &str) -> Result<VolumeClass, String> {
+        let part = |part: &str| {
+            let ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+            part.starts_with(ends) && part.ends_with(ends) && part.chars().all(|c| ends(c) || c == '-')
+        };
+        match text {
+            "default" => Ok(VolumeClass(None)),
+            name if name.len() <= 253 && name.split('.').all(part) => Ok(VolumeClass(Some(name.to_owned()))),
+            _ => Err(format!("{} is no StorageClass: write default, or the name of one", problem::quoted(text))),
+        }
+    }
+
+    /// Its name; `None` is the cluster's own.
+    pub fn name(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
+
+impl TryFrom<String> for VolumeClass {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<VolumeClass, String> {
+        VolumeClass::new(&text)
+    }
+}
+
+impl From<VolumeClass> for String {
+    fn from(class: VolumeClass) -> String {
+        class.to_string()
+    }
+}
+
+/// As [`VolumeClass::new`] reads it.
+impl fmt::Display for VolumeClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name().unwrap_or("default"))
+    }
+}
+
 /// Where the site reads what need not be fresh.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -363,6 +412,9 @@ pub struct DatabaseSpec {
     pub freed_volumes: FreedVolumes,
     /// Size of each member's volume.
     pub volume: Quantity,
+    /// The StorageClass of these volumes. It does not change on a lab that stands.
+    #[serde(default)]
+    pub volume_class: VolumeClass,
     /// What each member asks for and may use.
     pub resources: Resources,
     /// Where members may run.

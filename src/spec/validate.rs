@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive, path::Path};
 use jiff::SignedDuration;
 
 use super::{
-    Flavour, FreedVolumes, ImageSource, LabName, LabSpec, Quantity, Reads, Resources, Topology,
+    Flavour, FreedVolumes, ImageSource, LabName, LabSpec, Quantity, Reads, Resources, Topology, VolumeClass,
     backup::{Keep, Place as BackupPlace, Readers, Schedule, Switch},
     defaults,
     overrides::Overrides,
@@ -103,6 +103,7 @@ impl Reader {
         self.number(&database, "members", 1..=9, &mut spec.database.members);
         self.word(&database, "freed-volumes", &mut spec.database.freed_volumes, FreedVolumes::new);
         self.quantity(&database, "volume", ("512Mi", "1Ti"), &mut spec.database.volume);
+        self.word(&database, "volume-class", &mut spec.database.volume_class, VolumeClass::new);
         self.resources(&database, "database.resources", "256Mi", &mut spec.database.resources);
         let placement = self.below(&database, "database.placement");
         self.word(&placement, "nodes", &mut spec.database.placement.nodes, NodeLabels::new);

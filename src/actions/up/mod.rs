@@ -11,7 +11,7 @@ use anyhow::{Result, anyhow};
 use serde::Serialize;
 
 pub use self::diagnostics::Diagnosed;
-pub use super::keep::{OtherData, OtherMembers, SmallerVolume};
+pub use super::keep::{OtherClass, OtherData, OtherMembers, SmallerVolume};
 
 use self::turns::Turns;
 use crate::{

@@ -2,12 +2,12 @@
 //! have yet to be restarted, which is [`super::roll`]'s.
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::ConfigMap};
-use kube::{ResourceExt, core::DynamicObject};
+use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::ConfigMap, storage::v1::StorageClass};
+use kube::{ResourceExt, api::ListParams, core::DynamicObject};
 use serde_json::json;
 
 use super::{
-    declare::resize,
+    declare::{NotTaken, resize},
     declared::Declared,
     grow, live,
     members::pods,
@@ -18,11 +18,28 @@ use super::{
     taken_back::Alone,
 };
 use crate::{
-    cluster::{Cluster, manifests::typed},
-    parts::images::ImageSet,
+    cluster::{Cluster, Refused, manifests::typed},
+    parts::{images::ImageSet, volumes::CLASS},
     run::{StepCx, advice::Trouble},
     spec::LabSpec,
 };
+
+/// Makes sure that the volumes' class is one of the cluster's: without it members would wait for good.
+///
+/// # Errors
+/// [`NotTaken`], with the classes that there are; the API server does not answer.
+pub(super) async fn class_exists(cluster: &Cluster, spec: &LabSpec) -> Result<()> {
+    let Some(wanted) = spec.database.volume_class.name() else { return Ok(()) };
+    let classes = cluster.all::<StorageClass>().list(&ListParams::default()).await;
+    let classes = classes.map_err(Refused).context("cannot list the StorageClasses")?;
+    let names: Vec<String> = classes.items.iter().map(ResourceExt::name_any).collect();
+    // A new cluster's own class comes in a moment.
+    if wanted == CLASS || names.iter().any(|name| name == wanted) {
+        return Ok(());
+    }
+    let why = format!("database.volume-class: there is no StorageClass {wanted}; there is: {}", names.join(", "));
+    Err(Trouble::from(NotTaken { lab: cluster.lab.clone(), why }).into())
+}
 
 /// What of the database nobody changes while it lives, and the members themselves where there are none yet; whether anything changed.
 /// The number of members of a lab whose data does not exist yet may be another one.

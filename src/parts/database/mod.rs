@@ -88,6 +88,7 @@ pub async fn ensure(
     secrets: &Gate<()>,
     take_over: bool,
 ) -> Result<Stepped<()>> {
+    applied::class_exists(cluster, spec).await?;
     let mut changed = credentials::ensure(cluster, spec.database.topology).await?;
     secrets.open(());
     cx.say("applying the agent and the members");

@@ -33,6 +33,7 @@ pub fn object(spec: &LabSpec, images: &ImageSet) -> Result<Database> {
             tools: images.reference(Role::Tool)?.to_owned(),
             members: database.members,
             volume: database.volume.as_str().to_owned(),
+            volume_class: database.volume_class.to_string(),
             resources: DatabaseResources {
                 cpu: resources.cpu.as_str().to_owned(),
                 memory: resources.memory.as_str().to_owned(),
@@ -60,8 +61,18 @@ pub fn object(spec: &LabSpec, images: &ImageSet) -> Result<Database> {
 /// The inner one is what is wrong, in a lab file's words; the outer one is no server of ours.
 pub(super) fn lab(name: &LabName, declared: &DatabaseSpec) -> Result<Result<(LabSpec, ImageSet), SpecError>> {
     let Ok(role) = declared.server.parse::<Role>() else { bail!("{:?} is no server of ours", declared.server) };
-    let DatabaseSpec { topology, server, image: of_server, tools, members, volume, resources, placement, settings } =
-        declared;
+    let DatabaseSpec {
+        topology,
+        server,
+        image: of_server,
+        tools,
+        members,
+        volume,
+        volume_class,
+        resources,
+        placement,
+        settings,
+    } = declared;
     let galera = topology == Topology::Galera.name();
     let flavour = if galera { server.as_str() } else { "auto" };
     // How many workers there are is known where members are placed.
@@ -69,7 +80,7 @@ pub(super) fn lab(name: &LabName, declared: &DatabaseSpec) -> Result<Result<(Lab
         "name": name,
         "cluster": { "workers": 9 },
         "database": {
-            "topology": topology, "flavour": flavour, "members": members, "volume": volume,
+            "topology": topology, "flavour": flavour, "members": members, "volume": volume, "volume-class": volume_class,
             "resources": { "cpu": resources.cpu, "memory": resources.memory },
             "placement": { "nodes": placement.nodes, "prefer": placement.prefer, "tolerate": placement.tolerate },
             "settings": settings,

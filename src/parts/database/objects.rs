@@ -110,7 +110,9 @@ pub(super) fn objects_with(spec: &LabSpec, images: &ImageSet, config_name: &str)
         let annotations = spec.template.metadata.get_or_insert_default().annotations.get_or_insert_default();
         annotations.insert(TEMPLATE.to_owned(), hash);
         let claim = spec.volume_claim_templates.iter_mut().flatten().next().context("it has no volume")?;
-        let claim = claim.spec.get_or_insert_default().resources.get_or_insert_default();
+        let claim = claim.spec.get_or_insert_default();
+        claim.storage_class_name = database.volume_class.name().map(str::to_owned);
+        let claim = claim.resources.get_or_insert_default();
         let size = Quantity(database.volume.as_str().to_owned());
         claim.requests = Some(BTreeMap::from([("storage".to_owned(), size)]));
         Ok(())
@@ -288,6 +290,21 @@ mod tests {
         let claim =
             spec.volume_claim_templates.expect("claims").remove(0).spec.expect("a claim").resources.expect("resources");
         assert_eq!(claim.requests.expect("requests")["storage"].0, "7Gi");
+    }
+
+    #[test]
+    fn a_class_is_the_claims() {
+        let class = |class: &str| {
+            let mut lab = lab();
+            lab.database.volume_class = spec::VolumeClass::new(class).expect("a class");
+            let objects = objects(&lab, &images()).expect("objects");
+            let set = objects.iter().find(|o| name_of(o) == "StatefulSet/db").expect("there");
+            set.data["spec"]["volumeClaimTemplates"][0]["spec"]["storageClassName"].as_str().map(str::to_owned)
+        };
+        assert_eq!((class("default"), class("fast.example")), (None, Some("fast.example".to_owned())));
+        for wrong in ["", "Fast", "-fast", "fast.", "a b"] {
+            spec::VolumeClass::new(wrong).expect_err("no name of a class");
+        }
     }
 
     #[test]
