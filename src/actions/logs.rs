@@ -30,7 +30,7 @@ const WAITING: usize = 256;
 /// Which logs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogOptions {
-    /// A part (`database`, `discovery`, `agent`, `frontend`, `storage`, `autoscale`, `backup`, `monitoring`) or a pod's name; all of them when there is none.
+    /// A part (`database`, `discovery`, `agent`, `operator`, `frontend`, `storage`, `autoscale`, `backup`, `monitoring`) or a pod's name; all of them when there is none.
     pub of: Option<String>,
     /// Only what was written within this time.
     pub since: Option<Duration>,

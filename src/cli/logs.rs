@@ -19,7 +19,7 @@ use super::{args, failure::Ending, session::Session};
 pub(super) struct Logs {
     #[command(flatten)]
     lab: args::Lab,
-    /// Only a part (database, discovery, agent, frontend, storage, autoscale, backup, monitoring) or one pod
+    /// Only a part (database, discovery, agent, operator, frontend, storage, autoscale, backup, monitoring) or one pod
     #[arg(long, value_name = "PART|POD")]
     of: Option<String>,
     /// Only what was written within this time, such as 10m

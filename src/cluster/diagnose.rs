@@ -19,11 +19,14 @@ use k8s_openapi::{
 use kube::{
     Api, ResourceExt,
     api::{ListParams, LogParams},
-    core::{ApiResource, DynamicObject},
+    core::{ApiResource, DynamicObject, GroupVersionKind},
 };
 
 use super::{Cluster, Refused, manifests::to_yaml, ready};
 use crate::run::wait::Look;
+
+/// The group of our own kinds of objects.
+const OURS: &str = "wplab.dev";
 
 /// The longest that one request may take: a cluster that is being diagnosed is often a cluster that hangs.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
@@ -125,6 +128,10 @@ impl Saving<'_> {
             ApiResource::erase::<CronJob>(&()),
             ApiResource::erase::<HorizontalPodAutoscaler>(&()),
             ApiResource::erase::<APIService>(&()),
+            ours("Database"),
+            ours("Backup"),
+            ours("Restore"),
+            ours("BackupSchedule"),
         ];
         for kind in kinds {
             let api = Api::<DynamicObject>::all_with(self.cluster.client.clone(), &kind);
@@ -134,6 +141,8 @@ impl Saving<'_> {
                     objects.iter_mut().for_each(|object| object.metadata.managed_fields = None);
                     self.write(&format!("{}.yaml", kind.plural), &to_yaml(&objects)?).await?;
                 }
+                // Of our own kinds a lab has those that it needs.
+                Err(_) if kind.group == OURS => {}
                 Err(error) => self.story.missing.push(format!("{}: {error:#}", kind.plural)),
             }
         }
@@ -249,6 +258,11 @@ fn listed(events: &[Event]) -> String {
         )
     };
     events.iter().map(line).collect()
+}
+
+/// A kind of our own.
+fn ours(kind: &str) -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk(OURS, "v1alpha1", kind))
 }
 
 #[cfg(test)]

@@ -177,6 +177,18 @@ pub enum DatabasePhase {
     Failed,
 }
 
+impl DatabasePhase {
+    /// Every phase.
+    pub const ALL: [DatabasePhase; 6] = [
+        DatabasePhase::Pending,
+        DatabasePhase::Changing,
+        DatabasePhase::Settled,
+        DatabasePhase::Refused,
+        DatabasePhase::TakenBack,
+        DatabasePhase::Failed,
+    ];
+}
+
 /// What was taken back, and why.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -6,7 +6,7 @@
 pub mod agent;
 pub mod backup;
 pub mod content;
-mod figures;
+pub(crate) mod figures;
 pub(crate) mod http;
 pub mod inspect;
 pub mod kinds;

@@ -12,6 +12,7 @@ use kube::ResourceExt;
 use crate::{
     actions::smoke::{check::Check, marker::Marker},
     cluster::Cluster,
+    inside::kinds::{DATABASE, Database, DatabasePhase},
     labels::{COMPONENT, Component, READER, ROLE, WRITER},
     parts::database::{
         Member,
@@ -53,10 +54,13 @@ impl<'a> Rows<'a> {
             Topology::Galera => format!("all {wanted} database members are synced and see one cluster of {wanted}"),
         };
         let given = "one writer, and it was the agent that made it that";
+        let declared = "the members have what is declared of them";
         let read = "a row written at the writer is read at every reader";
         vec![
             Check::new("members", SUBJECT, healthy, Duration::from_secs(120), &hint, move || self.healthy(wanted)),
             Check::new("roles", SUBJECT, given, Duration::from_secs(60), logs("agent"), || self.given())
+                .needs("members"),
+            Check::new("declared", SUBJECT, declared, Duration::from_secs(60), logs("operator"), || self.declared())
                 .needs("members"),
             Check::new("row", SUBJECT, read, Duration::from_secs(60), &hint, || self.read_everywhere())
                 .needs("members"),
@@ -86,6 +90,14 @@ impl<'a> Rows<'a> {
             session.run(&format!("DELETE FROM {TABLE} WHERE marker IN ({})", ours.join(", "))).await?;
         }
         Ok(ours.len())
+    }
+
+    async fn declared(&self) -> Result<String> {
+        let database = self.cluster.get::<Database>(DATABASE).await?.context("nothing is declared")?;
+        let status = database.status.unwrap_or_default();
+        ensure!(status.observed_generation == database.metadata.generation, "the operator has not taken it up yet");
+        ensure!(status.phase == DatabasePhase::Settled, "{:?}: {}", status.phase, status.message);
+        Ok(format!("generation {}", status.observed_generation.unwrap_or_default()))
     }
 
     async fn read_everywhere(&self) -> Result<String> {

@@ -19,8 +19,18 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(90);
 
 /// What is in every lab.
-const JOBS: [&str; 9] =
-    ["agent", "cadvisor", "kubelet", "members", "mysql", "mysqld-exporter", "prometheus", "site", "wordpress"];
+const JOBS: [&str; 10] = [
+    "agent",
+    "cadvisor",
+    "kubelet",
+    "members",
+    "mysql",
+    "mysqld-exporter",
+    "operator",
+    "prometheus",
+    "site",
+    "wordpress",
+];
 
 /// Prometheus gets an answer from everything that it asks, and from every member of the database.
 pub(super) fn checks<'a>(cluster: &'a Cluster, spec: &'a LabSpec) -> Option<Check<'a>> {
@@ -69,7 +79,7 @@ mod tests {
         targets[0].trouble = Some("refused".to_owned());
         assert_eq!(judge(&targets).expect_err("down").to_string(), "agent one: refused");
         targets[0].trouble = None;
-        assert_eq!(judge(&targets).expect_err("unknown").to_string(), "1 of 9 targets were not asked yet");
+        assert_eq!(judge(&targets).expect_err("unknown").to_string(), "1 of 10 targets were not asked yet");
         targets.remove(0);
         assert_eq!(judge(&targets).expect_err("missing").to_string(), "nothing of agent was found yet");
     }

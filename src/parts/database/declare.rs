@@ -158,7 +158,7 @@ fn look(lab: &LabName, database: Option<&Database>, generation: Option<i64>) -> 
 /// Declares again what the members have, after something was taken back.
 ///
 /// # Errors
-/// As [`declare`], but nobody is waited for.
+/// Somebody else has declared something else ([`crate::cluster::apply::Elsewhere`]); the API server refuses.
 pub async fn declare_again(cluster: &Cluster, stands: &LabSpec, images: &ImageSet) -> Result<()> {
     cluster.declare(&object(stands, images)?, false).await.map(drop)
 }

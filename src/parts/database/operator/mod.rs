@@ -1,5 +1,5 @@
 //! `wplab operator`: makes the members what object `Database` says, whoever has written it there, and says in its status what became of that.
-//! It does what [`super::roll`] knows how to do, in a pod with an account that may do no more; `up` writes the object and waits. How
+//! It does what the database's own files (`applied`, `roll`) know how to do, in a pod with an account that may do no more; `up` writes the object and waits. How
 //! many members there are is left alone: that is `scale`'s, which also makes room for them.
 
 mod due;
@@ -48,6 +48,7 @@ use super::{
 use crate::{
     cluster::Cluster,
     inside::{
+        figures::{KIND, Page, number},
         http, kinds,
         kinds::{DATABASE, Database, DatabasePhase, DatabaseStatus, DatabaseTakenBack},
         log, stop_signal,
@@ -61,7 +62,7 @@ use crate::{
     spec::LabName,
 };
 
-/// The operator's HTTP port: `/live`.
+/// The operator's HTTP port: `/live`, `/metrics`.
 const HTTP_PORT: u16 = 8086;
 /// Under which name the API server remembers what it says.
 const MANAGER: &str = "wplab-operator";
@@ -81,15 +82,17 @@ pub async fn main() -> Result<()> {
     let mut config = Config::incluster().context("cannot tell where the API server is")?;
     config.connect_timeout = Some(Duration::from_secs(3));
     let cluster = Cluster::new(Client::try_from(config).context("cannot use the pod's own account")?, lab);
-    http::serve(HTTP_PORT, |request| ready(answer(&request))).await?;
     let (run, events) = Run::new(None);
     let (doing, _) = watch::channel(String::new());
     let operator = Arc::new(Operator {
         cluster: cluster.clone(),
         cx: StepCx::new(&run, StepId::Database),
         doing: doing.clone(),
+        phase: Mutex::default(),
         root: Mutex::default(),
     });
+    let seen = operator.clone();
+    http::serve(HTTP_PORT, move |request| ready(answer(&seen, &request))).await?;
     let members = watcher::Config::default().labels(&format!("{COMPONENT}={}", Component::Database.as_str()));
     let brought = watcher::Config::default().fields(&format!("metadata.name={ROOT}"));
     let works = Controller::new(cluster.api::<Database>(), watcher::Config::default())
@@ -110,12 +113,25 @@ pub async fn main() -> Result<()> {
     Ok(())
 }
 
-fn answer<B>(request: &Request<B>) -> hyper::Response<http::Body> {
+fn answer<B>(operator: &Operator, request: &Request<B>) -> hyper::Response<http::Body> {
+    let phase = *operator.phase.lock().unwrap_or_else(PoisonError::into_inner);
     let (code, text) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/live") => (StatusCode::OK, "alive\n"),
-        _ => (StatusCode::NOT_FOUND, "try /live\n"),
+        (&Method::GET, "/live") => (StatusCode::OK, "alive\n".to_owned()),
+        (&Method::GET, "/metrics") => return http::text(StatusCode::OK, KIND, figures(phase)),
+        _ => (StatusCode::NOT_FOUND, "try /live or /metrics\n".to_owned()),
     };
-    http::text(code, "text/plain", text.to_owned())
+    http::text(code, "text/plain", text)
+}
+
+/// How far the members are with what is declared, as Prometheus reads it; nothing before that is known.
+fn figures(phase: Option<DatabasePhase>) -> String {
+    let mut page = Page::default();
+    let is = |now: DatabasePhase| {
+        DatabasePhase::ALL.map(|one| (format!("{{phase=\"{one:?}\"}}"), number(one == now))).into()
+    };
+    let help = "How far the members are with what is declared: 1 at the phase that it is in.";
+    page.add("wplab_database_phase", "gauge", help, phase.map(is).unwrap_or_default());
+    page.text()
 }
 
 /// What is being done is logged, and told in the status.
@@ -155,6 +171,8 @@ struct Operator {
     cluster: Cluster,
     cx: StepCx,
     doing: watch::Sender<String>,
+    /// What was told last.
+    phase: Mutex<Option<DatabasePhase>>,
     /// What there is to say of the password of root that somebody brings.
     root: Mutex<Option<Condition>>,
 }
@@ -269,6 +287,7 @@ impl Operator {
         let Some(database) = self.cluster.get::<Database>(DATABASE).await? else { return Ok(()) };
         let before = database.status.unwrap_or_default();
         let root = self.root.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = Some(told.phase);
         let status = seen(told, root, set.as_ref(), &pods, &before);
         let same = DatabaseStatus { last_backup: before.last_backup.clone(), ..status.clone() };
         let ours = |status: &DatabaseStatus| {
@@ -282,5 +301,19 @@ impl Operator {
             return Ok(());
         }
         self.cluster.tell::<Database>(DATABASE, MANAGER, &status).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prometheus_sees_the_phase_that_it_is_in() {
+        assert_eq!(figures(None), "");
+        let text = figures(Some(DatabasePhase::TakenBack));
+        let ones: Vec<&str> = text.lines().filter(|line| line.ends_with(" 1")).collect();
+        assert_eq!(ones, ["wplab_database_phase{phase=\"TakenBack\"} 1"]);
+        assert_eq!(text.lines().filter(|line| line.ends_with(" 0")).count(), 5);
     }
 }
