@@ -42,7 +42,7 @@ use wplab::{
     run::advice::{self, Advise, Blame, Hint},
     spec::{
         AutoscaleSpec, ClusterSpec, DatabaseSpec, Flavour, FreedVolumes, ImageSource, LabName, LabSpec, Quantity,
-        Reads, Resources, StorageSpec, Topology, VolumeClass, WordpressSpec, backup::BackupSpec,
+        Reads, Resources, ServerImage, StorageSpec, Topology, VolumeClass, WordpressSpec, backup::BackupSpec,
     },
 };
 
@@ -66,6 +66,7 @@ fn spec() -> LabSpec {
             flavour: Flavour::Auto,
             members: 3,
             freed_volumes: FreedVolumes::Keep,
+            image: ServerImage::default(),
             volume_class: VolumeClass::default(),
             volume: quantity("3Gi"),
             resources: resources(),

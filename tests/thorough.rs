@@ -151,6 +151,10 @@ fn where_the_program_that_copies_a_member_is_broken_joining_is_named() {
 #[test]
 #[ignore = "needs Docker"]
 fn a_member_that_comes_back_by_a_whole_copy_is_told_from_one_that_comes_back_by_single_changes() {
+    // Half a minute of a step that the broken copy above is like.
+    if std::env::var_os("DRILLS").is_none() {
+        return;
+    }
     let folder = tempfile::tempdir().expect("a folder");
     let mariadb = mariadb();
     // A server that never knows how far its data goes.

@@ -16,7 +16,7 @@ use crate::{
     parts::{
         database::{self, Foreseen},
         images::{
-            self, Estimate, How, Role, RoleEstimate,
+            self, Estimate, How, Image, Role, RoleEstimate,
             golden::{self, Beginning},
         },
     },
@@ -117,7 +117,9 @@ pub async fn plan(spec: &LabSpec, mirror: Option<&str>) -> Result<PlanReport> {
         Some(_) => None,
         None => Some(golden::beginning(&host.docker, &images::present(&host.docker, spec).await?).await?),
     };
-    let foreseen = foresee(spec).await;
+    let runs = images::present(&host.docker, &standing.settle(spec)).await?;
+    let server = [Role::Mysql, Role::Percona, Role::Mariadb].into_iter().find_map(|role| runs.get(role).ok());
+    let foreseen = foresee(spec, server).await;
     let needs = needs::of(spec);
     let disk = needs.disk + estimate.forecast.disk;
     let mut steps = steps(spec, &estimate, lab.map(|lab| (lab.running, lab.nodes)), beginning, port, host.facts.cpus);
@@ -145,10 +147,10 @@ pub async fn plan(spec: &LabSpec, mirror: Option<&str>) -> Result<PlanReport> {
 }
 
 /// What would be different in the database; nothing where the lab does not answer, and in one of an earlier version.
-async fn foresee(spec: &LabSpec) -> Foreseen {
+async fn foresee(spec: &LabSpec, server: Option<&Image>) -> Foreseen {
     let asked = async {
         let cluster = Cluster::connect(&nodes::kubeconfig_path(&spec.name), &spec.name).await.ok()?;
-        database::foresee(&cluster, spec).await.ok()?
+        database::foresee(&cluster, spec, server).await.ok()?
     };
     tokio::time::timeout(PATIENCE, asked).await.ok().flatten().unwrap_or_default()
 }

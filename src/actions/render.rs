@@ -48,7 +48,8 @@ pub fn render(spec: &LabSpec, images: &ImageSet) -> Result<String> {
 
 /// Every object of a lab, in the order in which `up` applies them. Some things are only known inside a cluster. The
 /// values of Secrets and the address of Service `nfs` in the PersistentVolume are placeholders here; the addresses of the database's Services,
-/// which `up` writes into the hosts file of the site's replicas, are left out, and their names are asked for.
+/// which `up` writes into the hosts file of the site's replicas, are left out, and their names are asked for. Object `Database` is not among
+/// them: `kubectl` takes no object of a kind that the same file makes known, and without it the operator changes nothing.
 ///
 /// # Errors
 /// `images` lacks one; a manifest and its code do not fit (which the tests rule out).
@@ -60,7 +61,6 @@ pub fn objects(spec: &LabSpec, images: &ImageSet, port: u16) -> Result<Vec<Dynam
     objects.extend(discovery::objects(spec, images)?);
     objects.extend(database::operator_objects(spec, images)?);
     objects.extend(database::objects(spec, images)?);
-    objects.push(untyped(&database::object(spec, images)?)?);
     objects.extend(frontend::objects(spec, images, port)?);
     objects.extend(autoscale::objects(spec, images)?);
     if spec.monitoring {

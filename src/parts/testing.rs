@@ -29,6 +29,7 @@ pub(super) fn spec() -> LabSpec {
             flavour: Flavour::Auto,
             members: 3,
             freed_volumes: crate::spec::FreedVolumes::Keep,
+            image: crate::spec::ServerImage::default(),
             volume_class: crate::spec::VolumeClass::default(),
             volume: quantity("2Gi"),
             resources: resources("100m", "768Mi"),

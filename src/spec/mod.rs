@@ -300,6 +300,58 @@ impl FreedVolumes {
     }
 }
 
+/// Which image the database's server is of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ServerImage(Option<String>);
+
+impl ServerImage {
+    /// Reads `auto`, or the reference of an image.
+    ///
+    /// # Errors
+    /// A sentence that says what is allowed.
+    pub fn new(text: &str) -> Result<ServerImage, String> {
+        let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | ':' | '@');
+        let begins = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+        match text {
+            "auto" => Ok(ServerImage(None)),
+            name if begins && name.len() <= 255 && name.chars().all(known) && !name.ends_with(['/', ':', '@']) => {
+                Ok(ServerImage(Some(name.to_owned())))
+            }
+            _ => Err(format!(
+                "{} is no image: write auto, or a reference such as mysql:9.7 or registry.example/mysql:9.7",
+                problem::quoted(text)
+            )),
+        }
+    }
+
+    /// The reference; `None` is the catalogue's.
+    pub fn reference(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
+
+impl TryFrom<String> for ServerImage {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<ServerImage, String> {
+        ServerImage::new(&text)
+    }
+}
+
+impl From<ServerImage> for String {
+    fn from(image: ServerImage) -> String {
+        image.to_string()
+    }
+}
+
+/// As [`ServerImage::new`] reads it.
+impl fmt::Display for ServerImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reference().unwrap_or("auto"))
+    }
+}
+
 /// Which StorageClass volumes are of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -404,6 +456,9 @@ pub struct DatabaseSpec {
     pub topology: Topology,
     /// Which server a Galera cluster is made of; always [`Flavour::Auto`] in the other topology.
     pub flavour: Flavour,
+    /// The image of the server.
+    #[serde(default)]
+    pub image: ServerImage,
     /// Members, 1 to 9 (in a Galera cluster 1, or 3 to 9) and at most one per worker. A single one is not protected: its loss is
     /// the loss of its data.
     pub members: u8,

@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, ops::RangeInclusive, path::Path};
 use jiff::SignedDuration;
 
 use super::{
-    Flavour, FreedVolumes, ImageSource, LabName, LabSpec, Quantity, Reads, Resources, Topology, VolumeClass,
+    Flavour, FreedVolumes, ImageSource, LabName, LabSpec, Quantity, Reads, Resources, ServerImage, Topology,
+    VolumeClass,
     backup::{Keep, Place as BackupPlace, Readers, Schedule, Switch},
     defaults,
     overrides::Overrides,
@@ -100,6 +101,7 @@ impl Reader {
         let database = self.below(&all, "database");
         self.word(&database, "topology", &mut spec.database.topology, Topology::new);
         self.word(&database, "flavour", &mut spec.database.flavour, Flavour::new);
+        self.word(&database, "image", &mut spec.database.image, ServerImage::new);
         self.number(&database, "members", 1..=9, &mut spec.database.members);
         self.word(&database, "freed-volumes", &mut spec.database.freed_volumes, FreedVolumes::new);
         self.quantity(&database, "volume", ("512Mi", "1Ti"), &mut spec.database.volume);

@@ -3,6 +3,8 @@
 
 use std::{
     collections::BTreeMap,
+    io::Write,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -15,7 +17,7 @@ use serde_json::json;
 use wplab::inside::kinds::{Database, DatabasePhase};
 
 use crate::{
-    lab::{Lab, say},
+    lab::{Lab, say, thoroughly},
     ledger::{Ledger, ask},
 };
 
@@ -48,7 +50,59 @@ pub(crate) fn reach_the_members(lab: &Lab) {
     one_by_one(lab, &file("max_connections: 61, back_log: 71"));
     taken_back(lab, &file("max_connections: 61, back_log: 71, no_such_option: 1"));
     declared_by_others(lab);
+    if thoroughly() {
+        another_image(lab);
+    }
     root_has_another_password(lab);
+}
+
+/// Another image of the server comes member by member; one whose server does not start is taken back.
+fn another_image(lab: &Lab) {
+    let build = |name: &str, lines: &str| {
+        let pods = lab.try_pods("app.kubernetes.io/component=database").expect("pods");
+        let runs = pods[0].spec.as_ref().expect("a spec").containers[0].image.clone().expect("an image");
+        let runs = runs.trim_start_matches("docker.io/").to_owned();
+        docker(&["build", "-q", "-t", name, "-"], &format!("FROM {runs}\nLABEL wplab.dev/test=settings\n{lines}\n"));
+    };
+    let file = |image: &str| {
+        lab.file(&format!("database: {{image: '{image}', settings: {{max_connections: 61, back_log: 71}}}}\n"))
+    };
+    let (other, broken) = ("wplab-test/mysql:other", "wplab-test/mysql:broken");
+    build(other, "");
+    let before = begun(lab);
+    let planned = lab.run(&["plan", lab.name(), "-f", &file(other), "-o", "json"]).assert_code(0).json();
+    assert_eq!(
+        (&planned["changes"][0]["what"], &planned["changes"][0]["restarts"]),
+        (&json!("database.image"), &json!(true))
+    );
+    lab.up(&["-f", &file(other)]).assert_code(0);
+    let after = begun(lab);
+    assert!(after.iter().all(|(member, since)| *since > before[member]), "{before:?} {after:?}");
+    assert_eq!(lab.up(&["-f", &file(other)]).assert_code(0).json()["changed"], false, "it is as it shall be");
+
+    // What its contract does not say: it has a server that ends at once on data that is there.
+    build(
+        broken,
+        "RUN mv $(command -v mysqld) /usr/sbin/mysqld.real && printf '#!/bin/sh\\n[ -d /var/lib/mysql/data ] && exit 1\\nexec /usr/sbin/mysqld.real \"$@\"\\n' > /usr/sbin/mysqld && chmod 755 /usr/sbin/mysqld",
+    );
+    let up = lab.up(&["-f", &file(broken)]);
+    say(&format!(
+        "a server that ends at once: {}",
+        up.stderr.lines().find(|line| line.contains("error: ")).unwrap_or_default()
+    ));
+    up.assert_code(4);
+    let still = begun(lab);
+    assert!(still.iter().filter(|(member, since)| **since != after[*member]).count() <= 1, "{after:?} {still:?}");
+    lab.run(&["status", lab.name()]).assert_code(0);
+    lab.up(&["-f", &lab.file("database: {settings: {max_connections: 61, back_log: 71}}\n")]).assert_code(0);
+    docker(&["rmi", other, broken], "");
+}
+
+fn docker(args: &[&str], input: &str) {
+    let mut process =
+        Command::new("docker").args(args).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("docker");
+    process.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("it reads");
+    assert!(process.wait().expect("an end").success(), "docker {args:?}");
 }
 
 /// A password of root that somebody brings is the only one that any server lets in, and every pod has it.
@@ -207,6 +261,11 @@ fn declared_by_others(lab: &Lab) {
     everywhere(lab, "long_query_time", "3.000000");
     lab.up(&["-f", &file("")]).assert_code(0);
     everywhere(lab, "long_query_time", "10.000000");
+}
+
+/// The lab file of what is declared after all of this.
+pub(crate) fn as_they_were_left(lab: &Lab) -> String {
+    lab.file("database: {settings: {max_connections: 61, back_log: 71}}\n")
 }
 
 /// An `up` without a lab file has been there: what is left out is ours again, or the server's.

@@ -137,8 +137,10 @@ fn a_lab_is_put_back_and_another_one_is_made_of_it() {
     // Golden roots that a snapshot needs stay, and so does the snapshot when its lab goes.
     lab.run(&["images", "prune", "--all"]).assert_code(0);
     lab.run(&["down", lab.name()]).assert_code(0);
-    lab.run(&["snapshot", "restore", KEPT, "-o", "json"]).assert_code(0);
-    lab.run(&["down", lab.name()]).assert_code(0);
+    if thoroughly() {
+        lab.run(&["snapshot", "restore", KEPT, "-o", "json"]).assert_code(0);
+        lab.run(&["down", lab.name()]).assert_code(0);
+    }
     assert_eq!(forget(&lab), [Some(0), Some(0)]);
     assert_eq!(Engine::snapshot(), before, "nothing is left");
 }

@@ -138,6 +138,7 @@ pub(crate) mod tests {
                 flavour: Flavour::Auto,
                 members: 3,
                 freed_volumes: crate::spec::FreedVolumes::Keep,
+                image: crate::spec::ServerImage::default(),
                 volume_class: crate::spec::VolumeClass::default(),
                 volume: quantity("512Mi"),
                 resources: resources("768Mi"),

@@ -17,6 +17,7 @@ use super::{
     declared::Declared,
     names::{CREDENTIALS, MEMBERS, ROOT, ROOT_KEY},
     object::object,
+    objects::{TOOLS, image_of},
     taken_back::TakenBack,
 };
 use crate::{
@@ -26,7 +27,10 @@ use crate::{
         pods::{pod_of, set_env, set_image},
         ready,
     },
-    inside::kinds::{DATABASE, Database, DatabasePhase, ROOT_PASSWORD},
+    inside::{
+        kinds::{DATABASE, Database, DatabasePhase, ROOT_PASSWORD},
+        member::CONTAINER,
+    },
     labels::{Component, FIELD_MANAGER},
     parts::{
         images::{ImageSet, Role},
@@ -155,12 +159,17 @@ fn look(lab: &LabName, database: Option<&Database>, generation: Option<i64>) -> 
     }
 }
 
-/// Declares again what the members have, after something was taken back.
+/// Declares again what the members have, after something was taken back: with the images that they have again, too.
 ///
 /// # Errors
 /// Somebody else has declared something else ([`crate::cluster::apply::Elsewhere`]); the API server refuses.
 pub async fn declare_again(cluster: &Cluster, stands: &LabSpec, images: &ImageSet) -> Result<()> {
-    cluster.declare(&object(stands, images)?, false).await.map(drop)
+    let mut object = object(stands, images)?;
+    if let Some(set) = cluster.get::<StatefulSet>(MEMBERS).await? {
+        object.spec.image = image_of(&set, CONTAINER).unwrap_or(object.spec.image);
+        object.spec.tools = image_of(&set, TOOLS).unwrap_or(object.spec.tools);
+    }
+    cluster.declare(&object, false).await.map(drop)
 }
 
 /// Writes down another number of members, which come and go by other means.

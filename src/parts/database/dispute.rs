@@ -85,7 +85,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::parts::{database::object, testing};
+    use crate::parts::{database::object::object, testing};
 
     #[test]
     fn what_others_have_written_is_known_field_by_field() {

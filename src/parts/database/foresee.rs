@@ -10,9 +10,10 @@ use super::{
     live,
     members::pods,
     names::MEMBERS,
+    objects::image_of,
     stuck::is_stale,
 };
-use crate::{cluster::Cluster, spec::LabSpec};
+use crate::{cluster::Cluster, inside::member::CONTAINER, parts::images::Image, spec::LabSpec};
 
 /// What is to be different, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,18 +29,27 @@ pub struct Foreseen {
 }
 
 /// Compares what is wanted with what the members were made of, and asks them whether they would take it as they run. `None` when there
-/// are none, or a version made them that did not write that down.
+/// are none, or a version made them that did not write that down. `image` is what the server would run, if that is known.
 ///
 /// # Errors
 /// The API server does not answer.
-pub async fn foresee(cluster: &Cluster, wanted: &LabSpec) -> Result<Option<Foreseen>> {
+pub async fn foresee(cluster: &Cluster, wanted: &LabSpec, image: Option<&Image>) -> Result<Option<Foreseen>> {
     let Some(set) = cluster.get::<StatefulSet>(MEMBERS).await? else { return Ok(None) };
     let Some(had) = Declared::read(&set) else { return Ok(None) };
     let theirs = dispute::theirs(cluster).await?;
     let asked = Declared::of(wanted);
     let mut changes = had.differs(&asked);
+    let runs = image_of(&set, CONTAINER);
+    if let Some((had, image)) = runs.zip(image).filter(|(had, image)| *had != image.reference) {
+        let wanted = format!("{} ({})", image.reference, image.origin);
+        changes.insert(0, Change { what: "image".to_owned(), had, wanted });
+    }
     // What others have declared and the lab file says nothing of stays as it is.
-    changes.retain(|change| asked.value(&change.what).is_some() || theirs.iter().all(|one| one.field != change.what));
+    changes.retain(|change| {
+        change.option().is_none()
+            || asked.value(&change.what).is_some()
+            || theirs.iter().all(|one| one.field != change.what)
+    });
     let theirs = theirs.into_iter().filter(|one| changes.iter().any(|change| change.what == one.field)).collect();
     let waiting = pods(cluster).await?.iter().filter(|pod| is_stale(pod, &set)).map(ResourceExt::name_any).collect();
     let options: Vec<String> = changes.iter().filter_map(|change| Some(change.option()?.to_owned())).collect();

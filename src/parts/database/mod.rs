@@ -40,7 +40,6 @@ pub use dispute::{Theirs, disputed};
 pub use foresee::{Foreseen, foresee};
 pub use members::{Connection, Member, Undecided, connect, connect_within, members, pods};
 pub use names::{CREDENTIALS, MEMBERS, MOST, TLS, WORDPRESS, in_words, names};
-pub use object::object;
 pub(super) use objects::Server;
 pub use objects::objects;
 pub use relieve::{Relieved, relieve};

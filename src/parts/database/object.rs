@@ -21,7 +21,7 @@ use crate::{
 ///
 /// # Errors
 /// An image is missing from the set.
-pub fn object(spec: &LabSpec, images: &ImageSet) -> Result<Database> {
+pub(super) fn object(spec: &LabSpec, images: &ImageSet) -> Result<Database> {
     let (database, server) = (&spec.database, Server::of(spec, images)?);
     let (placement, resources) = (&database.placement, &database.resources);
     let mut object = Database::new(
@@ -99,4 +99,41 @@ pub(super) fn lab(name: &LabName, declared: &DatabaseSpec) -> Result<Result<(Lab
         wrong.problems.iter_mut().for_each(|problem| problem.place = None);
         wrong
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{parts::testing, spec::load::Source};
+
+    fn read(declared: &DatabaseSpec) -> Result<(LabSpec, ImageSet), SpecError> {
+        lab(&LabName::default(), declared).expect("a server of ours")
+    }
+
+    #[test]
+    fn what_is_declared_reads_back_as_it_was() {
+        let mut wanted = load::load(&Source::Defaults, &Overrides::default()).expect("a lab");
+        wanted.database.settings.insert("max_connections".into(), "61".into());
+        wanted.database.members = 2;
+        let declared = object(&wanted, &testing::images()).expect("an object").spec;
+        let (back, images) = read(&declared).expect("allowed");
+        assert_eq!(back.database, wanted.database);
+        assert_eq!(images.reference(Role::Mysql).expect("one"), testing::images().reference(Role::Mysql).expect("one"));
+        assert_eq!(images.reference(Role::Tool).expect("one"), testing::images().reference(Role::Tool).expect("one"));
+    }
+
+    #[test]
+    fn what_is_left_out_is_ours_and_what_is_wrong_is_told_all_at_once() {
+        let mut declared = object(&testing::spec(), &testing::images()).expect("an object").spec;
+        declared.settings.clear();
+        let (back, _) = read(&declared).expect("allowed");
+        assert_eq!(back.database.settings, LabSpec::default().database.settings, "the lab's own values");
+        declared.settings.insert("datadir".into(), "/tmp".into());
+        declared.resources.memory = "7Mi".into();
+        let paths: Vec<String> =
+            read(&declared).expect_err("refused").problems.into_iter().map(|one| one.path).collect();
+        assert_eq!(paths, ["database.resources.memory", "database.settings.datadir"]);
+        declared.server = "oracle".into();
+        lab(&LabName::default(), &declared).expect_err("no server of ours");
+    }
 }

@@ -7,7 +7,7 @@ use k8s_openapi::{
     api::{
         apps::v1::StatefulSet,
         core::v1::{
-            ConfigMap, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec,
+            ConfigMap, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, PodTemplateSpec,
             PreferredSchedulingTerm, Toleration,
         },
     },
@@ -37,6 +37,21 @@ use crate::{
 pub(super) const CONFIG: &str = "db-config";
 /// On the pods: what their template hashes to. A pod with another one than the template has yet to be restarted.
 pub(super) const TEMPLATE: &str = "wplab.dev/template";
+
+/// The init container that brings the supervisor.
+pub(super) const TOOLS: &str = "tools";
+
+/// What a container of the members is made of.
+pub(super) fn image_of(set: &StatefulSet, container: &str) -> Option<String> {
+    image_in(&set.spec.as_ref()?.template, container)
+}
+
+/// The same of a template.
+pub(super) fn image_in(template: &PodTemplateSpec, container: &str) -> Option<String> {
+    let pod = template.spec.as_ref()?;
+    let mut all = pod.containers.iter().chain(pod.init_containers.iter().flatten());
+    all.find(|one| one.name == container)?.image.clone()
+}
 
 /// The database's objects for this lab, in the order in which they are applied.
 ///
@@ -81,7 +96,7 @@ pub(super) fn objects_with(spec: &LabSpec, images: &ImageSet, config_name: &str)
         let spec = set.spec.as_mut().context("it has no spec")?;
         spec.replicas = Some(i32::from(database.members));
         let pod = pod_of(&mut spec.template)?;
-        set_image(pod, "tools", images.reference(Role::Tool)?)?;
+        set_image(pod, TOOLS, images.reference(Role::Tool)?)?;
         set_image(pod, CONTAINER, images.reference(server.role)?)?;
         set_resources(pod, CONTAINER, &database.resources)?;
         place(pod, &database.placement);

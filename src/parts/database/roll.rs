@@ -19,11 +19,11 @@ use serde_json::json;
 
 use super::{
     EVERY, LIMIT,
-    declared::{DECLARED, Declared},
+    declared::{Change, DECLARED, Declared},
     grow,
     members::{members, pods},
     names::MEMBERS,
-    objects::{CONFIG, objects},
+    objects::{CONFIG, image_in, image_of, objects},
     relieve::relieve,
     stuck::{broken, is_stale},
     taken_back::TakenBack,
@@ -200,7 +200,12 @@ async fn take_back(
     if let Some(had) = &mut former.declared {
         had.volume = asked.volume.clone();
     }
-    let changes = former.declared.as_ref().map(|had| had.differs(&asked)).unwrap_or_default();
+    let mut changes = former.declared.as_ref().map(|had| had.differs(&asked)).unwrap_or_default();
+    if let (Some(had), Some(wanted)) = (image_in(&former.template, CONTAINER), image_of(set, CONTAINER))
+        && had != wanted
+    {
+        changes.insert(0, Change { what: "image".to_owned(), had, wanted });
+    }
     let stands = former.declared.clone().map_or_else(|| spec.clone(), |declared| declared.over(spec));
     let mut back = objects(&stands, images)?;
     back.retain(|object| {

@@ -7,6 +7,7 @@ use super::{
     Role, build, bundle,
     catalogue::Catalogue,
     choose::{Chosen, roles, survey},
+    own,
     rule::{How, Kept},
     schedule,
 };
@@ -67,6 +68,8 @@ pub async fn estimate(host: &Host, spec: &LabSpec, mirror: Option<&str>, kept: &
     let catalogue = Catalogue::embedded()?;
     let roles = roles(&host.docker, &catalogue, spec, mirror).await?;
     let mut estimate = Estimate::default();
+    let (named, roles): (Vec<Role>, Vec<Role>) =
+        roles.into_iter().partition(|role| own::named_for(spec, *role).is_some());
     if let ImageSource::Bundle(path) = &spec.images {
         bundle::demand(path, host.docker.arch(), &roles)?;
         let bundled = roles.into_iter().filter(|role| *role != Role::Tool);
@@ -77,6 +80,12 @@ pub async fn estimate(host: &Host, spec: &LabSpec, mirror: Option<&str>, kept: &
         let of = |c: Chosen<'_>| RoleEstimate { role: c.role, how: c.how, because: c.because };
         estimate.roles = chosen.into_iter().map(of).collect();
     }
+    for role in named {
+        let Some(reference) = own::named_for(spec, role) else { continue };
+        let (how, because) = own::way(&host.docker, reference).await?;
+        estimate.roles.push(RoleEstimate { role, how, because });
+    }
+    estimate.roles.sort_by_key(|estimate| estimate.role);
     let recipes: Vec<&str> = estimate
         .roles
         .iter()

@@ -14,6 +14,7 @@ mod here;
 mod leftover;
 mod load;
 mod needed;
+mod own;
 pub mod pull;
 mod rule;
 mod schedule;
@@ -330,6 +331,17 @@ pub async fn present(docker: &Docker, spec: &LabSpec) -> Result<ImageSet> {
             images.0.insert(row.role, Image { reference, id, size, origin });
         }
     }
+    for role in roles {
+        let Some(of_file) = own::named_for(spec, role) else { continue };
+        let image = match pull::present(docker, of_file).await? {
+            Some(image) => {
+                let reference = format!("docker.io/{}", name(role, &image.id)?);
+                Image { reference, id: image.id, size: image.size, origin: Origin::Named(of_file.to_owned()) }
+            }
+            None => public(of_file),
+        };
+        images.0.insert(role, image);
+    }
     Ok(images)
 }
 
@@ -340,7 +352,9 @@ pub async fn present(docker: &Docker, spec: &LabSpec) -> Result<ImageSet> {
 pub fn public_set(spec: &LabSpec) -> Result<ImageSet> {
     let chances = Chances { registry: true, ..Chances::default() };
     let roles = needed::roles(spec, needed::server(&spec.database, &spec.images, &chances));
-    Ok(public_of(&Catalogue::embedded()?, &roles))
+    let mut images = public_of(&Catalogue::embedded()?, &roles);
+    images.0.extend(roles.into_iter().filter_map(|role| Some((role, public(own::named_for(spec, role)?)))));
+    Ok(images)
 }
 
 fn public_of(catalogue: &Catalogue, roles: &[Role]) -> ImageSet {

@@ -186,7 +186,8 @@ pub(super) fn choose(role: Role, source: &RoleSource, here: Here, now: Circumsta
         Some(Origin::Packages(_)) => return packages(recipe, KEPT),
         Some(Origin::Registry(_)) if here.public || now.registry => return registry(KEPT),
         Some(Origin::Registry(public)) => return Err(Trouble::from(NotKept { role, public: public.clone() }).into()),
-        None => {}
+        // What a lab file named is no way of the catalogue's.
+        Some(Origin::Named(_)) | None => {}
     }
     if here.breaks {
         return packages(recipe, BREAKS);

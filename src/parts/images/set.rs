@@ -98,6 +98,8 @@ impl FromStr for Role {
 pub enum Origin {
     /// Pulled from this reference.
     Registry(String),
+    /// Named by the lab file: as Docker had it, or pulled from there.
+    Named(String),
     /// Built from this recipe; the tool's own image of its executable.
     Packages(String),
 }
@@ -105,7 +107,7 @@ pub enum Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::Registry(reference) => f.write_str(reference),
+            Origin::Registry(reference) | Origin::Named(reference) => f.write_str(reference),
             Origin::Packages(recipe) => write!(f, "recipe {recipe}"),
         }
     }

@@ -7,7 +7,7 @@ use super::{
     Image, ImageSet, Origin, Role, bundle,
     catalogue::Catalogue,
     check::{self, Candidate, Checked, ContractBroken},
-    choose,
+    choose, own, pull,
     rule::{How, Kept},
 };
 use crate::{
@@ -32,12 +32,24 @@ impl Gathering<'_> {
     /// # Errors
     /// [`ContractBroken`] of an image that was asked for, or that cannot be replaced; and as [`choose::gather`].
     pub(super) async fn sound(&self, roles: &[Role]) -> Result<(ImageSet, bool)> {
-        let (images, changed) = match &self.spec.images {
-            ImageSource::Bundle(path) => bundle::load(self.cx, &self.host.docker, path, roles).await?,
-            source => self.gather(source, self.kept, roles).await?,
+        let docker = &self.host.docker;
+        let (own, roles): (Vec<Role>, Vec<Role>) = roles.iter().partition(|role| self.own(**role).is_some());
+        let (mut images, mut changed) = match &self.spec.images {
+            ImageSource::Bundle(path) => bundle::load(self.cx, docker, path, &roles).await?,
+            source => self.gather(source, self.kept, &roles).await?,
         };
+        for role in own {
+            let Some(reference) = self.own(role) else { continue };
+            let (image, pulled) = own::gather(self.cx, docker, role, reference, self.mirror).await?;
+            images.0.insert(role, image);
+            changed |= pulled;
+        }
         let (images, replaced) = self.only_sound(images).await?;
         Ok((images, changed | replaced))
+    }
+
+    fn own(&self, role: Role) -> Option<&str> {
+        own::named_for(self.spec, role)
     }
 
     /// Whether a role's image can be had without building anything.
@@ -58,6 +70,9 @@ impl Gathering<'_> {
     /// # Errors
     /// As [`choose::way`].
     pub(super) async fn is_here(&self, role: Role) -> Result<bool> {
+        if let Some(reference) = self.own(role) {
+            return Ok(pull::present(&self.host.docker, reference).await?.is_some());
+        }
         let source = &self.spec.images;
         if matches!(source, ImageSource::Bundle(_)) {
             return Ok(false);
@@ -109,7 +124,7 @@ impl Gathering<'_> {
         };
         // A lab that stands keeps the origin of its images: what took its place might not read its data.
         let free = matches!(self.spec.images, ImageSource::Auto) && !self.kept.contains_key(&broken.role);
-        pulled && other_way && free
+        pulled && other_way && free && self.own(broken.role).is_none()
     }
 
     async fn look(&self, images: &ImageSet) -> Result<Vec<Checked>> {
@@ -120,7 +135,7 @@ impl Gathering<'_> {
 
 fn candidate(role: Role, image: &Image) -> Candidate {
     let name = match &image.origin {
-        Origin::Registry(reference) => reference.clone(),
+        Origin::Registry(reference) | Origin::Named(reference) => reference.clone(),
         Origin::Packages(_) => image.reference.trim_start_matches("docker.io/").to_owned(),
     };
     Candidate { role, image: name, id: image.id.clone() }

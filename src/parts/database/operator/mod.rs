@@ -50,7 +50,7 @@ use crate::{
     inside::{
         figures::{KIND, Page, number},
         http, kinds,
-        kinds::{DATABASE, Database, DatabasePhase, DatabaseStatus, DatabaseTakenBack},
+        kinds::{DATABASE, Database, DatabasePhase, DatabaseStatus, DatabaseTakenBack, condition},
         log, stop_signal,
         wrong::Wrong,
     },
@@ -183,9 +183,13 @@ impl Operator {
         let Some(database) = self.cluster.get::<Database>(DATABASE).await? else { return Ok(Action::await_change()) };
         let (set, pods) = self.members().await?;
         let before = Told::of(&database.status.clone().unwrap_or_default());
-        // Members that are to be restarted may be: whoever brings a password does not wait for that.
-        let root = self.root_password(set.as_ref(), &pods).await?;
-        let waits = root.as_ref().is_some_and(|root| root.reason == "Waits");
+        // What cannot be done about the one is no reason to leave the other.
+        let root = self.root_password(set.as_ref(), &pods).await.unwrap_or_else(|error| {
+            let why = format!("{error:#}");
+            log(&why);
+            Some(condition(kinds::ROOT_PASSWORD, false, "Failed", &why, None))
+        });
+        let waits = root.as_ref().is_some_and(|root| ["Waits", "Failed"].contains(&root.reason.as_str()));
         *self.root.lock().unwrap_or_else(PoisonError::into_inner) = root;
         let told = match is_due(&database, &before, set.as_ref(), &pods) {
             true => self.work(&database, set.as_ref()).await?,
