@@ -172,7 +172,7 @@ async fn come_back(
     if moved {
         // Its backups are its own from now on, and its network is another one.
         let host = doctor::engine(None).await?;
-        backup::follow(run, &host, &cluster, &spec, &prove::images_of(&cluster).await?).await?;
+        backup::follow(run, &host, &cluster, &spec, &prove::images_of(&cluster).await?, None).await?;
     }
     proven(run, docker, lock, (cluster, spec, site)).await
 }

@@ -127,7 +127,10 @@ pub async fn ensure(
     let mut changed = cluster.replace_secret(CREDENTIALS, Component::Backup, own).await?;
     changed |= cluster.replace_secret(SOURCE_CREDENTIALS, Component::Backup, other).await?;
     changed |= kinds::ensure(cx, cluster, &kinds()?).await?;
-    changed |= cluster.declare(&schedule(spec), false).await?.1;
+    // One that is there may say something else by now than the lab's record.
+    if cluster.get::<BackupSchedule>(SCHEDULE).await?.is_none() {
+        changed |= declare(cluster, spec, false).await?;
+    }
     changed |= cluster.ensure_secret(SCRATCH, Component::Backup, scratch_papers).await?;
     let mut objects = objects(spec, images, &reached, source)?;
     changed |= scratch_exists(cluster, &objects).await?;
@@ -160,6 +163,15 @@ fn schedule(spec: &LabSpec) -> BackupSchedule {
         ..ObjectMeta::default()
     };
     schedule
+}
+
+/// Declares when the lab is backed up, as the lab file says it; says whether that is something else than before. `take_over`: also where
+/// somebody else has declared something else.
+///
+/// # Errors
+/// [`crate::cluster::apply::Elsewhere`]; the API server refuses.
+pub async fn declare(cluster: &Cluster, spec: &LabSpec, take_over: bool) -> Result<bool> {
+    Ok(cluster.declare(&schedule(spec), take_over).await?.1)
 }
 
 /// What lets in at the server beside the lab: a password, and a certificate of an authority that is good for nothing else, and forgotten.

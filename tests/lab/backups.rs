@@ -200,6 +200,12 @@ fn a_schedule_keeps_its_word(lab: &Lab) {
         "{first} is not kept, what was made by hand is: {kept:?}"
     );
     assert_eq!(kept.len(), by_hand.len() + 1, "one is kept: {kept:?}");
+    // Whoever asks for a backup, or says something else, is not kept from it by what others have written.
+    set(json!({"keep": "9 last"}));
+    lab.run(&["backup", "create", lab.name()]).assert_code(0);
+    lab.run(&["backup", "schedule", "--lab", lab.name(), "--keep", "8 last"]).assert_code(0);
+    let spec = lab.block_on(schedules.get("lab")).expect("a schedule").spec;
+    assert_eq!((spec.schedule.as_str(), spec.keep.as_str(), spec.suspend), ("* * * * *", "8 last", Some(true)));
     let told = lab.run(&["status", lab.name(), "-o", "json"]).json();
     assert_eq!((&told["backups"]["suspended"], &told["backups"]["next"]), (&true.into(), &Value::Null), "{told}");
     let database: Database = lab.block_on(Api::namespaced(lab.client(), "wplab").get("db")).expect("a Database");

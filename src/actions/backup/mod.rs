@@ -102,7 +102,8 @@ fn told(manifest: &Manifest) -> String {
     format!("{rows} rows of {} tables, {} files", manifest.database.tables.len(), manifest.wordpress.files)
 }
 
-/// Has the runner follow the lab, where the lab file asks for one or there is one already.
+/// Has the runner follow the lab, where the lab file asks for one or there is one already. With `declares` the schedule becomes the lab
+/// file's: with `Some(true)` also where somebody else has declared something else.
 ///
 /// # Errors
 /// As [`backup::ensure`].
@@ -112,12 +113,16 @@ pub(in crate::actions) async fn follow(
     cluster: &Cluster,
     spec: &LabSpec,
     images: &ImageSet,
+    declares: Option<bool>,
 ) -> Result<()> {
     if !backup::is_wanted(spec) && cluster.get::<Deployment>(backup::RUNNER).await?.is_none() {
         return Ok(());
     }
     run.step(StepId::Backup, async |cx| {
-        let (reached, changed) = backup::ensure(&cx, host, cluster, spec, images, None).await?;
+        let (reached, mut changed) = backup::ensure(&cx, host, cluster, spec, images, None).await?;
+        if let Some(take_over) = declares {
+            changed |= backup::declare(cluster, spec, take_over).await?;
+        }
         Ok(Stepped::changed(changed, (), format!("backups go to {}", reached.shelf.destination())))
     })
     .await

@@ -51,6 +51,8 @@ pub async fn schedule(run: &Run, lab: &LabName, settings: &Settings) -> Result<O
         let change = scale::change(&cx, lab, set).await?;
         let (cluster, wanted) = (&change.cluster, &change.wanted);
         backup::ensure(&cx, &host, cluster, wanted, &change.images, None).await?;
+        // Whoever says it here means it.
+        backup::declare(cluster, wanted, true).await?;
         change.record().await?;
         let runs = runs::look(cluster, wanted).await?.context("the runner of backups is gone")?;
         let backup = &wanted.backup;

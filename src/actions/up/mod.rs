@@ -169,7 +169,7 @@ async fn inside(
             turns.step(StepId::Restore, |cx| backup::restore::first(cx, host, &cluster, spec, images, wanted)).await?;
         }
         filled.open(());
-        backup::follow(turns.run, host, &cluster, spec, images).await
+        backup::follow(turns.run, host, &cluster, spec, images, Some(options.take_over)).await
     };
     let site = async {
         tokio::join!(waves.site.wait(), secrets.wait(), joined.wait());
