@@ -22,6 +22,7 @@
 //! | role | of an image: what it is for ([`parts::images::Role`]); of a member: `writer` or `reader`, as its label says |
 //! | member | a pod of the database, and the process in it that supervises one server ([`inside::member`]) |
 //! | agent | the pods of which one leads and gives the members their roles ([`inside::agent`]) |
+//! | operator | the pod that makes the members what object `Database` says, whoever wrote it ([`parts::database::operator`]) |
 //! | topology, flavour | how the database keeps its copies; which server a Galera cluster is made of ([`spec::Topology`], [`spec::Flavour`]) |
 //! | contract | what the lab relies on of an image, line by line ([`inside::inspect`]) |
 //! | check | a sentence that is true of a lab that works, and how to look ([`actions::smoke`]) |
