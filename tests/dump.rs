@@ -389,21 +389,6 @@ fn most_memory() -> u64 {
     most >> 10
 }
 
-/// Some 300 MB of rows as a site has them: posts, and many small ones.
-async fn much(session: &mut Session) {
-    run(session, "CREATE DATABASE much;; USE much;; \
-        CREATE TABLE posts (id bigint unsigned AUTO_INCREMENT PRIMARY KEY, author bigint unsigned, written datetime, content longtext, title text, name varchar(200), KEY (name), KEY (author));; \
-        CREATE TABLE meta (id bigint unsigned AUTO_INCREMENT PRIMARY KEY, post bigint unsigned, k varchar(255), v longtext, KEY (post));; \
-        INSERT INTO posts (author, written, content, title, name) VALUES (1, '2026-01-01 10:20:30', REPEAT('<p>It\\'s a \"paragraph\" of some length, and that\\'s that.</p>\n', 82), 'A title', 'a-title');; \
-        INSERT INTO meta (post, k, v) VALUES (1, '_edit_last', 'a:1:{s:5:\"width\";i:100;}')").await;
-    for _ in 0..15 {
-        run(session, "INSERT INTO posts (author, written, content, title, name) SELECT author, written, content, title, CONCAT('a-title-', id) FROM posts").await;
-    }
-    for _ in 0..21 {
-        run(session, "INSERT INTO meta (post, k, v) SELECT id, k, v FROM meta").await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker"]
 async fn memory_does_not_grow_with_the_tables() {
@@ -414,7 +399,7 @@ async fn memory_does_not_grow_with_the_tables() {
     let servers = servers().await;
     for server in &servers {
         let mut session = server.session().await;
-        much(&mut session).await;
+        database::fill(&mut session, "much", 15).await;
         let begin = Instant::now();
         let hashes = hashes(&mut session, "much").await;
         let hashed = begin.elapsed();

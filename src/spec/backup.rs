@@ -289,25 +289,6 @@ impl fmt::Display for Switch {
     }
 }
 
-/// Each is written as it is read.
-macro_rules! as_text {
-    ($($kind:ty),*) => {$(
-        impl TryFrom<String> for $kind {
-            type Error = String;
-
-            fn try_from(text: String) -> Result<$kind, String> {
-                <$kind>::new(&text)
-            }
-        }
-
-        impl From<$kind> for String {
-            fn from(value: $kind) -> String {
-                value.to_string()
-            }
-        }
-    )*};
-}
-
 as_text!(Place, Readers, Schedule, Keep, Switch);
 
 #[cfg(test)]

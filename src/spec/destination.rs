@@ -150,19 +150,7 @@ fn hidden(text: &str) -> String {
     }
 }
 
-impl TryFrom<String> for Destination {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Destination, String> {
-        Destination::new(&text)
-    }
-}
-
-impl From<Destination> for String {
-    fn from(destination: Destination) -> String {
-        destination.to_string()
-    }
-}
+as_text!(Destination);
 
 /// As [`Destination::new`] reads it.
 impl fmt::Display for Destination {

@@ -1,6 +1,9 @@
 //! What was asked for: the lab file's types. Their defaults are read from the lab files that people are shown (`defaults`),
 //! loading and every rule are in the neighbours [`load`] and `validate`; whoever holds a [`LabSpec`] may rely on all rules.
 
+#[macro_use]
+mod text;
+
 pub mod backup;
 mod defaults;
 pub mod destination;
@@ -10,6 +13,7 @@ mod overrides;
 pub mod placement;
 mod problem;
 pub mod scenario;
+mod server;
 mod settings;
 mod tree;
 mod validate;
@@ -22,6 +26,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use self::server::{ServerImage, VolumeClass};
 pub(crate) use self::settings::size;
 use self::{backup::BackupSpec, placement::Placement};
 
@@ -297,107 +302,6 @@ impl FreedVolumes {
             FreedVolumes::Keep => "keep",
             FreedVolumes::Remove => "remove",
         }
-    }
-}
-
-/// Which image the database's server is of.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ServerImage(Option<String>);
-
-impl ServerImage {
-    /// Reads `auto`, or the reference of an image.
-    ///
-    /// # Errors
-    /// A sentence that says what is allowed.
-    pub fn new(text: &str) -> Result<ServerImage, String> {
-        let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | ':' | '@');
-        let begins = text.starts_with(|c: char| c.is_ascii_alphanumeric());
-        match text {
-            "auto" => Ok(ServerImage(None)),
-            name if begins && name.len() <= 255 && name.chars().all(known) && !name.ends_with(['/', ':', '@']) => {
-                Ok(ServerImage(Some(name.to_owned())))
-            }
-            _ => Err(format!(
-                "{} is no image: write auto, or a reference such as mysql:9.7 or registry.example/mysql:9.7",
-                problem::quoted(text)
-            )),
-        }
-    }
-
-    /// The reference; `None` is the catalogue's.
-    pub fn reference(&self) -> Option<&str> {
-        self.0.as_deref()
-    }
-}
-
-impl TryFrom<String> for ServerImage {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<ServerImage, String> {
-        ServerImage::new(&text)
-    }
-}
-
-impl From<ServerImage> for String {
-    fn from(image: ServerImage) -> String {
-        image.to_string()
-    }
-}
-
-/// As [`ServerImage::new`] reads it.
-impl fmt::Display for ServerImage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.reference().unwrap_or("auto"))
-    }
-}
-
-/// Which StorageClass volumes are of.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct VolumeClass(Option<String>);
-
-impl VolumeClass {
-    /// Reads `default`, or the name of a StorageClass.
-    ///
-    /// # Errors
-    /// A sentence that says what is allowed.
-    pub fn new(text: &str) -> Result<VolumeClass, String> {
-        let part = |part: &str| {
-            let ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-            part.starts_with(ends) && part.ends_with(ends) && part.chars().all(|c| ends(c) || c == '-')
-        };
-        match text {
-            "default" => Ok(VolumeClass(None)),
-            name if name.len() <= 253 && name.split('.').all(part) => Ok(VolumeClass(Some(name.to_owned()))),
-            _ => Err(format!("{} is no StorageClass: write default, or the name of one", problem::quoted(text))),
-        }
-    }
-
-    /// Its name; `None` is the cluster's own.
-    pub fn name(&self) -> Option<&str> {
-        self.0.as_deref()
-    }
-}
-
-impl TryFrom<String> for VolumeClass {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<VolumeClass, String> {
-        VolumeClass::new(&text)
-    }
-}
-
-impl From<VolumeClass> for String {
-    fn from(class: VolumeClass) -> String {
-        class.to_string()
-    }
-}
-
-/// As [`VolumeClass::new`] reads it.
-impl fmt::Display for VolumeClass {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name().unwrap_or("default"))
     }
 }
 

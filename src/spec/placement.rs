@@ -140,23 +140,6 @@ fn has_ends(text: &str) -> bool {
     text.is_empty() || text.starts_with(end) && text.ends_with(end)
 }
 
-macro_rules! as_text {
-    ($($kind:ident),+) => { $(
-        impl TryFrom<String> for $kind {
-            type Error = String;
-
-            fn try_from(text: String) -> Result<$kind, String> {
-                $kind::new(&text)
-            }
-        }
-
-        impl From<$kind> for String {
-            fn from(value: $kind) -> String {
-                value.to_string()
-            }
-        }
-    )+ };
-}
 as_text!(NodeLabels, Taints);
 
 #[cfg(test)]

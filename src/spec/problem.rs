@@ -36,6 +36,13 @@ pub struct SpecError {
 }
 
 impl SpecError {
+    /// The same of a text that nobody has as a file: the places in it say nothing.
+    #[must_use]
+    pub fn without_places(mut self) -> SpecError {
+        self.problems.iter_mut().for_each(|problem| problem.place = None);
+        self
+    }
+
     /// Sorts the problems into the order in which a reader meets them in the file.
     pub(super) fn new(file: &str, mut problems: Vec<Problem>) -> SpecError {
         problems.sort_by_key(|problem| problem.place);

@@ -28,12 +28,11 @@ use wplab::{
             shelf::Shelf,
         },
         dump::{self, Snapshot},
-        sql::Session,
     },
 };
 
 use crate::{
-    database::Server,
+    database::{self, Server},
     lab::Lab,
     ledger, ready,
     stats::{median, ratio},
@@ -56,7 +55,7 @@ pub(crate) async fn measure(rounds: usize, doublings: u32) {
     ] {
         let images = ready::images(&[role]);
         let server = Server::start(role, &images[0]).await;
-        fill(&mut server.session().await, doublings).await;
+        database::fill(&mut server.session().await, FROM, doublings).await;
         of_server(&server, role, rounds, tools).await;
     }
 }
@@ -232,26 +231,6 @@ async fn anew(server: &Server) {
     let mut session = server.session().await;
     for statement in [format!("DROP DATABASE IF EXISTS {INTO}"), format!("CREATE DATABASE {INTO}")] {
         session.run(&statement).await.expect("an empty database");
-    }
-}
-
-/// Posts, and many small rows, as a site has them.
-async fn fill(session: &mut Session, doublings: u32) {
-    for statement in [
-        &format!("CREATE DATABASE {FROM}"),
-        &format!("USE {FROM}"),
-        "CREATE TABLE posts (id bigint unsigned AUTO_INCREMENT PRIMARY KEY, author bigint unsigned, written datetime, content longtext, title text, name varchar(200), KEY (name), KEY (author))",
-        "CREATE TABLE meta (id bigint unsigned AUTO_INCREMENT PRIMARY KEY, post bigint unsigned, k varchar(255), v longtext, KEY (post))",
-        "INSERT INTO posts (author, written, content, title, name) VALUES (1, '2026-01-01 10:20:30', REPEAT('<p>It\\'s a \"paragraph\" of some length, and that\\'s that.</p>\\n', 82), 'A title', 'a-title')",
-        "INSERT INTO meta (post, k, v) VALUES (1, '_edit_last', 'a:1:{s:5:\"width\";i:100;}')",
-    ] {
-        session.run(statement).await.unwrap_or_else(|error| panic!("{error:#}: {statement}"));
-    }
-    for _ in 0..doublings {
-        session.run("INSERT INTO posts (author, written, content, title, name) SELECT author, written, content, title, CONCAT('a-title-', id) FROM posts").await.expect("more posts");
-    }
-    for _ in 0..doublings + 6 {
-        session.run("INSERT INTO meta (post, k, v) SELECT id, k, v FROM meta").await.expect("more rows");
     }
 }
 

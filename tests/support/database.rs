@@ -103,6 +103,24 @@ impl Server {
     }
 }
 
+/// Makes a database with posts and many small rows, as a site has them: at 15 doublings 300 MB of text.
+pub(crate) async fn fill(session: &mut Session, database: &str, doublings: u32) {
+    let begin = [
+        &format!("CREATE DATABASE {database}"),
+        &format!("USE {database}"),
+        "CREATE TABLE posts (id bigint unsigned AUTO_INCREMENT PRIMARY KEY, author bigint unsigned, written datetime, content longtext, title text, name varchar(200), KEY (name), KEY (author))",
+        "CREATE TABLE meta (id bigint unsigned AUTO_INCREMENT PRIMARY KEY, post bigint unsigned, k varchar(255), v longtext, KEY (post))",
+        "INSERT INTO posts (author, written, content, title, name) VALUES (1, '2026-01-01 10:20:30', REPEAT('<p>It\\'s a \"paragraph\" of some length, and that\\'s that.</p>\\n', 82), 'A title', 'a-title')",
+        "INSERT INTO meta (post, k, v) VALUES (1, '_edit_last', 'a:1:{s:5:\"width\";i:100;}')",
+    ];
+    let posts = "INSERT INTO posts (author, written, content, title, name) SELECT author, written, content, title, CONCAT('a-title-', id) FROM posts";
+    let rows = "INSERT INTO meta (post, k, v) SELECT id, k, v FROM meta";
+    let more = std::iter::repeat_n(posts, doublings as usize).chain(std::iter::repeat_n(rows, doublings as usize + 6));
+    for statement in begin.into_iter().chain(more) {
+        session.run(statement).await.unwrap_or_else(|error| panic!("{error:#}: {statement}"));
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         let quietly = |args: &[&str]| drop(Command::new("docker").args(args).output());

@@ -251,11 +251,25 @@ impl Lab {
 
     /// Runs a command in a pod's first container and returns what it printed.
     pub(crate) fn exec(&self, pod: &str, command: &[&str]) -> String {
+        self.exec_with(pod, command, None)
+    }
+
+    /// The same with something on the command's standard input.
+    pub(crate) fn exec_told(&self, pod: &str, command: &[&str], input: &str) -> String {
+        self.exec_with(pod, command, Some(input))
+    }
+
+    fn exec_with(&self, pod: &str, command: &[&str], input: Option<&str>) -> String {
         let api: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(self.client(), "wplab");
         RUNTIME.block_on(async {
             let found = api.get(pod).await.expect("the pod").spec.expect("a spec");
-            let params = AttachParams::default().stderr(false).container(&found.containers[0].name);
+            let params =
+                AttachParams::default().stdin(input.is_some()).stderr(false).container(&found.containers[0].name);
             let mut attached = api.exec(pod, command.iter().copied(), &params).await.expect("exec begins");
+            if let (Some(input), Some(mut to)) = (input, attached.stdin()) {
+                tokio::io::AsyncWriteExt::write_all(&mut to, input.as_bytes()).await.expect("it reads");
+                tokio::io::AsyncWriteExt::shutdown(&mut to).await.expect("it reads");
+            }
             let mut text = String::new();
             let mut out = attached.stdout().expect("a standard output");
             tokio::io::AsyncReadExt::read_to_string(&mut out, &mut text).await.expect("text");
@@ -263,23 +277,6 @@ impl Lab {
             attached.join().await.expect("exec ends");
             let ok = status.as_ref().and_then(|s| s.status.as_deref()) == Some("Success");
             assert!(ok, "{command:?} in {pod}: {status:?}");
-            text
-        })
-    }
-
-    /// The same with something on the command's standard input.
-    pub(crate) fn exec_told(&self, pod: &str, command: &[&str], input: &str) -> String {
-        let api: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(self.client(), "wplab");
-        RUNTIME.block_on(async {
-            let params = AttachParams::default().stdin(true).stderr(false);
-            let mut attached = api.exec(pod, command.iter().copied(), &params).await.expect("exec begins");
-            let mut to = attached.stdin().expect("a standard input");
-            tokio::io::AsyncWriteExt::write_all(&mut to, input.as_bytes()).await.expect("it reads");
-            tokio::io::AsyncWriteExt::shutdown(&mut to).await.expect("it reads");
-            let mut text = String::new();
-            let mut out = attached.stdout().expect("a standard output");
-            tokio::io::AsyncReadExt::read_to_string(&mut out, &mut text).await.expect("text");
-            attached.join().await.expect("exec ends");
             text
         })
     }

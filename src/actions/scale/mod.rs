@@ -72,11 +72,7 @@ fn edited(had: &LabSpec, edit: impl FnOnce(&mut LabSpec)) -> Result<LabSpec, Spe
     let mut wanted = had.clone();
     edit(&mut wanted);
     let read = load::parse("the lab as it would be", Path::new(""), &wanted.to_file(), &Overrides::default());
-    read.map_err(|mut wrong| {
-        // Nobody has the file in which these places are.
-        wrong.problems.iter_mut().for_each(|problem| problem.place = None);
-        wrong
-    })
+    read.map_err(SpecError::without_places)
 }
 
 #[cfg(test)]

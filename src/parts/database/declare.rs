@@ -55,17 +55,22 @@ const COMES: Duration = Duration::from_mins(2);
 /// `images` lacks one; a manifest and this code do not fit (which the tests rule out).
 pub fn operator(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> {
     let mut objects = kind()?;
-    objects.extend(part("operator")?);
+    objects.extend(workload(spec, images)?);
+    Ok(objects)
+}
+
+fn kind() -> Result<Vec<DynamicObject>> {
+    kinds::objects([Database::crd()], Component::Database)
+}
+
+fn workload(spec: &LabSpec, images: &ImageSet) -> Result<Vec<DynamicObject>> {
+    let mut objects = part("operator")?;
     edit(&mut objects, OPERATOR, |deployment: &mut Deployment| {
         let pod = pod_of(&mut deployment.spec.as_mut().context("it has no spec")?.template)?;
         set_image(pod, OPERATOR, images.reference(Role::Tool)?)?;
         set_env(pod, OPERATOR, &[("WPLAB_LAB", spec.name.as_str())])
     })?;
     Ok(objects)
-}
-
-fn kind() -> Result<Vec<DynamicObject>> {
-    kinds::objects([Database::crd()], Component::Database)
 }
 
 /// Declares the database of a lab; the generation that it has then, and whether anything changed. Where there are members already, an
@@ -82,7 +87,7 @@ pub(super) async fn declare(
 ) -> Result<(Option<i64>, bool)> {
     let called = LabSpec { name: cluster.inside.clone(), ..spec.clone() };
     let mut changed = kinds::ensure(cx, cluster, &kind()?).await?;
-    changed |= cluster.apply(&operator(&called, images)?).await? > 0;
+    changed |= cluster.apply(&workload(&called, images)?).await? > 0;
     if cluster.get::<Database>(DATABASE).await?.is_some() {
         cluster.until_ready(cx, &cluster.api::<Deployment>(), OPERATOR, COMES, ready::deployment).await?;
     }
@@ -97,12 +102,11 @@ pub(super) async fn declare(
 pub(super) async fn followed(cx: &StepCx, cluster: &Cluster, generation: Option<i64>) -> Result<String> {
     let api = cluster.api::<Database>();
     let look = |database: Option<&Database>| look(&cluster.lab, database, generation);
-    let waited = cluster.until(cx, &api, DATABASE, LIMIT, look).await;
-    let database = cluster.get::<Database>(DATABASE).await?;
-    match waited {
-        Ok(()) => Ok(database.and_then(|database| database.status).map(|status| status.done).unwrap_or_default()),
-        Err(error) => Err(with_what_stands(cluster, error).await),
+    if let Err(error) = cluster.until(cx, &api, DATABASE, LIMIT, look).await {
+        return Err(with_what_stands(cluster, error).await);
     }
+    let database = cluster.get::<Database>(DATABASE).await?;
+    Ok(database.and_then(|database| database.status).map(|status| status.done).unwrap_or_default())
 }
 
 /// Waits until root has the password that somebody brings, where somebody does.

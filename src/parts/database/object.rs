@@ -94,11 +94,7 @@ pub(super) fn lab(name: &LabName, declared: &DatabaseSpec) -> Result<Result<(Lab
         origin: Origin::Registry(reference.clone()),
     };
     let images = ImageSet(BTreeMap::from([(role, image(of_server)), (Role::Tool, image(tools))]));
-    Ok(read.map(|spec| (spec, images)).map_err(|mut wrong| {
-        // Nobody has the file in which these places are.
-        wrong.problems.iter_mut().for_each(|problem| problem.place = None);
-        wrong
-    }))
+    Ok(read.map(|spec| (spec, images)).map_err(SpecError::without_places))
 }
 
 #[cfg(test)]

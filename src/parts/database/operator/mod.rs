@@ -245,9 +245,9 @@ impl Operator {
                 let message = self.doing.borrow().clone();
                 let changing = told(DatabasePhase::Changing, message);
                 // Only for people; what counts is written at the end.
-                let _ = self.tell(changing.clone()).await;
+                let declared = self.tell(changing.clone()).await.unwrap_or(generation);
                 // Whoever declares something else does not wait for what nobody wants any more. Members go on from wherever they are.
-                if applied.load(Ordering::Relaxed) && self.is_overtaken(generation).await {
+                if applied.load(Ordering::Relaxed) && declared > generation {
                     return Ok(changing);
                 }
             }
@@ -279,16 +279,11 @@ impl Operator {
         })
     }
 
-    /// Whether something else is declared by now.
-    async fn is_overtaken(&self, generation: Option<i64>) -> bool {
-        let now = self.cluster.get::<Database>(DATABASE).await;
-        now.is_ok_and(|now| now.is_some_and(|now| now.metadata.generation > generation))
-    }
-
-    /// Writes down what there is to say, with how the members are, unless that stands there already.
-    async fn tell(&self, told: Told) -> Result<()> {
+    /// Writes down what there is to say, with how the members are, unless that stands there already. Which generation is declared by now.
+    async fn tell(&self, told: Told) -> Result<Option<i64>> {
         let (set, pods) = self.members().await?;
-        let Some(database) = self.cluster.get::<Database>(DATABASE).await? else { return Ok(()) };
+        let Some(database) = self.cluster.get::<Database>(DATABASE).await? else { return Ok(None) };
+        let generation = database.metadata.generation;
         let before = database.status.unwrap_or_default();
         let root = self.root.lock().unwrap_or_else(PoisonError::into_inner).clone();
         *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = Some(told.phase);
@@ -302,9 +297,10 @@ impl Operator {
             status
         };
         if ours(&same) == ours(&before) {
-            return Ok(());
+            return Ok(generation);
         }
-        self.cluster.tell::<Database>(DATABASE, MANAGER, &status).await
+        self.cluster.tell::<Database>(DATABASE, MANAGER, &status).await?;
+        Ok(generation)
     }
 }
 
