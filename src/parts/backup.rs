@@ -38,7 +38,11 @@ use crate::{
     },
     labels::{COMPONENT, Component, NAMESPACE},
     run::StepCx,
-    spec::{ImageSource, LabName, LabSpec, Topology, backup::Place, destination::Destination},
+    spec::{
+        ImageSource, LabName, LabSpec, Topology,
+        backup::{Keep, Place, Schedule},
+        destination::Destination,
+    },
     wire::{
         backup::{credentials::Credentials, shelf::Shelf},
         sql::CERTIFICATE_NAME,
@@ -234,8 +238,14 @@ fn objects(
         (DESTINATION.to_owned(), reached.inside.to_string()),
         (AUTHORITIES.to_owned(), trusted()),
     ]);
+    // When it is to work stands in an object that it follows: for that it need not begin anew, and give up what it has begun.
+    let mut timeless = spec.clone();
+    timeless.backup.schedule = Schedule::default();
+    timeless.backup.verify = Schedule::default();
+    timeless.backup.keep = Keep::default();
+    let fixed = (timeless.to_file(), &data[DESTINATION], &data[AUTHORITIES]);
     // A hash of random passwords, cut short, tells nobody anything.
-    let known = (&data, reached.credentials.values(), source.map(|source| source.credentials.values()));
+    let known = (fixed, reached.credentials.values(), source.map(|source| source.credentials.values()));
     let known = serde_json::to_vec(&known).context("cannot hash what it has to know")?;
     let hash: String = Sha256::digest(&known).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     edit(&mut objects, RUNNER, |map: &mut ConfigMap| {
@@ -285,11 +295,22 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::*;
-    use crate::{cluster::manifests::typed, parts::testing, spec::Topology, wire::backup::credentials::Credentials};
+    use crate::{
+        cluster::manifests::typed,
+        parts::testing,
+        spec::{Topology, backup::Switch},
+        wire::backup::credentials::Credentials,
+    };
 
     fn lab(topology: Topology, server: Role) -> (LabSpec, Vec<DynamicObject>) {
-        let (mut spec, mut images) = (testing::spec(), testing::images());
+        let mut spec = testing::spec();
         spec.database.topology = topology;
+        let objects = of(&spec, server);
+        (spec, objects)
+    }
+
+    fn of(spec: &LabSpec, server: Role) -> Vec<DynamicObject> {
+        let mut images = testing::images();
         let image = images.0.remove(&Role::Mysql).expect("an image");
         images.0.insert(server, image);
         let inside = Destination::new("file:///srv/backups").expect("a destination");
@@ -297,8 +318,7 @@ mod tests {
         let at = Destination::File { folder: folder.path().to_owned() };
         let credentials = Credentials::default();
         let shelf = Shelf::open(&at, &credentials, &spec.name).expect("a shelf");
-        let objects = objects(&spec, &images, &Reached { shelf, inside, credentials }, None).expect("objects");
-        (spec, objects)
+        objects(spec, &images, &Reached { shelf, inside, credentials }, None).expect("objects")
     }
 
     fn find<K: DeserializeOwned>(objects: &[DynamicObject], name: &str) -> K {
@@ -309,6 +329,23 @@ mod tests {
         let spec = find::<Deployment>(objects, "Deployment/db-scratch").spec.expect("a spec");
         let pod = spec.template.spec.clone().expect("a pod");
         (spec.replicas, spec.template, pod)
+    }
+
+    #[test]
+    fn a_schedule_does_not_begin_the_runner_anew_and_what_it_has_to_know_does() {
+        let template = |change: &dyn Fn(&mut LabSpec)| {
+            let mut spec = testing::spec();
+            change(&mut spec);
+            find::<Deployment>(&of(&spec, Role::Mysql), "Deployment/backup").spec.expect("a spec").template
+        };
+        let stands = template(&|_| {});
+        let nightly = template(&|spec| {
+            spec.backup.schedule = Schedule::new("30 3 * * *").expect("a schedule");
+            spec.backup.verify = Schedule::new("0 5 * * 0").expect("a schedule");
+            spec.backup.keep = Keep::new("7 daily").expect("a rule");
+        });
+        assert_eq!(stands, nightly);
+        assert_ne!(stands, template(&|spec| spec.backup.archive = Switch::new("on").expect("a switch")));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -77,23 +77,32 @@ impl ArchiveStatus {
 /// What the archive and the others of this pod know of each other.
 #[derive(Default)]
 pub(super) struct Archive {
-    status: Mutex<Option<ArchiveStatus>>,
+    /// Nothing before it has looked for the first time in this life; then a status, if there is to be an archive.
+    status: Mutex<Option<Option<ArchiveStatus>>>,
     /// Somebody restores.
     pub(super) rests: AtomicBool,
 }
 
 impl Archive {
     pub(super) fn status(&self) -> Option<ArchiveStatus> {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.said().clone().flatten()
+    }
+
+    /// Whether what it says is of this life already.
+    pub(super) fn has_looked(&self) -> bool {
+        self.said().is_some()
+    }
+
+    fn said(&self) -> MutexGuard<'_, Option<Option<ArchiveStatus>>> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell(&self, change: impl FnOnce(&mut ArchiveStatus)) {
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        change(status.get_or_insert_default());
+        change(self.said().get_or_insert_default().get_or_insert_default());
     }
 
     fn off(&self) {
-        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.said() = Some(None);
     }
 }
 

@@ -24,7 +24,11 @@ const LATE: f64 = 120.0;
 pub(super) async fn tell(runner: &Runner, schedule: &Schedule, begun: Timestamp, now: Timestamp) -> Result<()> {
     let Some(database) = runner.cluster.get::<Database>(DATABASE).await? else { return Ok(()) };
     let (before, last) = (database.status.unwrap_or_default(), runner.figures.last_backup());
-    let seen = conditions(schedule, last, runner.archive.status().as_ref(), begun, now);
+    let mut seen = conditions(schedule, last, runner.archive.status().as_ref(), begun, now);
+    if !runner.archive.has_looked() {
+        // What the last life said holds until this one knows better.
+        seen.extend(before.conditions.iter().find(|one| one.type_ == ARCHIVE_CONTINUOUS).cloned());
+    }
     let conditions: Vec<Condition> = seen.into_iter().map(|one| since(one, &before.conditions)).collect();
     let last = last.map(|last| last.strftime("%FT%TZ").to_string());
     let stands =
