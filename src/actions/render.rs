@@ -74,7 +74,7 @@ fn secrets(spec: &LabSpec) -> Result<Vec<DynamicObject>> {
     let topology = spec.database.topology;
     let passwords = database::keys(topology);
     let mut all: Vec<(&str, Component, &[&str])> = vec![
-        (database::CREDENTIALS, Component::Database, &passwords),
+        (database::CREDENTIALS, Component::Database, passwords),
         ("wordpress-credentials", Component::Frontend, &frontend::CREDENTIALS),
     ];
     all.extend(database::certificates(topology).into_iter().map(|(name, component)| (name, component, CERTIFICATE)));

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap};
 use kube::{
     CustomResourceExt,
@@ -39,8 +39,8 @@ use crate::{
     labels::{COMPONENT, Component, NAMESPACE},
     run::StepCx,
     spec::{
-        ImageSource, LabName, LabSpec, Topology,
-        backup::{Keep, Place, Schedule},
+        ImageSource, LabName, LabSpec,
+        backup::{Keep, NO_ARCHIVE, Place, Schedule},
         destination::Destination,
     },
     wire::{
@@ -125,6 +125,9 @@ pub async fn ensure(
     images: &ImageSet,
     source: Option<&Reached>,
 ) -> Result<(Reached, bool)> {
+    if spec.backup.archive.is_on() && Server::of(spec, images)?.role == Role::Percona {
+        bail!("backup.archive: {NO_ARCHIVE}; leave it off, or set database.flavour to mariadb");
+    }
     let reached = reach(cx, host, spec).await?;
     let own = reached.credentials.values().clone();
     let other = source.map(|source| source.credentials.values().clone()).unwrap_or_default();
@@ -257,13 +260,6 @@ fn objects(
         let annotations = template.metadata.get_or_insert_default().annotations.get_or_insert_default();
         annotations.insert("wplab.dev/config".to_owned(), hash);
         let pod = pod_of(template)?;
-        if spec.database.topology == Topology::Galera {
-            // Its members have no such account.
-            let secrets = pod.volumes.iter_mut().flatten().filter_map(|volume| volume.secret.as_mut());
-            for items in secrets.filter_map(|secret| secret.items.as_mut()) {
-                items.retain(|item| item.key != "replication-password");
-            }
-        }
         set_image(pod, RUNNER, images.reference(Role::Tool)?)?;
         set_env(pod, RUNNER, &[("WPLAB_LAB", spec.name.as_str())])
     })?;

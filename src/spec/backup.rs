@@ -252,6 +252,10 @@ impl fmt::Display for Keep {
     }
 }
 
+/// Why nothing is archived of one kind of server.
+pub const NO_ARCHIVE: &str =
+    "what the members of a Percona XtraDB Cluster log is not archived yet: it was never tried with a real one";
+
 /// Something that is done or not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -135,6 +135,8 @@ const GALERA: Ours = Ours {
                 "gtid_strict_mode",
                 "enforce_gtid_consistency",
                 "log_bin",
+                "log_bin_compress",
+                "slave_connections_needed_for_purge",
                 "skip_log_bin",
                 "disable_log_bin",
                 "log_replica_updates",

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use super::{
     Flavour, FreedVolumes, ImageSource, LabName, LabSpec, Quantity, Reads, Resources, ServerImage, Topology,
     VolumeClass,
-    backup::{Keep, Place as BackupPlace, Readers, Schedule, Switch},
+    backup::{Keep, NO_ARCHIVE, Place as BackupPlace, Readers, Schedule, Switch},
     defaults,
     overrides::Overrides,
     placement::{NodeLabels, Taints},
@@ -177,10 +177,9 @@ impl Reader {
 
     fn database(&mut self, spec: &LabSpec) {
         let (members, workers) = (spec.database.members, spec.cluster.workers);
-        if spec.backup.archive.is_on() && spec.database.topology == Topology::Galera && self.good(&["backup.archive"]) {
-            let what =
-                "the members of a Galera cluster here have no history of transactions in common that could be archived";
-            self.problem("backup.archive", what, "leave it off, or set database.topology to replication");
+        let percona = spec.database.flavour == Flavour::Percona;
+        if spec.backup.archive.is_on() && percona && self.good(&["backup.archive", "database.flavour"]) {
+            self.problem("backup.archive", NO_ARCHIVE, "leave it off, or set database.flavour to mariadb");
         }
         let galera = spec.database.topology == Topology::Galera;
         if spec.database.flavour != Flavour::Auto && !galera && self.good(&["database.flavour", "database.topology"]) {

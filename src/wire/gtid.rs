@@ -34,6 +34,21 @@ impl GtidSet {
         Ok(GtidSet(sets))
     }
 
+    /// Those of one maker from a number to another.
+    pub fn of(maker: &str, first: u64, last: u64) -> GtidSet {
+        GtidSet(BTreeMap::from([(maker.to_ascii_lowercase(), vec![(first, last)])]))
+    }
+
+    /// Who made transactions that are in it.
+    pub fn makers(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// The highest number of a maker.
+    pub fn last_of(&self, maker: &str) -> Option<u64> {
+        self.0.get(maker)?.last().map(|(_, last)| *last)
+    }
+
     /// Whether every transaction of `other` is in this set, too.
     pub fn contains(&self, other: &GtidSet) -> bool {
         other.0.iter().all(|(maker, theirs)| {

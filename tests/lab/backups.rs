@@ -160,6 +160,32 @@ fn to_the_second_before(lab: &Lab, folder: &std::path::Path) {
     assert_eq!(php(lab, "global $wpdb; echo $wpdb->get_var(\"SHOW TABLES LIKE 'wp_links'\");"), "wp_links");
 }
 
+/// The same of a cluster: the member that was read from is lost meanwhile, and another one goes on under the same numbers. Its log knows
+/// seconds.
+fn a_cluster_is_put_back_to_the_second_before(lab: &Lab) {
+    let made = lab.run(&["backup", "create", lab.name(), "-o", "json"]).assert_code(0).json();
+    assert_eq!(made["exact"], true, "{made}");
+    let post = |title: &str| {
+        php(lab, &format!("echo wp_insert_post(['post_title' => '{title}', 'post_status' => 'publish']);"))
+    };
+    let before = post("before the loss");
+    until_archived(lab, Timestamp::now());
+    lab.kill("mariadbd --defaults-file", &["db-2"]);
+    let after = post("after the loss");
+    let moment = Timestamp::now() + Duration::from_secs(1);
+    std::thread::sleep(Duration::from_secs(2));
+    php(lab, "global $wpdb; $wpdb->query('DELETE FROM wp_posts'); $wpdb->query('DROP TABLE wp_links');");
+    until_archived(lab, Timestamp::now());
+    let to = moment.to_string();
+    let restore = ["backup", "restore", "latest", "--to", &to, "--lab", lab.name(), "-o", "json"];
+    let done = lab.run(&restore).assert_code(0).json();
+    say(&format!("put back to {to}: {} rows in {} s", done["restored"]["rows"], done["restored"]["seconds"]));
+    for id in [before, after] {
+        assert_eq!(php(lab, &format!("echo get_post_status({id});")), "publish");
+    }
+    assert_eq!(php(lab, "global $wpdb; echo $wpdb->get_var(\"SHOW TABLES LIKE 'wp_links'\");"), "wp_links");
+}
+
 /// What a schedule asks for is made and what it does not keep goes, with nobody at the tool. What was missed is due at once; whoever removes
 /// the object of the last one makes it due again, which spares the wait for another minute.
 fn a_schedule_keeps_its_word(lab: &Lab) {
@@ -270,7 +296,7 @@ fn a_backup_outlives_its_lab_and_becomes_one_of_the_other_topology() {
     let written = all(&lab, "db-0");
     assert!(then.is_subset(&written) && written.len() < rows, "{} of {rows} rows", written.len());
     lab.run(&["down", lab.name()]).assert_code(0);
-    let galera = "database: {topology: galera, members: 3}\ncluster: {workers: 3}\nwordpress: {replicas: 2}\nautoscale: {min: 2, max: 3}\n";
+    let galera = "database: {topology: galera, members: 3}\ncluster: {workers: 3}\nwordpress: {replicas: 2}\nautoscale: {min: 2, max: 3}\nbackup: {archive: on}\n";
     let from = format!("{store}/{}/{id}", lab.name());
     let up = again.up(&["-f", &again.file(galera), "--from", &from]).assert_code(0).json();
     let other = up["url"].as_str().expect("a URL").to_owned();
@@ -284,6 +310,7 @@ fn a_backup_outlives_its_lab_and_becomes_one_of_the_other_topology() {
     twice.assert_code(0);
     assert!(twice.stderr.contains("keeps what it has") && twice.stderr.contains("backup restore"), "{}", twice.stderr);
     assert_eq!(php(&again, "echo get_option('blogdescription');"), "mine");
+    a_cluster_is_put_back_to_the_second_before(&again);
     // Also the store that it was given for its own backups, if no other lab has any there.
     again.run(&["down", again.name(), "--purge-backups"]).assert_code(0);
     assert_eq!(Engine::snapshot(), before, "nothing is left");

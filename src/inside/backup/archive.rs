@@ -3,6 +3,7 @@
 //! position is the one that is gone on from; what a restore has replaced is none.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -19,23 +20,21 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::{
     Runner, lab,
     objects::{Into, Phase, Restore},
-    reader, shelf,
+    reader::{self, Chosen},
+    shelf,
 };
 use crate::{
     cluster::Refused,
     inside::log,
     wire::{
         backup::{
-            archive::{Reached, contains},
+            archive::{Contents, Piece, Reached, contains},
             manifest::Manifest,
             seal::Recipients,
             shelf::Shelf,
         },
         gtid::GtidSet,
-        sql::{
-            Session,
-            logs::{Logs, Transaction},
-        },
+        sql::logs::{History, Logs, Transaction},
     },
 };
 
@@ -142,15 +141,10 @@ async fn turn(runner: &Runner) -> Result<()> {
     let to = Recipients::new(spec.backup.encrypt_for.keys()).map_err(anyhow::Error::msg)?;
     let pieces = shelf.pieces(&base.id).await?;
     let archived = contains(&base, &pieces)?;
-    let chosen = reader::choose(&runner.cluster).await?;
-    let session = runner.follower.connect(chosen.address, None).await;
-    let mut session = session.with_context(|| format!("at {}", chosen.name))?;
-    let purged = gtids(&mut session, "@@global.gtid_purged").await?;
-    let gap = purged.without(&archived);
+    let Source { member, history, logs, gap } = source(runner, &archived, pieces.last()).await?;
     if !gap.is_empty() {
-        log(&format!("{} has removed from its logs what is not archived: {gap}", chosen.name));
+        log(&format!("{member} has removed from its logs what is not archived: {gap}"));
     }
-    let logs = session.logs(NUMBER + rand::random_range(0..100_000_000), &archived.with(&purged)).await?;
     let reached = shelf.reached(&base.id).await?.map_or(base.begun, |reached| reached.at);
     runner.archive.tell(|status| {
         *status = ArchiveStatus {
@@ -160,10 +154,63 @@ async fn turn(runner: &Runner) -> Result<()> {
             waits: String::new(),
         };
     });
-    log(&format!("archives what follows backup {}, from {}", base.id, chosen.name));
+    log(&format!("archives what follows backup {}, from {member}", base.id));
     let next = pieces.last().map_or(1, |piece| piece.number + 1);
     let whole = gap.is_empty();
-    Archiving { runner, shelf, base, to, archived, whole, next, open: Open::default() }.go_on(logs).await
+    Archiving { runner, shelf, base, to, history, archived, whole, next, open: Open::default() }.go_on(logs).await
+}
+
+/// A member whose log is read.
+struct Source {
+    member: String,
+    history: History,
+    /// From behind what is archived.
+    logs: Logs,
+    /// What it has removed before it was archived.
+    gap: GtidSet,
+}
+
+/// A member that still has everything, or else one that has not.
+async fn source(runner: &Runner, archived: &GtidSet, last: Option<&Piece>) -> Result<Source> {
+    let (mut tried, mut trouble, mut lacking) = (BTreeSet::new(), None, None);
+    while let Some(chosen) = reader::choose(&runner.cluster, &tried).await? {
+        match open(runner, &chosen, archived, last).await {
+            Ok(source) if source.gap.is_empty() => return Ok(source),
+            Ok(source) => lacking = lacking.or(Some(source)),
+            Err(error) => trouble = trouble.or(Some(error.context(format!("at {}", chosen.name)))),
+        }
+        tried.insert(chosen.name);
+    }
+    match (lacking, trouble) {
+        (Some(source), _) => Ok(source),
+        (None, Some(trouble)) => Err(trouble),
+        (None, None) => bail!("no member of the database serves"),
+    }
+}
+
+async fn open(runner: &Runner, chosen: &Chosen, archived: &GtidSet, last: Option<&Piece>) -> Result<Source> {
+    let mut session = runner.follower.connect(chosen.address, None).await?;
+    let history = History::of(&mut session).await?;
+    if history.is_foreign(archived) {
+        bail!("the newest backup is of another cluster; the next backup begins anew");
+    }
+    let purged = history.purged(&mut session).await?;
+    let gap = purged.without(archived);
+    let had = archived.with(&purged);
+    let number = NUMBER + rand::random_range(0..100_000_000);
+    // Each member of a cluster counts for itself. What was archived last is sent once more, to see that it is the same here.
+    let known = last.filter(|piece| !piece.mark.is_empty()).zip(history.last_in(&had));
+    let Some((piece, last)) = known.filter(|(_, last)| history.last_in(&purged) < Some(*last)) else {
+        let logs = session.logs(number, &history, &had).await?;
+        return Ok(Source { member: chosen.name.clone(), history, logs, gap });
+    };
+    let before = had.without(&history.one(last));
+    let mut logs = session.logs(number, &history, &before).await?;
+    let again = logs.next().await?;
+    if history.last_in(&again.covers) != Some(last) || again.mark != piece.mark {
+        bail!("it has something else as transaction {last} than what was archived; the next backup begins anew");
+    }
+    Ok(Source { member: chosen.name.clone(), history, logs, gap })
 }
 
 /// The backup that is gone on from: the newest that stands at an exact position, of what the lab has now.
@@ -190,16 +237,13 @@ async fn restored(runner: &Runner) -> Result<Option<Timestamp>> {
     Ok(ended.max())
 }
 
-async fn gtids(session: &mut Session, of: &str) -> Result<GtidSet> {
-    let text = session.value(&format!("SELECT {of}")).await?.context("the server does not say what it has")?;
-    GtidSet::parse(&text)
-}
-
 /// What is in memory only.
 #[derive(Default)]
 struct Open {
     file: Vec<u8>,
     gtids: GtidSet,
+    /// By what the last transaction is known again.
+    mark: String,
     times: Option<(Timestamp, Timestamp)>,
     since: Option<Instant>,
 }
@@ -215,6 +259,7 @@ struct Archiving<'a> {
     shelf: Shelf,
     base: Manifest,
     to: Recipients,
+    history: History,
     archived: GtidSet,
     /// Nothing is missing between the backup and now.
     whole: bool,
@@ -229,7 +274,7 @@ impl Archiving<'_> {
         let mut asked = Instant::now() - ASKS;
         loop {
             tokio::select! {
-                transaction = logs.next() => self.take(&logs, transaction?)?,
+                transaction = logs.next() => self.take(&logs, transaction?),
                 _ = beat.tick() => {}
             }
             if self.runner.archive.rests.load(Ordering::Relaxed) {
@@ -250,25 +295,26 @@ impl Archiving<'_> {
         }
     }
 
-    fn take(&mut self, logs: &Logs, transaction: Transaction) -> Result<()> {
-        let Transaction { gtid, committed, events } = transaction;
+    fn take(&mut self, logs: &Logs, transaction: Transaction) {
+        let Transaction { covers, committed, events, mark, .. } = transaction;
         let open = &mut self.open;
         if open.file.is_empty() {
             open.file = logs.head();
             open.since = Some(Instant::now());
         }
         open.file.extend(events);
-        open.gtids = open.gtids.with(&GtidSet::parse(&gtid)?);
+        open.gtids = open.gtids.with(&covers);
+        open.mark = mark;
         let (first, last) = open.times.unwrap_or((committed, committed));
         open.times = Some((first.min(committed), last.max(committed)));
-        Ok(())
     }
 
     /// Sends what is in memory only.
     async fn close(&mut self) -> Result<()> {
-        let Open { file, gtids, times, .. } = std::mem::take(&mut self.open);
+        let Open { file, gtids, mark, times, .. } = std::mem::take(&mut self.open);
         let Some((first, last)) = times else { return Ok(()) };
-        self.shelf.add_piece(&self.base.id, self.next, file, (&gtids, first, last), &self.to).await?;
+        let of = Contents { gtids: &gtids, first, last, mark };
+        self.shelf.add_piece(&self.base.id, self.next, file, of, &self.to).await?;
         self.next += 1;
         self.archived = self.archived.with(&gtids);
         Ok(())
@@ -278,7 +324,7 @@ impl Archiving<'_> {
     async fn look(&mut self) -> Result<()> {
         let now = Timestamp::now();
         let mut session = self.runner.writer().await?;
-        let executed = gtids(&mut session, "@@global.gtid_executed").await?;
+        let executed = self.history.executed(&mut session).await?;
         let lost = self.archived.without(&executed);
         if !lost.is_empty() {
             bail!("the writer lacks what was archived ({lost}); the next backup begins anew");

@@ -2,7 +2,7 @@
 //! writes a file before the row that names it, and removes the row before the file: what the rows name is there.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{self, BufReader, Read, Seek, SeekFrom},
     net::SocketAddr,
@@ -84,7 +84,8 @@ pub(super) async fn make(
     let (mut streams, mut seconds) = (BTreeMap::new(), BTreeMap::new());
 
     runner.tell(Progress::of("looking for a member to read from"));
-    let chosen = reader::choose(&runner.cluster).await?;
+    let chosen = reader::choose(&runner.cluster, &BTreeSet::new()).await?;
+    let chosen = chosen.context("no member of the database serves")?;
     let session = runner.account.connect(chosen.address, Some(DATABASE)).await;
     let mut session = session.with_context(|| format!("at {}", chosen.name))?;
     let version = session.value("SELECT VERSION()").await?.context("the server does not say what it is")?;

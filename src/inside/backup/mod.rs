@@ -180,8 +180,7 @@ pub async fn main() -> Result<()> {
         cluster: Cluster::new(Client::try_from(config).context("cannot use the pod's own account")?, lab),
         life: format!("{pod}/{:08x}", rand::random::<u32>()),
         account: of("wordpress", "wordpress-password")?,
-        // A Galera cluster has no such account, and nothing to send.
-        follower: of("replication", "replication-password").or_else(|_| of("wordpress", "wordpress-password"))?,
+        follower: of("replication", "replication-password")?,
         content: CONTENT.into(),
         progress: watch::Sender::default(),
         busy: Mutex::default(),

@@ -1,12 +1,13 @@
 //! Where a backup's rows are read: at a reader, in one snapshot, at a position in the database's history that is known.
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use tokio::time::Instant;
@@ -22,7 +23,7 @@ use crate::{
     spec::Topology,
     wire::{
         dump::Snapshot,
-        sql::{Session, Way},
+        sql::{Session, Way, logs::History},
     },
 };
 
@@ -33,6 +34,8 @@ pub(super) const DATABASE: &str = "wordpress";
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a reader may take until it stands still; it looks every second, and may have stood still for somebody a moment ago.
 const HOLDING: Duration = Duration::from_secs(40);
+/// How many moments are looked at for one in which nobody commits.
+const MOMENTS: usize = 50;
 /// How often it is looked at meanwhile.
 const LOOKS: Duration = Duration::from_millis(50);
 
@@ -50,7 +53,7 @@ pub(super) struct Chosen {
 pub(super) struct At<'s> {
     /// All of it.
     pub(super) snapshot: Snapshot<'s>,
-    /// What it contains: a GTID set, or `UUID:SEQNO`.
+    /// What it contains: a GTID set, or `UUID:SEQNO` where a cluster's members keep no log.
     pub(super) position: String,
     /// Whether it contains nothing else.
     pub(super) exact: bool,
@@ -79,12 +82,13 @@ pub(super) async fn members(cluster: &Cluster) -> Result<Vec<Pod>> {
     pods.context("cannot list the database's members")
 }
 
-/// A reader, or the writer where there is no other member.
+/// A reader, or the writer where there is no other member, but none of these; nothing where no other member serves.
 ///
 /// # Errors
-/// No member serves.
-pub(super) async fn choose(cluster: &Cluster) -> Result<Chosen> {
-    let pods = members(cluster).await?;
+/// The API server does not answer.
+pub(super) async fn choose(cluster: &Cluster, but: &BTreeSet<String>) -> Result<Option<Chosen>> {
+    let mut pods = members(cluster).await?;
+    pods.retain(|pod| !but.contains(&pod.name_any()));
     let label = |pod: &Pod, key: &str| pod.labels().get(key).cloned().unwrap_or_default();
     // The last one, which is the least likely to be made the writer next.
     let readers = pods.iter().rev().filter(|pod| label(pod, READS) == "true" && label(pod, ROLE) != WRITER);
@@ -93,10 +97,10 @@ pub(super) async fn choose(cluster: &Cluster) -> Result<Chosen> {
         let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_ref()?.parse().ok());
         let (Some(ip), name) = (address, pod.name_any()) else { continue };
         if look(&name, ip).await.is_ok_and(|status| status.serves()) {
-            return Ok(Chosen { name, address: SocketAddr::new(ip, MYSQL_PORT), reads });
+            return Ok(Some(Chosen { name, address: SocketAddr::new(ip, MYSQL_PORT), reads }));
         }
     }
-    bail!("no member of the database serves")
+    Ok(None)
 }
 
 /// Begins a snapshot of that member in this session, which is one there.
@@ -111,16 +115,40 @@ pub(super) async fn at<'s>(
 ) -> Result<At<'s>> {
     match topology {
         Topology::Replication if chosen.reads => held(session, chosen, account).await,
-        // Who takes writes does not stand still for this: the snapshot contains all that is in the position, and perhaps more.
-        Topology::Replication => {
-            let position = executed(session).await?;
-            Ok(At { snapshot: Snapshot::begin(session).await?, position, exact: false })
-        }
-        Topology::Galera => {
-            let position = sequence(session).await?;
-            Ok(At { snapshot: Snapshot::begin(session).await?, position, exact: false })
+        Topology::Replication => between(session).await,
+        Topology::Galera => counted(session).await,
+    }
+}
+
+/// Begins the snapshot of whoever takes writes, and does not stand still for this: in a moment in which nobody commits, which is soon found
+/// where few write. Where none is found, it contains all that is in the position, and perhaps more.
+async fn between(session: &mut Session) -> Result<At<'_>> {
+    let mut snapshot = Snapshot::begin(session).await?;
+    let mut position = String::new();
+    for _ in 0..MOMENTS {
+        position = executed(snapshot.session()).await?;
+        snapshot.again().await?;
+        // Who has a name already and is not among those that are done may be seen, or not.
+        let owned = snapshot.session().value("SELECT @@global.gtid_owned").await?;
+        if owned.is_some_and(|owned| owned.is_empty()) && executed(snapshot.session()).await? == position {
+            return Ok(At { snapshot, position, exact: true });
         }
     }
+    Ok(At { snapshot, position, exact: false })
+}
+
+/// Begins the snapshot of a member of a cluster, where the server itself says what is in it; or else after it was asked how far it is.
+async fn counted(session: &mut Session) -> Result<At<'_>> {
+    let before = sequence(session).await?;
+    // A server that keeps no log has no other history.
+    let history = History::of(session).await.ok();
+    let mut snapshot = Snapshot::begin(session).await?;
+    let within = match history {
+        Some(history) => history.of_snapshot(snapshot.session()).await?,
+        None => None,
+    };
+    let exact = within.is_some();
+    Ok(At { snapshot, position: within.map_or(before, |set| set.to_string()), exact })
 }
 
 /// What a member says of itself.

@@ -55,16 +55,20 @@ pub(super) async fn rebuild(way: &Way<'_>, until: &Until, pieces: &[Piece]) -> R
     let mut session = verify::begin(&way.runner.cluster).await?;
     fits(&mut session, way.manifest).await?;
     let version = session.value("SELECT VERSION()").await?.context("the server does not say what it is")?;
-    if version.contains("MariaDB") {
-        bail!("what was archived of a MySQL can be repeated by one only, and this lab has {version}");
+    let (had, mariadb) = (&way.manifest.database.version, version.contains("MariaDB"));
+    if had.contains("MariaDB") != mariadb {
+        bail!("what was archived of a server {had} can be repeated by its like only, and this lab has {version}");
     }
     way.load(&mut session, DATABASE).await?;
     way.runner.tell(Progress::of("repeating what was archived"));
     let had = GtidSet::parse(&way.manifest.database.position)?;
-    let (mut repeated, mut repeater) = (had, logs::Repeater::new(&mut session, DATABASE));
+    let (mut repeated, mut repeater) = (had, logs::Repeater::new(&mut session, DATABASE, mariadb));
     for piece in pieces.iter().filter(|piece| !matches!(until, Until::Time(moment) if piece.first >= *moment)) {
         let file = way.shelf.piece(way.manifest, piece, way.keys.clone()).await?;
-        let kept = logs::transactions(&file).with_context(|| format!("piece {} of the archive", piece.number))?;
+        let made = GtidSet::parse(&piece.gtids)?;
+        let cluster = made.makers().next().unwrap_or_default();
+        let kept =
+            logs::transactions(&file, cluster).with_context(|| format!("piece {} of the archive", piece.number))?;
         for transaction in kept {
             let gtid = GtidSet::parse(&transaction.gtid)?;
             // Twice would be once too often, and what was read from two members may overlap.

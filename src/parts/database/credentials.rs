@@ -28,10 +28,10 @@ const ETCD: &str = "etcd-ca";
 const ETCD_PEERS: &str = "etcd-peer-ca";
 
 /// The keys of the Secret with the accounts' passwords.
-pub fn keys(topology: Topology) -> [&'static str; 3] {
+pub fn keys(topology: Topology) -> &'static [&'static str] {
     match topology {
-        Topology::Replication => ["root-password", "wordpress-password", "replication-password"],
-        Topology::Galera => ["root-password", "wordpress-password", "sst-password"],
+        Topology::Replication => &["root-password", "wordpress-password", "replication-password"],
+        Topology::Galera => &["root-password", "wordpress-password", "replication-password", "sst-password"],
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 pub const MEMBERS: &str = "db";
 /// A database has no more members than this.
 pub const MOST: u8 = 9;
-/// The Secret with `root-password`, `wordpress-password` and `replication-password`.
+/// The Secret with `root-password`, `wordpress-password`, `replication-password` and, for Galera, `sst-password`.
 pub const CREDENTIALS: &str = "db-credentials";
 /// The Secret in which somebody may bring a password of root, and its one key.
 pub(super) const ROOT: &str = "db-root";

@@ -33,8 +33,24 @@ pub struct Piece {
     pub first: Timestamp,
     /// When the last of them was.
     pub last: Timestamp,
+    /// By what the last of them is known again at another member of a cluster; of MySQL's nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mark: String,
     /// What it lies in.
     pub stream: Stream,
+}
+
+/// What is in a file that becomes a piece.
+#[derive(Clone, Debug)]
+pub struct Contents<'a> {
+    /// Its transactions.
+    pub gtids: &'a GtidSet,
+    /// When the first of them was committed.
+    pub first: Timestamp,
+    /// When the last of them was.
+    pub last: Timestamp,
+    /// As in [`Piece`].
+    pub mark: String,
 }
 
 /// How far an archive goes.
@@ -76,11 +92,12 @@ impl Shelf {
         id: &BackupId,
         number: u64,
         file: Vec<u8>,
-        (gtids, first, last): (&GtidSet, Timestamp, Timestamp),
+        of: Contents<'_>,
         to: &Recipients,
     ) -> Result<Piece> {
         let stream = self.send(id, &called(number), Cursor::new(file), to).await?;
-        let piece = Piece { number, gtids: gtids.to_string(), first, last, stream };
+        let Contents { gtids, first, last, mark } = of;
+        let piece = Piece { number, gtids: gtids.to_string(), first, last, mark, stream };
         let note = serde_json::to_vec(&piece).context("cannot write a note")?;
         self.put(id, format!("{}{NOTE}", called(number)), note.into()).await?;
         Ok(piece)
@@ -221,7 +238,14 @@ mod tests {
     fn piece(number: u64, gtids: &str, first: &str, last: &str) -> Piece {
         let at = |text: &str| text.parse().expect("a time");
         let stream = Stream { bytes: 0, sha256: String::new(), parts: Vec::new() };
-        Piece { number, gtids: format!("{UUID}:{gtids}"), first: at(first), last: at(last), stream }
+        Piece {
+            number,
+            gtids: format!("{UUID}:{gtids}"),
+            first: at(first),
+            last: at(last),
+            mark: String::new(),
+            stream,
+        }
     }
 
     #[test]

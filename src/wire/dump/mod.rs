@@ -48,6 +48,9 @@ const COMPLETE: &str = "-- complete: ";
 /// Escapes with backslashes and names between backticks mean what they should in it.
 const SQL_MODE: &str = "ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION";
 
+/// What takes a snapshot, and gives one up that there is.
+const BEGIN: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+
 /// The database as it was at one moment, seen by one session until this is dropped.
 #[derive(Debug)]
 pub struct Snapshot<'s> {
@@ -72,11 +75,19 @@ impl<'s> Snapshot<'s> {
             &format!("SET SESSION sql_mode='{SQL_MODE}'"),
             "SET SESSION sql_quote_show_create=1",
             "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
-            "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+            BEGIN,
         ] {
             session.run(statement).await.with_context(|| format!("cannot begin to dump: {statement}"))?;
         }
         Ok(Snapshot { session })
+    }
+
+    /// Takes it once more, of a later moment.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn again(&mut self) -> Result<()> {
+        self.session.run(BEGIN).await.context("cannot take another snapshot")
     }
 
     /// The session, to be asked for what belongs to this moment.

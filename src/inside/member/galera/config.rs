@@ -21,6 +21,8 @@ use crate::{
 pub(super) struct Config {
     /// The pod's name, such as `db-0`.
     pub(super) name: String,
+    /// The number at the end of its name.
+    pub(super) ordinal: u32,
     /// The pod's address, which changes with every pod.
     pub(super) address: IpAddr,
     /// How many members there are.
@@ -112,7 +114,7 @@ impl Config {
         ensure!(!endpoints.is_empty(), "ETCD_ENDPOINTS names nobody");
         let address = var("POD_IP")?.parse().context("POD_IP is not an address")?;
         let paths = Paths::of_the_pod(&root);
-        Ok(Config { name, address, count, flavour, alike, endpoints, status_port, paths })
+        Ok(Config { name, ordinal, address, count, flavour, alike, endpoints, status_port, paths })
     }
 
     /// One for tests, of three members and with no etcd.
@@ -120,9 +122,10 @@ impl Config {
     pub(super) fn of_a_test(name: &str, flavour: &'static Flavour, paths: Paths) -> Config {
         let count = Count::Fixed(3);
         let address = std::net::Ipv4Addr::LOCALHOST.into();
+        let ordinal = name.rsplit_once('-').and_then(|(_, digits)| digits.parse().ok()).unwrap_or_default();
         let name = name.to_owned();
         let alike = flavour.begins_alike;
-        Config { name, address, count, flavour, alike, endpoints: Vec::new(), status_port: HTTP_PORT, paths }
+        Config { name, ordinal, address, count, flavour, alike, endpoints: Vec::new(), status_port: HTTP_PORT, paths }
     }
 
     /// How many members there are now.

@@ -20,6 +20,10 @@ pub(super) struct Flavour {
     pub(super) sst_method: &'static str,
     /// What the account for copying may do; `None` where the server makes itself one.
     pub(super) sst_privileges: Option<&'static str>,
+    /// What the account may do that reads the log of the cluster's transactions; `None` where there is none.
+    pub(super) log_privileges: Option<&'static str>,
+    /// What the site's account may do more at a server beside the lab, so that it can repeat what was archived.
+    pub(super) replay_privileges: Option<&'static str>,
     /// Whether `wsrep_on` is a start option, off by default.
     pub(super) wsrep_on: bool,
     /// Whether the provider must be told of the certificate; the other flavour passes on the server's own.
@@ -50,6 +54,8 @@ pub(super) static MARIADB: Flavour = Flavour {
     install: Install::Script("mariadb-install-db"),
     sst_method: "mariabackup",
     sst_privileges: Some("RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR, REPLICA MONITOR"),
+    log_privileges: Some("REPLICATION SLAVE, BINLOG MONITOR"),
+    replay_privileges: Some("BINLOG REPLAY"),
     wsrep_on: true,
     provider_tls: true,
     recover_args: &[],
@@ -66,6 +72,8 @@ pub(super) static PERCONA: Flavour = Flavour {
     install: Install::Server,
     sst_method: "xtrabackup-v2",
     sst_privileges: None,
+    log_privileges: None,
+    replay_privileges: None,
     wsrep_on: false,
     provider_tls: false,
     // The position is a note, and notes are not logged by default.
@@ -99,6 +107,7 @@ impl Flavour {
     pub(super) fn accounts_sql(&self, password: impl Fn(&str) -> Result<String>) -> Result<String> {
         let mut accounts = vec![("root@localhost", "root"), ("wordpress@'%'", "wordpress")];
         accounts.extend(self.sst_privileges.map(|_| ("sst@localhost", "sst")));
+        accounts.extend(self.log_privileges.map(|_| ("replication@'%'", "replication")));
         let mut sql = "SET SESSION wsrep_on = OFF;\nSET SESSION sql_log_bin = 0;\n".to_owned();
         for (account, of) in accounts {
             sql += &format!("ALTER USER {account} IDENTIFIED BY {};\n", literal(&password(of)?));
@@ -106,7 +115,7 @@ impl Flavour {
         Ok(sql)
     }
 
-    /// The statements of a new data directory, one per line: three accounts at most, and the site's database. Members that
+    /// The statements of a new data directory, one per line: four accounts at most, and the site's database. Members that
     /// join make them too, or get them with the copy.
     ///
     /// # Errors
@@ -117,6 +126,10 @@ impl Flavour {
         if let Some(privileges) = self.sst_privileges {
             sql += &format!("CREATE USER sst@localhost IDENTIFIED BY {};\n", literal(&password("sst")?));
             sql += &format!("GRANT {privileges} ON *.* TO sst@localhost;\n");
+        }
+        if let Some(privileges) = self.log_privileges {
+            sql += &format!("CREATE USER replication@'%' IDENTIFIED BY {};\n", literal(&password("replication")?));
+            sql += &format!("GRANT {privileges} ON *.* TO replication@'%';\n");
         }
         sql += &format!("CREATE DATABASE wordpress CHARACTER SET utf8mb4 COLLATE {};\n", self.collation);
         sql += &format!("CREATE USER wordpress@'%' IDENTIFIED BY {};\n", literal(&password("wordpress")?));

@@ -54,7 +54,8 @@ pub(super) async fn alone(flavour: &str) -> Result<Process> {
     let paths = Paths::of_the_pod(Path::new("/"));
     let volume = volume::Volume::new(&paths.volume, "alone");
     volume.clear(false)?;
-    server::initialise(flavour, &paths, &volume.draft()).await?;
+    let more = flavour.replay_privileges.map(|of| format!("GRANT {of} ON *.* TO wordpress@'%';\n")).unwrap_or_default();
+    server::initialise(flavour, &paths, &volume.draft(), &more).await?;
     volume.adopt()?;
     server::start_alone(flavour, &paths, &volume.datadir())
 }

@@ -34,6 +34,9 @@ const PROVIDER: &str = "gcache.size=128M;pc.recovery=no;pc.wait_prim_timeout=PT1
                         evs.inactive_check_period=PT0.5S;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT6S;\
                         evs.install_timeout=PT6S;evs.join_retrans_period=PT0.3S";
 
+/// The domain of what the first member does for itself alone; the cluster's is 1.
+const OWN_DOMAIN: u32 = 10;
+
 /// How long a server may take to begin alone and end.
 const ALONE: Duration = Duration::from_secs(60);
 
@@ -46,12 +49,12 @@ pub(super) enum How {
     Join(Vec<String>),
 }
 
-/// Makes a data directory, offline.
+/// Makes a data directory, offline; `more` is SQL that comes after what every one begins with.
 ///
 /// # Errors
 /// A password cannot be read, or the program refuses; its log says why.
-pub(super) async fn initialise(flavour: &Flavour, paths: &Paths, draft: &Path) -> Result<()> {
-    let sql = InitFile::write(&paths.run, &flavour.init_sql(|of| paths.password(of))?)?;
+pub(super) async fn initialise(flavour: &Flavour, paths: &Paths, draft: &Path, more: &str) -> Result<()> {
+    let sql = InitFile::write(&paths.run, &format!("{}{more}", flavour.init_sql(|of| paths.password(of))?))?;
     install_line(flavour, &options(paths), draft, sql.path()).run().await.context("cannot make a data directory")
 }
 
@@ -179,7 +182,8 @@ fn recover_line(flavour: &Flavour, options: &Path, datadir: &Path, log: &Path) -
 
 /// A provider of that name is none; the one that the option files name is not loaded.
 fn by_itself_line(flavour: &Flavour, options: &Path, datadir: &Path) -> CommandLine {
-    let args = vec![with("--defaults-file=", options), with("--datadir=", datadir), "--wsrep-provider=none".to_owned()];
+    let mut args = vec![with("--defaults-file=", options), with("--datadir=", datadir)];
+    args.extend(["--wsrep-provider=none", "--skip-log-bin"].map(str::to_owned));
     CommandLine::new(flavour.server, args)
 }
 
@@ -215,6 +219,10 @@ fn start_line(config: &Config, options: &Path, datadir: &Path, position: &Positi
     args.push(format!("--wsrep-sst-method={}", flavour.sst_method));
     args.push(format!("--wsrep-node-name={}", config.name));
     args.push(format!("--wsrep-node-address={}", config.address));
+    if flavour.log_privileges.is_some() {
+        // What it does for itself alone is no transaction of the cluster's.
+        args.push(format!("--gtid-domain-id={}", OWN_DOMAIN + config.ordinal));
+    }
     let mut provider = PROVIDER.to_owned();
     if flavour.provider_tls {
         for (option, file) in [("ca", "ca.crt"), ("cert", "tls.crt"), ("key", "tls.key")] {

@@ -26,7 +26,7 @@ fn pod(flavour: &'static Flavour) -> (tempfile::TempDir, Config) {
         volume: at("volume"),
         run: at("run"),
     };
-    for of in ["root", "wordpress", "sst"] {
+    for of in ["root", "wordpress", "replication", "sst"] {
         fs::write(paths.credentials.join(format!("{of}-password")), format!("secret-{of}\n")).expect("written");
     }
     fs::write(paths.options.join("my.cnf"), "[mysqld]\n").expect("written");
@@ -73,6 +73,7 @@ fn a_server_by_itself_is_of_no_cluster() {
         let [.., alone] = lines(&config);
         let wsrep: Vec<&str> = alone.args.iter().map(String::as_str).filter(|arg| arg.starts_with("--wsrep")).collect();
         assert_eq!((alone.program.as_str(), wsrep), (flavour.server, vec!["--wsrep-provider=none"]));
+        assert!(alone.args.contains(&"--skip-log-bin".to_owned()), "nobody asks it what it did");
     }
 }
 
@@ -92,6 +93,9 @@ fn mariadb_is_told_on_its_command_line_what_its_installer_must_not_see() {
     assert!(join.args.contains(&format!("--wsrep-start-position={UUID}:7")));
     assert!(join.args.contains(&"--wsrep-cluster-address=gcomm://10.0.0.1,10.0.0.2".to_owned()));
     assert!(!names(&join).contains("wsrep_new_cluster"));
+    for line in [&bootstrap, &join] {
+        assert!(line.args.contains(&format!("--gtid-domain-id={}", 10 + config.ordinal)), "{line:?}");
+    }
     let provider = join.args.iter().find(|arg| arg.starts_with("--wsrep-provider-options=")).expect("options");
     assert!(provider.contains("pc.recovery=no;") && provider.contains("/tls/tls.key"), "{provider}");
 }
@@ -159,22 +163,26 @@ fn the_option_files_agree_with_the_flavours() {
 }
 
 #[test]
-fn accounts_are_three_at_most_and_passwords_stay_in_their_quotes() {
+fn accounts_are_four_at_most_and_passwords_stay_in_their_quotes() {
     let (_root, config) = pod(&MARIADB);
     fs::write(config.paths.credentials.join("root-password"), "a'b").expect("written");
     let sql = config.flavour.init_sql(|of| config.paths.password(of)).expect("statements");
     assert!(sql.starts_with("FLUSH PRIVILEGES;\n"));
     assert!(sql.contains("ALTER USER root@localhost IDENTIFIED BY 'a''b';\n"), "{sql}");
-    assert_eq!(sql.matches("CREATE USER").count(), 2);
+    assert_eq!(sql.matches("CREATE USER").count(), 3);
+    assert!(
+        sql.contains("GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO replication@'%';\n"),
+        "it reads logs, and no table: {sql}"
+    );
     let (_root, config) = pod(&PERCONA);
     let sql = config.flavour.init_sql(|of| config.paths.password(of)).expect("statements");
-    assert!(!sql.contains("sst@") && !sql.contains("FLUSH"), "{sql}");
+    assert!(!sql.contains("sst@") && !sql.contains("replication@") && !sql.contains("FLUSH"), "{sql}");
     assert!(sql.lines().all(|line| line.ends_with(';')), "the server reads one statement per line");
 }
 
 #[test]
 fn other_passwords_are_given_on_this_member_alone() {
-    for (flavour, accounts) in [(&MARIADB, 3), (&PERCONA, 2)] {
+    for (flavour, accounts) in [(&MARIADB, 4), (&PERCONA, 2)] {
         let (_root, config) = pod(flavour);
         let sql = config.flavour.accounts_sql(|of| config.paths.password(of)).expect("statements");
         assert!(sql.starts_with("SET SESSION wsrep_on = OFF;\nSET SESSION sql_log_bin = 0;\n"), "{sql}");
@@ -238,7 +246,7 @@ async fn percona_initialises_with_statements_that_are_gone_afterwards() {
     let (root, config) = stand_in(&script);
     let draft = config.paths.volume.join("data.new");
     fs::create_dir(&draft).expect("made");
-    initialise(config.flavour, &config.paths, &draft).await.expect("initialised");
+    initialise(config.flavour, &config.paths, &draft, "").await.expect("initialised");
     assert!(draft.join("mysql").is_dir());
     let sql = fs::read_to_string(root.path().join("mysqld.sql")).expect("read");
     assert!(sql.contains("IDENTIFIED BY 'secret-root'"));

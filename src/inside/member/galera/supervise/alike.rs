@@ -50,7 +50,7 @@ impl Member {
 
     pub(super) async fn drafted(&self) -> Result<()> {
         self.volume.clear(false)?;
-        server::initialise(self.config.flavour, &self.config.paths, &self.volume.draft()).await
+        server::initialise(self.config.flavour, &self.config.paths, &self.volume.draft(), "").await
     }
 
     /// Counts the draft as the beginning of the cluster that begins, if it is that.

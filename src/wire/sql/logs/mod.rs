@@ -1,4 +1,8 @@
 //! A server's binary log, transaction by transaction, as a replica is sent it; and transactions that were kept, told to another server.
+//! MySQL's and MariaDB's differ in how transactions are named (`history`) and where they end (`mariadb`).
+
+mod history;
+mod mariadb;
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
@@ -15,6 +19,11 @@ use mysql_async::{
     },
 };
 
+pub use self::history::History;
+use self::{
+    history::DOMAIN,
+    mariadb::{Mark, Named},
+};
 use super::{Session, bounded, name};
 use crate::wire::gtid::GtidSet;
 
@@ -32,18 +41,32 @@ const LONGEST: usize = 1 << 30;
 pub struct Transaction {
     /// Its name, as `uuid:number`.
     pub gtid: String,
-    /// When it was committed at the server that made it.
+    /// Its name and, of a cluster's, the numbers before it that no transaction has: a statement that failed has used them up.
+    pub covers: GtidSet,
+    /// When it was committed at the server that made it. MariaDB's log knows the second, of which this is the end.
     pub committed: Timestamp,
     /// Its events, as they are in a file.
     pub events: Vec<u8>,
+    /// By what a cluster's transaction is known again at another member, which may number them otherwise; of MySQL's nothing.
+    pub mark: String,
 }
 
 /// What a server sends of its binary log.
 pub struct Logs {
     stream: BinlogStream,
+    history: History,
+    /// The last number of a cluster's that was sent.
+    last: u64,
     /// What describes the events of this stream; the first event of a file.
     head: Vec<u8>,
-    open: Option<Transaction>,
+    open: Option<Open>,
+}
+
+/// A transaction whose end is still to come.
+struct Open {
+    transaction: Transaction,
+    /// Of a cluster's: whether it is one statement, and what it did so far.
+    cluster: Option<(bool, Mark)>,
 }
 
 impl Session {
@@ -52,15 +75,27 @@ impl Session {
     ///
     /// # Errors
     /// The server refuses. That it no longer has what is asked for shows with the first transaction.
-    pub async fn logs(mut self, number: u32, but: &GtidSet) -> Result<Logs> {
+    pub async fn logs(mut self, number: u32, history: &History, but: &GtidSet) -> Result<Logs> {
         self.run(&format!("SET @source_heartbeat_period = {HEARTBEAT}, @master_heartbeat_period = {HEARTBEAT}"))
             .await?;
-        let text = but.to_string();
-        let sids = text.split(',').filter(|part| !part.is_empty()).map(Sid::from_str);
-        let sids: Vec<Sid<'_>> = sids.collect::<Result<_, _>>().context("these GTIDs cannot be asked for")?;
-        let request = BinlogStreamRequest::new(number).with_gtid().with_gtid_set(sids);
+        let (text, last) = (but.to_string(), history.last_in(but));
+        let request = match last {
+            None => {
+                let sids = text.split(',').filter(|part| !part.is_empty()).map(Sid::from_str);
+                let sids: Vec<Sid<'_>> = sids.collect::<Result<_, _>>().context("these GTIDs cannot be asked for")?;
+                BinlogStreamRequest::new(number).with_gtid().with_gtid_set(sids)
+            }
+            Some(last) => {
+                // MariaDB is told by variables what its reader knows (4: GTIDs) and where it begins.
+                let position = history::value(&mut self, "@@global.gtid_binlog_pos").await?;
+                let begin = History::beginning(&position, last);
+                self.run(&format!("SET @mariadb_slave_capability = 4, @slave_connect_state = '{begin}'")).await?;
+                BinlogStreamRequest::new(number).with_pos(4)
+            }
+        };
         let stream = bounded(self.patience, self.conn.get_binlog_stream(request)).await?;
-        Ok(Logs { stream, head: Vec::new(), open: None })
+        let last = last.unwrap_or_default();
+        Ok(Logs { stream, history: history.clone(), last, head: Vec::new(), open: None })
     }
 }
 
@@ -87,36 +122,74 @@ impl Logs {
 
     /// Takes an event; returns a transaction with its last one.
     fn take(&mut self, event: &Event) -> Result<Option<Transaction>> {
-        let kind = event.header().event_type();
-        let Ok(kind) = kind else { return Ok(None) };
+        let kind = event.header().event_type().ok();
         match kind {
-            EventType::FORMAT_DESCRIPTION_EVENT => {
+            Some(EventType::FORMAT_DESCRIPTION_EVENT) => {
                 self.head = bytes(event)?;
                 return Ok(None);
             }
-            EventType::GTID_EVENT => {
-                ensure!(self.open.is_none(), "a transaction has no end");
-                let (gtid, committed) = named(event)?;
-                self.open = Some(Transaction { gtid, committed, events: bytes(event)? });
-                return Ok(None);
+            Some(kind @ (EventType::XA_PREPARE_LOG_EVENT | EventType::INCIDENT_EVENT)) => {
+                bail!("the log has an event that cannot be kept: {kind:?}");
             }
-            EventType::TRANSACTION_PAYLOAD_EVENT | EventType::XA_PREPARE_LOG_EVENT | EventType::INCIDENT_EVENT => {
+            // MariaDB uses its number for something else.
+            Some(kind @ EventType::TRANSACTION_PAYLOAD_EVENT) if self.history == History::Gtids => {
                 bail!("the log has an event that cannot be kept: {kind:?}");
             }
             _ => {}
         }
+        if let Some(named) = self.named(event)? {
+            ensure!(self.open.is_none(), "a transaction has no end");
+            self.open = named;
+            return Ok(None);
+        }
         // Signs of life, names of files, what earlier files had.
         let Some(open) = &mut self.open else { return Ok(None) };
-        open.events.extend(bytes(event)?);
-        ensure!(open.events.len() < LONGEST, "transaction {} is too long to be kept", open.gtid);
-        let last = match kind {
-            EventType::XID_EVENT => true,
-            EventType::QUERY_EVENT => {
+        let Transaction { gtid, events, .. } = &mut open.transaction;
+        events.extend(bytes(event)?);
+        ensure!(events.len() < LONGEST, "transaction {gtid} is too long to be kept");
+        let ends = match &mut open.cluster {
+            Some((standalone, mark)) => {
+                mark.add(event)?;
+                mariadb::ends(event, *standalone)?
+            }
+            None if kind == Some(EventType::QUERY_EVENT) => {
                 event.read_event::<QueryEvent<'_>>().context("a statement cannot be read")?.query_raw() != b"BEGIN"
             }
-            _ => false,
+            None => kind == Some(EventType::XID_EVENT),
         };
-        Ok(if last { self.open.take() } else { None })
+        Ok(if ends { self.open.take().map(Open::whole) } else { None })
+    }
+
+    /// What begins with this event: a transaction, or one that is not asked for; nothing if it names none.
+    #[expect(clippy::option_option, reason = "a name, and whether what it names is wanted")]
+    fn named(&mut self, event: &Event) -> Result<Option<Option<Open>>> {
+        let History::Cluster(uuid) = &self.history else {
+            if event.header().event_type() != Ok(EventType::GTID_EVENT) {
+                return Ok(None);
+            }
+            let (gtid, committed) = named(event)?;
+            let (covers, events) = (GtidSet::parse(&gtid)?, bytes(event)?);
+            let transaction = Transaction { gtid, covers, committed, events, mark: String::new() };
+            return Ok(Some(Some(Open { transaction, cluster: None })));
+        };
+        let Some(Named { domain, number, standalone, committed }) = Named::read(event)? else { return Ok(None) };
+        if domain != DOMAIN {
+            // A member's own.
+            return Ok(Some(None));
+        }
+        ensure!(number > self.last, "the server counts back, from {} to {number}", self.last);
+        let covers = GtidSet::of(uuid, self.last + 1, number);
+        let (gtid, events) = (format!("{uuid}:{number}"), bytes(event)?);
+        self.last = number;
+        let transaction = Transaction { gtid, covers, committed, events, mark: String::new() };
+        Ok(Some(Some(Open { transaction, cluster: Some((standalone, Mark::default())) })))
+    }
+}
+
+impl Open {
+    fn whole(self) -> Transaction {
+        let mark = self.cluster.map(|(_, mark)| mark.text()).unwrap_or_default();
+        Transaction { mark, ..self.transaction }
     }
 }
 
@@ -139,16 +212,18 @@ pub struct Kept {
     pub committed: Timestamp,
     /// What describes its events.
     head: Arc<Vec<u8>>,
+    /// It begins with its name: no event of its own says so.
+    begun: bool,
     events: Vec<Event>,
 }
 
-/// Reads a file of transactions.
+/// Reads a file of transactions. Those of a cluster have no maker in it but the one that is given.
 ///
 /// # Errors
 /// It is no file of a binary log, or it breaks off.
-pub fn transactions(file: &[u8]) -> Result<Vec<Kept>> {
+pub fn transactions(file: &[u8], cluster: &str) -> Result<Vec<Kept>> {
     let mut rest = file.strip_prefix(&MAGIC[..]).context("it does not begin like a binary log")?;
-    let (mut described, mut head) = (FormatDescriptionEvent::new(Version4), Arc::default());
+    let (mut described, mut head) = (FormatDescriptionEvent::new(Version4), Arc::<Vec<u8>>::default());
     let (mut kept, mut open) = (Vec::new(), None::<Kept>);
     while !rest.is_empty() {
         // The library would not get over an event that breaks off.
@@ -157,6 +232,12 @@ pub fn transactions(file: &[u8]) -> Result<Vec<Kept>> {
         ensure!((19..=rest.len()).contains(&length), "it breaks off");
         let event = Event::read(&described, &rest[..length]).context("an event cannot be read")?;
         rest = &rest[length..];
+        if let Some(Named { number, standalone, committed, .. }) = Named::read(&event)? {
+            kept.extend(open.take());
+            let gtid = format!("{cluster}:{number}");
+            open = Some(Kept { gtid, committed, head: head.clone(), begun: !standalone, events: Vec::new() });
+            continue;
+        }
         match event.header().event_type() {
             Ok(EventType::FORMAT_DESCRIPTION_EVENT) => {
                 head = Arc::new(bytes(&event)?);
@@ -166,7 +247,7 @@ pub fn transactions(file: &[u8]) -> Result<Vec<Kept>> {
             Ok(EventType::GTID_EVENT) => {
                 kept.extend(open.take());
                 let (gtid, committed) = named(&event)?;
-                open = Some(Kept { gtid, committed, head: head.clone(), events: Vec::new() });
+                open = Some(Kept { gtid, committed, head: head.clone(), begun: false, events: Vec::new() });
             }
             _ => {
                 if let Some(open) = &mut open {
@@ -188,18 +269,20 @@ fn named(event: &Event) -> Result<(String, Timestamp)> {
 }
 
 /// Does once more what transactions did in one database; what they did elsewhere is left out. The account has to be allowed to (in
-/// MySQL: `REPLICATION_APPLIER`).
+/// MySQL: `REPLICATION_APPLIER`, in MariaDB: `BINLOG REPLAY`).
 pub struct Repeater<'s> {
     session: &'s mut Session,
     database: &'s str,
+    /// What the server is.
+    mariadb: bool,
     /// What the server knows events to be like.
     described: Arc<Vec<u8>>,
 }
 
 impl<'s> Repeater<'s> {
     /// In this session.
-    pub fn new(session: &'s mut Session, database: &'s str) -> Repeater<'s> {
-        Repeater { session, database, described: Arc::default() }
+    pub fn new(session: &'s mut Session, database: &'s str, mariadb: bool) -> Repeater<'s> {
+        Repeater { session, database, mariadb, described: Arc::default() }
     }
 
     /// Does one once more.
@@ -210,9 +293,10 @@ impl<'s> Repeater<'s> {
         let transaction = || format!("transaction {}", kept.gtid);
         if self.described != kept.head {
             let describe = format!("BINLOG '{}'", STANDARD.encode(&*kept.head));
-            // After that the server waits to be told a name, which is its own business here.
-            for statement in [describe.as_str(), "SET @@session.gtid_next = 'AUTOMATIC'"] {
-                self.session.run(statement).await.with_context(transaction)?;
+            self.session.run(&describe).await.with_context(transaction)?;
+            if !self.mariadb {
+                // After that MySQL waits to be told a name, which is its own business here.
+                self.session.run("SET @@session.gtid_next = 'AUTOMATIC'").await.with_context(transaction)?;
             }
             self.described = kept.head.clone();
         }
@@ -227,6 +311,9 @@ impl<'s> Repeater<'s> {
 fn statements(kept: &Kept, database: &str) -> Result<Vec<Vec<u8>>> {
     let mut all: Vec<Vec<u8>> = Vec::new();
     let mut rows = Vec::new();
+    if kept.begun {
+        all.push(b"BEGIN".to_vec());
+    }
     for event in &kept.events {
         match event.header().event_type() {
             Ok(EventType::QUERY_EVENT) => {
