@@ -329,7 +329,10 @@ impl Archiving<'_> {
         if !lost.is_empty() {
             bail!("the writer lacks what was archived ({lost}); the next backup begins anew");
         }
-        if !self.archived.with(&self.open.gtids).contains(&executed) {
+        let missing = executed.without(&self.archived.with(&self.open.gtids));
+        if !missing.is_empty() {
+            let waits = format!("the writer has {missing}, which the member that is read from has not sent yet");
+            self.runner.archive.tell(|status| status.waits = waits);
             return Ok(());
         }
         // Idle or not, it is known to be whole only when it is in the store.
@@ -337,7 +340,10 @@ impl Archiving<'_> {
         if self.archived.contains(&executed) && self.whole {
             let reached = Reached { at: now, gtids: self.archived.to_string() };
             self.shelf.reach(&self.base.id, &reached).await?;
-            self.runner.archive.tell(|status| status.reached = Some(now));
+            self.runner.archive.tell(|status| {
+                status.reached = Some(now);
+                status.waits.clear();
+            });
         }
         Ok(())
     }

@@ -34,7 +34,7 @@ const PROVIDER: &str = "gcache.size=128M;pc.recovery=no;pc.wait_prim_timeout=PT1
                         evs.inactive_check_period=PT0.5S;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT6S;\
                         evs.install_timeout=PT6S;evs.join_retrans_period=PT0.3S";
 
-/// The domain of what the first member does for itself alone; the cluster's is 1.
+/// The domain of what the first member does for itself alone; the cluster's is 0.
 const OWN_DOMAIN: u32 = 10;
 
 /// How long a server may take to begin alone and end.

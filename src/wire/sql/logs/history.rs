@@ -8,7 +8,7 @@ use crate::wire::{gtid::GtidSet, sql::Session};
 
 /// The domain in which members count what the cluster commits; as in `manifests/database/mariadb-fixed.cnf`. What one of them does
 /// for itself alone is in another one.
-pub(super) const DOMAIN: u32 = 1;
+pub(super) const DOMAIN: u32 = 0;
 /// The number by which each member names the maker of what the cluster commits.
 const SERVER: u32 = 1;
 
@@ -120,7 +120,7 @@ fn domain(gtid: &str) -> Option<u32> {
     gtid.split('-').next()?.parse().ok()
 }
 
-/// The last number of the cluster's domain in a position of MariaDB's (`1-1-24,11-1-3`); 0 where it has none.
+/// The last number of the cluster's domain in a position of MariaDB's (`0-1-24,11-1-3`); 0 where it has none.
 fn last(position: &str) -> Result<u64> {
     let ours = position.split(',').map(str::trim).find(|gtid| domain(gtid) == Some(DOMAIN));
     let Some(gtid) = ours else { return Ok(0) };
@@ -149,19 +149,19 @@ mod tests {
 
     #[test]
     fn only_what_the_cluster_counts_is_counted() {
-        for (position, number) in [("", 0), ("1-1-24", 24), ("11-1-3,1-1-24", 24), ("11-1-3", 0)] {
+        for (position, number) in [("", 0), ("0-1-24", 24), ("11-1-3,0-1-24", 24), ("11-1-3", 0)] {
             assert_eq!(last(position).expect("a position"), number, "{position}");
         }
-        assert!(last("1-1-x").is_err());
-        assert_eq!(upto(UUID, last("1-1-24").expect("one")).to_string(), format!("{UUID}:1-24"));
+        assert!(last("0-1-x").is_err());
+        assert_eq!(upto(UUID, last("0-1-24").expect("one")).to_string(), format!("{UUID}:1-24"));
         assert!(upto(UUID, 0).is_empty());
     }
 
     #[test]
     fn a_reader_begins_behind_what_it_has_and_wants_nothing_else() {
-        assert_eq!(History::beginning("1-1-24,11-1-3", 20), "11-1-3,1-1-20");
-        assert_eq!(History::beginning("1-1-24", 0), "");
-        assert_eq!(History::beginning("", 7), "1-1-7");
+        assert_eq!(History::beginning("0-1-24,11-1-3", 20), "11-1-3,0-1-20");
+        assert_eq!(History::beginning("0-1-24", 0), "");
+        assert_eq!(History::beginning("", 7), "0-1-7");
     }
 
     #[test]
