@@ -3,7 +3,6 @@
 //! position is the one that is gone on from; what a restore has replaced is none.
 
 use std::{
-    collections::BTreeSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -20,15 +19,15 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::{
     Runner, lab,
     objects::{Into, Phase, Restore},
-    reader::{self, Chosen},
     shelf,
+    source::{self, Source},
 };
 use crate::{
     cluster::Refused,
     inside::log,
     wire::{
         backup::{
-            archive::{Contents, Piece, Reached, contains},
+            archive::{Contents, Reached, contains},
             manifest::Manifest,
             seal::Recipients,
             shelf::Shelf,
@@ -47,8 +46,6 @@ const MOST: usize = 16 << 20;
 const ASKS: Duration = Duration::from_secs(5);
 /// How soon it begins anew after something failed.
 const AGAIN: Duration = Duration::from_secs(3);
-/// How a server knows this reader from its replicas: their numbers are small.
-const NUMBER: u32 = 900_000_000;
 
 /// How far the archive is, for people and for monitoring.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -141,7 +138,7 @@ async fn turn(runner: &Runner) -> Result<()> {
     let to = Recipients::new(spec.backup.encrypt_for.keys()).map_err(anyhow::Error::msg)?;
     let pieces = shelf.pieces(&base.id).await?;
     let archived = contains(&base, &pieces)?;
-    let Source { member, history, logs, gap } = source(runner, &archived, pieces.last()).await?;
+    let Source { member, history, logs, gap } = source::find(runner, &archived, pieces.last()).await?;
     if !gap.is_empty() {
         log(&format!("{member} has removed from its logs what is not archived: {gap}"));
     }
@@ -158,59 +155,6 @@ async fn turn(runner: &Runner) -> Result<()> {
     let next = pieces.last().map_or(1, |piece| piece.number + 1);
     let whole = gap.is_empty();
     Archiving { runner, shelf, base, to, history, archived, whole, next, open: Open::default() }.go_on(logs).await
-}
-
-/// A member whose log is read.
-struct Source {
-    member: String,
-    history: History,
-    /// From behind what is archived.
-    logs: Logs,
-    /// What it has removed before it was archived.
-    gap: GtidSet,
-}
-
-/// A member that still has everything, or else one that has not.
-async fn source(runner: &Runner, archived: &GtidSet, last: Option<&Piece>) -> Result<Source> {
-    let (mut tried, mut trouble, mut lacking) = (BTreeSet::new(), None, None);
-    while let Some(chosen) = reader::choose(&runner.cluster, &tried).await? {
-        match open(runner, &chosen, archived, last).await {
-            Ok(source) if source.gap.is_empty() => return Ok(source),
-            Ok(source) => lacking = lacking.or(Some(source)),
-            Err(error) => trouble = trouble.or(Some(error.context(format!("at {}", chosen.name)))),
-        }
-        tried.insert(chosen.name);
-    }
-    match (lacking, trouble) {
-        (Some(source), _) => Ok(source),
-        (None, Some(trouble)) => Err(trouble),
-        (None, None) => bail!("no member of the database serves"),
-    }
-}
-
-async fn open(runner: &Runner, chosen: &Chosen, archived: &GtidSet, last: Option<&Piece>) -> Result<Source> {
-    let mut session = runner.follower.connect(chosen.address, None).await?;
-    let history = History::of(&mut session).await?;
-    if history.is_foreign(archived) {
-        bail!("the newest backup is of another cluster; the next backup begins anew");
-    }
-    let purged = history.purged(&mut session).await?;
-    let gap = purged.without(archived);
-    let had = archived.with(&purged);
-    let number = NUMBER + rand::random_range(0..100_000_000);
-    // Each member of a cluster counts for itself. What was archived last is sent once more, to see that it is the same here.
-    let known = last.filter(|piece| !piece.mark.is_empty()).zip(history.last_in(&had));
-    let Some((piece, last)) = known.filter(|(_, last)| history.last_in(&purged) < Some(*last)) else {
-        let logs = session.logs(number, &history, &had).await?;
-        return Ok(Source { member: chosen.name.clone(), history, logs, gap });
-    };
-    let before = had.without(&history.one(last));
-    let mut logs = session.logs(number, &history, &before).await?;
-    let again = logs.next().await?;
-    if history.last_in(&again.covers) != Some(last) || again.mark != piece.mark {
-        bail!("it has something else as transaction {last} than what was archived; the next backup begins anew");
-    }
-    Ok(Source { member: chosen.name.clone(), history, logs, gap })
 }
 
 /// The backup that is gone on from: the newest that stands at an exact position, of what the lab has now.

@@ -1,6 +1,7 @@
 //! `wplab backups`: makes and restores backups, one thing after the other, in a pod of its own that mounts `wp-content`. What it is to
 //! do stands in objects ([`objects`]), which `controller` takes up; `schedule` makes some of them itself, and `told` says how that stands. `make` sends a backup, from
 //! what `reader` and `site` read; `restore` puts one in the place of what the lab has, `verify` proves one; what is in a store is [`crate::wire::backup`].
+//! `archive` keeps what is written after a backup, from a member that `source` finds, and `until` puts both together.
 
 mod archive;
 mod aside;
@@ -12,6 +13,7 @@ mod reader;
 mod restore;
 mod schedule;
 mod site;
+mod source;
 mod told;
 mod until;
 pub mod verify;
