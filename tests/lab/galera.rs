@@ -70,7 +70,7 @@ fn cold_starts() -> u32 {
 
 /// One in twenty went wrong before, and as many clean ones as `just drills` makes happen by luck in 4.6 % of all runs.
 fn kills() -> u32 {
-    if thoroughly() { 60 } else { 4 }
+    if thoroughly() { 60 } else { 2 }
 }
 
 fn as_promised(lab: &Lab) {
