@@ -15,8 +15,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{
     MANAGER, Runner, lab,
     objects::{
-        Backup, BackupSchedule, BackupScheduleSpec, BackupScheduleStatus, BackupSpec, DUE, Into, Restore, RestoreSpec,
-        SCHEDULE,
+        Backup, BackupSchedule, BackupScheduleSpec, BackupScheduleStatus, BackupSpec, DUE, Into, Phase, Restore,
+        RestoreSpec, SCHEDULE,
     },
     shelf, told,
 };
@@ -33,6 +33,8 @@ use crate::{
 
 /// How often the clock is looked at; schedules know no seconds.
 const EVERY: Duration = Duration::from_secs(5);
+/// How many objects that are over are left for people to look at, of those that a schedule asked for.
+const LEFT: usize = 10;
 
 /// Asks for what is due; never ends.
 pub(super) async fn run(runner: Arc<Runner>) {
@@ -71,6 +73,9 @@ async fn turn(runner: &Runner, begun: Timestamp) -> Result<()> {
     if let Some(due) = due_of::<Backup>(runner, &rules.schedule, begun, now).await? {
         let wanted = Backup::new("", BackupSpec { scheduled: true });
         ask(runner, wanted, "scheduled", due).await?;
+        // What was made goes with its backup.
+        tidy(runner, |one: &Backup| one.status.as_ref().is_some_and(|status| status.common.phase == Phase::Failed))
+            .await?;
     }
     if let Some(due) = due_of::<Restore>(runner, &rules.verify, begun, now).await? {
         // Nobody proves what is not there; the next time comes.
@@ -84,6 +89,8 @@ async fn turn(runner: &Runner, begun: Timestamp) -> Result<()> {
             key_secret: None,
         };
         ask(runner, Restore::new("", wanted), "verify", due).await?;
+        // What was found out stands beside the backup.
+        tidy(runner, |one: &Restore| one.status.as_ref().is_some_and(|status| status.common.phase.is_over())).await?;
     }
     Ok(())
 }
@@ -187,6 +194,29 @@ where
     Ok(())
 }
 
+/// Removes objects that a schedule asked for and that nobody needs any more, but for the newest.
+async fn tidy<K>(runner: &Runner, is_over: impl Fn(&K) -> bool) -> Result<()>
+where
+    K: Object + Resource<Scope = NamespaceResourceScope>,
+{
+    let (kind, api) = (K::kind(&()), runner.cluster.api::<K>());
+    let all = api.list(&ListParams::default()).await;
+    let all = all.map_err(Refused).with_context(|| format!("cannot list the {kind}s"))?.items;
+    for name in old(all.iter().filter(|one| is_over(one))) {
+        let removed = api.delete(&name, &DeleteParams::default()).await;
+        gone(removed).with_context(|| format!("cannot remove {kind} {name}"))?;
+    }
+    Ok(())
+}
+
+/// Those that a schedule asked for, by when they were due, without the newest.
+fn old<'a, K: Resource + 'a>(over: impl Iterator<Item = &'a K>) -> Vec<String> {
+    let due = |one: &K| one.annotations().get(DUE)?.parse::<Timestamp>().ok();
+    let mut names: Vec<_> = over.filter_map(|one| Some((due(one)?, one.name_any()))).collect();
+    names.sort_unstable_by(|one, other| other.cmp(one));
+    names.into_iter().skip(LEFT).map(|(_, name)| name).collect()
+}
+
 /// Removes the scheduled backups that the lab's rule does not keep, and the objects that asked for them. The newest one that was
 /// proven stays whatever the rule says.
 ///
@@ -251,6 +281,19 @@ mod tests {
             told.starts_with("schedule: \"nightly\" is no schedule") && told.contains("; keep: \"some\""),
             "{told}"
         );
+    }
+
+    #[test]
+    fn the_newest_of_what_a_schedule_asked_for_are_left() {
+        let asked = |minute: usize| {
+            let mut object = Backup::new(&format!("scheduled-{minute:02}"), BackupSpec { scheduled: true });
+            object.annotations_mut().insert(DUE.to_owned(), format!("2026-11-30T12:{minute:02}:00Z"));
+            object
+        };
+        let mut all: Vec<Backup> = (0..LEFT + 2).rev().map(asked).collect();
+        all.push(Backup::new("by-hand", BackupSpec::default()));
+        assert_eq!(old(all.iter()), ["scheduled-01", "scheduled-00"]);
+        assert_eq!(old(all.iter().take(LEFT)), Vec::<String>::new());
     }
 
     /// A year of nights, with the rule applied after each: what is there at its end.
