@@ -153,11 +153,22 @@ where
     if schedule.is_never() {
         return Ok(None);
     }
-    let kind = K::kind(&());
-    let all = runner.cluster.api::<K>().list(&ListParams::default()).await;
-    let all = all.map_err(Refused).with_context(|| format!("cannot list the {kind}s"))?;
-    let asked = all.items.iter().filter_map(|one| one.annotations().get(DUE)?.parse::<Timestamp>().ok()).max();
+    let asked = all::<K>(runner).await?.iter().filter_map(due).max();
     Ok(schedule.due(asked.unwrap_or(begun), now))
+}
+
+/// All objects of a kind.
+async fn all<K>(runner: &Runner) -> Result<Vec<K>>
+where
+    K: Object + Resource<Scope = NamespaceResourceScope>,
+{
+    let all = runner.cluster.api::<K>().list(&ListParams::default()).await;
+    Ok(all.map_err(Refused).with_context(|| format!("cannot list the {}s", K::kind(&())))?.items)
+}
+
+/// When something was due that a schedule asked for.
+fn due<K: Resource>(one: &K) -> Option<Timestamp> {
+    one.annotations().get(DUE)?.parse().ok()
 }
 
 /// Asks for a backup of what a restore has left: what follows is archived from there on.
@@ -199,19 +210,16 @@ async fn tidy<K>(runner: &Runner, is_over: impl Fn(&K) -> bool) -> Result<()>
 where
     K: Object + Resource<Scope = NamespaceResourceScope>,
 {
-    let (kind, api) = (K::kind(&()), runner.cluster.api::<K>());
-    let all = api.list(&ListParams::default()).await;
-    let all = all.map_err(Refused).with_context(|| format!("cannot list the {kind}s"))?.items;
+    let all = all::<K>(runner).await?;
     for name in old(all.iter().filter(|one| is_over(one))) {
-        let removed = api.delete(&name, &DeleteParams::default()).await;
-        gone(removed).with_context(|| format!("cannot remove {kind} {name}"))?;
+        let removed = runner.cluster.api::<K>().delete(&name, &DeleteParams::default()).await;
+        gone(removed).with_context(|| format!("cannot remove {} {name}", K::kind(&())))?;
     }
     Ok(())
 }
 
 /// Those that a schedule asked for, by when they were due, without the newest.
 fn old<'a, K: Resource + 'a>(over: impl Iterator<Item = &'a K>) -> Vec<String> {
-    let due = |one: &K| one.annotations().get(DUE)?.parse::<Timestamp>().ok();
     let mut names: Vec<_> = over.filter_map(|one| Some((due(one)?, one.name_any()))).collect();
     names.sort_unstable_by(|one, other| other.cmp(one));
     names.into_iter().skip(LEFT).map(|(_, name)| name).collect()
@@ -229,10 +237,9 @@ pub(super) async fn prune(runner: &Runner, shelf: &Shelf, keep: Keep) -> Result<
         shelf.remove(&id).await?;
         log(&format!("removed backup {id}, which is not kept any longer"));
         let api = runner.cluster.api::<Backup>();
-        let objects = api.list(&ListParams::default()).await.map_err(Refused).context("cannot list the Backups")?;
         let of_it =
             |object: &&Backup| object.status.as_ref().and_then(|status| status.id.as_deref()) == Some(id.as_str());
-        for object in objects.items.iter().filter(of_it) {
+        for object in all::<Backup>(runner).await?.iter().filter(of_it) {
             gone(api.delete(&object.name_any(), &DeleteParams::default()).await).context("cannot remove a Backup")?;
         }
     }
