@@ -18,11 +18,9 @@ use crate::{
     host::{docker::Docker, nodes},
     labels::{COMPONENT, Component, NAMESPACE},
     run::{StepCx, wait::Look},
-    spec::{LabSpec, Topology},
+    spec::{LabSpec, Topology, VolumeClass},
 };
 
-/// The class of claims that name none: kind's own, which provisions what has no volume here.
-pub const CLASS: &str = "standard";
 /// Where the folders are on a node.
 const FOLDER: &str = "/var/lib/wplab/volumes";
 /// How long kind may take from the API server to its StorageClass; it is the next thing that it makes.
@@ -47,7 +45,7 @@ fn volumes(spec: &LabSpec) -> Vec<Volume> {
     let export = of("export-nfs-0".to_owned(), Component::Storage, spec.storage.size.as_str(), on(1));
     let members = database::names(spec.database.members).into_iter().enumerate();
     // What is not of the class that has these folders, its own class provisions.
-    let ours = spec.database.volume_class.name().is_none_or(|name| name == CLASS);
+    let ours = spec.database.volume_class.name().is_none_or(|name| name == VolumeClass::OF_KIND);
     let members = members
         .filter(|_| ours)
         .map(|(nth, name)| of(format!("data-{name}"), Component::Database, spec.database.volume.as_str(), on(nth)));
@@ -79,7 +77,7 @@ fn object(volume: &Volume, node: &str) -> Result<DynamicObject> {
             "capacity": {"storage": size},
             "accessModes": ["ReadWriteOnce"],
             "persistentVolumeReclaimPolicy": "Retain",
-            "storageClassName": CLASS,
+            "storageClassName": VolumeClass::OF_KIND,
             "local": {"path": format!("{FOLDER}/{claim}")},
             "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": NAMESPACE, "name": claim},
             "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}},
@@ -113,7 +111,7 @@ pub async fn ensure(cx: &StepCx, docker: &Docker, cluster: &Cluster, spec: &LabS
         None => Look::NotYet("it does not exist yet".to_owned()),
     };
     // A claim that is made before there is a class has none, and no volume of a class fits it.
-    cluster.until_ready(cx, &cluster.all::<StorageClass>(), CLASS, CLASS_LIMIT, exists).await?;
+    cluster.until_ready(cx, &cluster.all::<StorageClass>(), VolumeClass::OF_KIND, CLASS_LIMIT, exists).await?;
     let objects = wanted.iter().map(|volume| object(volume, &workers[volume.worker])).collect::<Result<Vec<_>>>()?;
     cluster.apply(&objects).await?;
     Ok(())
@@ -158,10 +156,10 @@ mod tests {
         assert_eq!(super::volumes(&spec).len(), 4);
         let of = |class: &str| {
             let mut spec = spec.clone();
-            spec.database.volume_class = crate::spec::VolumeClass::new(class).expect("a class");
+            spec.database.volume_class = VolumeClass::new(class).expect("a class");
             super::volumes(&spec).len()
         };
-        assert_eq!((of(CLASS), of("fast")), (4, 1), "another class provisions its own");
+        assert_eq!((of(VolumeClass::OF_KIND), of("fast")), (4, 1), "another class provisions its own");
     }
 
     #[test]
@@ -189,7 +187,7 @@ mod tests {
         assert_eq!((&spec["claimRef"]["name"], &spec["claimRef"]["namespace"]), (&json!("data-db-0"), &json!("wplab")));
         assert_eq!(
             (&spec["persistentVolumeReclaimPolicy"], &spec["storageClassName"]),
-            (&json!("Retain"), &json!(CLASS))
+            (&json!("Retain"), &json!(VolumeClass::OF_KIND))
         );
         assert_eq!(spec["local"]["path"], json!("/var/lib/wplab/volumes/data-db-0"));
     }

@@ -50,6 +50,9 @@ impl fmt::Display for ServerImage {
 pub struct VolumeClass(Option<String>);
 
 impl VolumeClass {
+    /// The class of claims that name none: kind's own, which provisions what has no volume here.
+    pub const OF_KIND: &str = "standard";
+
     /// Reads `default`, or the name of a StorageClass.
     ///
     /// # Errors

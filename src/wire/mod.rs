@@ -7,3 +7,8 @@ pub mod gtid;
 pub mod net;
 pub mod sql;
 pub mod tls;
+
+/// Bytes in lower-case hexadecimal digits, as hashes are written.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

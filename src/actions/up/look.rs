@@ -9,8 +9,7 @@ use kube::{ResourceExt, api::ListParams};
 use crate::{
     cluster::{Cluster, Refused},
     host::nodes::{self, ClusterLook},
-    parts::volumes::CLASS,
-    spec::LabSpec,
+    spec::{LabSpec, VolumeClass},
 };
 
 /// Whether all nodes of the lab file are there, and what kind installs last.
@@ -25,8 +24,8 @@ async fn seen(spec: &LabSpec, kubeconfig: PathBuf) -> Result<ClusterLook> {
     let wanted = nodes::node_names(&cluster.inside, spec.cluster.workers);
     let mut lacking = wanted.clone();
     lacking.retain(|name| !nodes.items.iter().any(|n| n.name_any() == *name));
-    if !classes.items.iter().any(|c| c.name_any() == CLASS) {
-        lacking.push(format!("StorageClass {CLASS}"));
+    if !classes.items.iter().any(|c| c.name_any() == VolumeClass::OF_KIND) {
+        lacking.push(format!("StorageClass {}", VolumeClass::OF_KIND));
     }
     if lacking.is_empty() {
         return Ok(ClusterLook::Whole);

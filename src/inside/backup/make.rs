@@ -32,7 +32,7 @@ use crate::{
             shelf::Shelf,
         },
         dump, net,
-        sql::Session,
+        sql::{Session, is_mariadb},
     },
 };
 
@@ -88,7 +88,7 @@ pub(super) async fn make(
     let chosen = chosen.context("no member of the database serves")?;
     let session = runner.account.connect(chosen.address, Some(DATABASE)).await;
     let mut session = session.with_context(|| format!("at {}", chosen.name))?;
-    let version = session.value("SELECT VERSION()").await?.context("the server does not say what it is")?;
+    let version = session.version().await?;
     let At { mut snapshot, position, exact } =
         reader::at(&mut session, &chosen, spec.database.topology, &runner.account).await?;
     seconds.insert("snapshot".to_owned(), clock.elapsed().as_secs_f64());
@@ -140,7 +140,7 @@ pub(super) async fn make(
 fn server(topology: Topology, version: &str) -> &'static str {
     match topology {
         Topology::Replication => "mysql",
-        Topology::Galera if version.contains("MariaDB") => "mariadb",
+        Topology::Galera if is_mariadb(version) => "mariadb",
         Topology::Galera => "percona",
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::inside::there;
+use crate::{inside::there, wire::hex};
 
 /// The lab's own files at the top of `wp-content` begin so. They say how far this very folder is, and are no part of the site.
 const OWN: &str = ".wplab-";
@@ -97,7 +97,7 @@ fn file<W: Write>(tar: &mut tar::Builder<W>, path: &Path, full: &Path) -> io::Re
             path: path.to_string_lossy().into_owned(),
             bytes: before.len(),
             modified: before.mtime(),
-            sha256: hex(hash),
+            sha256: hex(&hash.finalize()),
             changing,
         });
         if !changing {
@@ -204,11 +204,7 @@ fn within(done: bool, path: &str) -> io::Result<()> {
 fn sum(mut source: impl Read) -> io::Result<String> {
     let mut hash = Sha256::new();
     io::copy(&mut source, &mut Hashing(&mut hash))?;
-    Ok(hex(hash))
-}
-
-fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(hex(&hash.finalize()))
 }
 
 struct Hashing<'a>(&'a mut Sha256);

@@ -26,7 +26,7 @@ use crate::{
         },
         dump::{self, Snapshot},
         gtid::GtidSet,
-        sql::{Session, logs},
+        sql::{Session, is_mariadb, logs},
     },
 };
 
@@ -54,9 +54,9 @@ pub(super) async fn rebuild(way: &Way<'_>, until: &Until, pieces: &[Piece]) -> R
     way.runner.tell(Progress::of("starting a server beside the lab"));
     let mut session = verify::begin(&way.runner.cluster).await?;
     fits(&mut session, way.manifest).await?;
-    let version = session.value("SELECT VERSION()").await?.context("the server does not say what it is")?;
-    let (had, mariadb) = (&way.manifest.database.version, version.contains("MariaDB"));
-    if had.contains("MariaDB") != mariadb {
+    let version = session.version().await?;
+    let (had, mariadb) = (&way.manifest.database.version, is_mariadb(&version));
+    if is_mariadb(had) != mariadb {
         bail!("what was archived of a server {had} can be repeated by its like only, and this lab has {version}");
     }
     way.load(&mut session, DATABASE).await?;

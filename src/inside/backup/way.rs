@@ -17,7 +17,7 @@ use crate::{
             shelf::Shelf,
         },
         dump::{self, Snapshot},
-        sql::Session,
+        sql::{Session, is_mariadb},
     },
 };
 
@@ -110,9 +110,9 @@ pub(super) fn compare(wanted: &BTreeMap<String, Table>, found: &BTreeMap<String,
 
 /// Whether a server can have a backup, as far as that shows before it is loaded.
 pub(super) async fn fits(session: &mut Session, manifest: &Manifest) -> Result<()> {
-    let version = session.value("SELECT VERSION()").await?.context("the server does not say what it is")?;
+    let version = session.version().await?;
     let (had, has) = (&manifest.database.version, &version);
-    if had.contains("MariaDB") == has.contains("MariaDB") && release(has) < release(had) {
+    if is_mariadb(had) == is_mariadb(has) && release(has) < release(had) {
         bail!("it is of server {had}, and this lab has {has}: a server may be newer than its backup, not older");
     }
     let found = session.row("SELECT option_value AS version FROM wp_options WHERE option_name = 'db_version'").await;

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{MONITOR_USER, pod::RUN};
-use crate::wire::sql::{Session, Way, literal};
+use crate::wire::sql::{Session, Way, is_mariadb, literal};
 
 /// How long the server may take; a commit may wait for a replica.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -34,7 +34,7 @@ pub(super) async fn run() -> Result<()> {
     let file = "/etc/wplab/credentials/root-password";
     let root = std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
     let mut session = connect("root", root.trim()).await?;
-    let mariadb = session.value("SELECT VERSION()").await?.is_some_and(|version| version.contains("MariaDB"));
+    let mariadb = is_mariadb(&session.version().await?);
     for statement in statements(Some(password).filter(|password| !password.is_empty()), mariadb) {
         session.run(&statement).await.context("cannot make sure of the account")?;
     }

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::pod::{self, RUN};
-use crate::wire::sql::{Session, Way, error_code, literal};
+use crate::wire::sql::{Session, Way, error_code, is_mariadb, literal};
 
 /// How long the server may take; a commit may wait for a replica.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -63,12 +63,12 @@ async fn do_it(step: RootStep, password: &str) -> Result<Has> {
         (RootStep::Look, _) | (RootStep::Add, Some(_)) => {}
         (RootStep::Add, None) => {
             let mut session = connect(&given).await.context("the server does not take the password that is there")?;
-            let sql = adding(&given, password, is_mariadb(&mut session).await?);
+            let sql = adding(&given, password, is_mariadb(&session.version().await?));
             session.run(&sql).await.context("cannot let the password in")?;
         }
         (RootStep::End, found) => {
             let mut session = found.context("the server does not take the password that is to be the only one")?;
-            let sql = ending(password, is_mariadb(&mut session).await?);
+            let sql = ending(password, is_mariadb(&session.version().await?));
             session.run(&sql).await.context("cannot let the former password go")?;
         }
     }
@@ -85,10 +85,6 @@ async fn let_in(password: &str) -> Result<Option<Session>> {
 
 async fn connect(password: &str) -> Result<Session> {
     Session::connect(&Way::Socket(PathBuf::from(RUN).join("mysqld.sock")), "root", password, None, PATIENCE).await
-}
-
-async fn is_mariadb(session: &mut Session) -> Result<bool> {
-    Ok(session.value("SELECT VERSION()").await?.is_some_and(|version| version.contains("MariaDB")))
 }
 
 /// What lets another password in beside the one that is there.

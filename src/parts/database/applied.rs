@@ -19,9 +19,9 @@ use super::{
 };
 use crate::{
     cluster::{Cluster, Refused, manifests::typed},
-    parts::{images::ImageSet, volumes::CLASS},
+    parts::images::ImageSet,
     run::{StepCx, advice::Trouble},
-    spec::LabSpec,
+    spec::{LabSpec, VolumeClass},
 };
 
 /// Makes sure that the volumes' class is one of the cluster's: without it members would wait for good.
@@ -34,7 +34,7 @@ pub(super) async fn class_exists(cluster: &Cluster, spec: &LabSpec) -> Result<()
     let classes = classes.map_err(Refused).context("cannot list the StorageClasses")?;
     let names: Vec<String> = classes.items.iter().map(ResourceExt::name_any).collect();
     // A new cluster's own class comes in a moment.
-    if wanted == CLASS || names.iter().any(|name| name == wanted) {
+    if wanted == VolumeClass::OF_KIND || names.iter().any(|name| name == wanted) {
         return Ok(());
     }
     let why = format!("database.volume-class: there is no StorageClass {wanted}; there is: {}", names.join(", "));

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::set::{Role, SHORT};
-use crate::labels;
+use crate::{labels, wire::hex};
 
 /// `lab/images` as it was when the tool was built.
 static FILES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/lab/images");
@@ -276,11 +276,6 @@ pub(super) fn context_tar(recipe: &str) -> Result<bytes::Bytes> {
         archive.append_data(&mut header, path, content)?;
     }
     Ok(archive.into_inner()?.into())
-}
-
-/// Lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// The labels of an image of ours.

@@ -20,7 +20,7 @@ use kube::core::DynamicObject;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{Role, catalogue::hex, set::SHORT, tool};
+use super::{Role, set::SHORT, tool};
 use crate::{
     cluster::manifests::{self, typed},
     host::{
@@ -34,6 +34,7 @@ use crate::{
         wait::Look,
     },
     spec::ImageSource,
+    wire::hex,
 };
 
 /// How long one look may take. The inspection ends by itself long before.

@@ -11,10 +11,11 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream as streams};
 use sha2::{Digest, Sha256};
 
-use super::{catalogue::hex, catalogue::labels_of, set::SHORT, stream};
+use super::{catalogue::labels_of, set::SHORT, stream};
 use crate::{
     host::docker::{Docker, LocalImage},
     run::StepCx,
+    wire::hex,
 };
 
 /// Makes sure of the image; says whether it was made now.

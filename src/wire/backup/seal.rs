@@ -12,6 +12,8 @@ use age::{Decryptor, Encryptor, Identity, Recipient, stream::StreamWriter, x2551
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
+use crate::wire::hex;
+
 /// zstd's own default: as small as it gets without anybody waiting for the processor.
 const LEVEL: i32 = 3;
 
@@ -176,11 +178,6 @@ fn copy(source: &mut impl Read, sink: &mut impl Write) -> io::Result<Through> {
         bytes += read as u64;
     }
     Ok(Through { bytes, sha256: hex(&hash.finalize()) })
-}
-
-/// In hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::{
     credentials::Credentials,
     manifest::{BackupId, FORMAT, Manifest, Part, Stream},
     parts::{Cutter, Joined},
-    seal::{self, Keys, Recipients, hex},
+    seal::{self, Keys, Recipients},
     store::Store,
     unusable::Unusable,
     verified::Verified,
@@ -25,6 +25,7 @@ use super::{
 use crate::{
     run::advice::Trouble,
     spec::{LabName, destination::Destination},
+    wire::hex,
 };
 
 /// What makes a folder a backup.

@@ -181,7 +181,7 @@ fn meanwhile(error: anyhow::Error, what: &str) -> anyhow::Error {
 
 /// `mysql VERSION` or `mariadb VERSION`.
 async fn server(session: &mut Session) -> Result<String> {
-    let version = session.value("SELECT VERSION()").await?.context("the server says no version")?;
-    let kind = if version.contains("MariaDB") { "mariadb" } else { "mysql" };
+    let version = session.version().await?;
+    let kind = if sql::is_mariadb(&version) { "mariadb" } else { "mysql" };
     Ok(format!("{kind} {version}"))
 }

@@ -110,6 +110,19 @@ impl Session {
         let row: Option<mysql_async::Row> = bounded(self.patience, self.conn.query_first(query)).await?;
         Ok(row.and_then(|row| text(row.unwrap().into_iter().next()?)))
     }
+
+    /// What the server says it is, such as `8.4.10` or `11.8.9-MariaDB-deb13`.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub async fn version(&mut self) -> Result<String> {
+        self.value("SELECT VERSION()").await?.context("the server does not say what it is")
+    }
+}
+
+/// Whether a server of this version is a MariaDB: each of them has the name in its version, and no other server has.
+pub fn is_mariadb(version: &str) -> bool {
+    version.contains("MariaDB")
 }
 
 /// The number of the MySQL error somewhere in this chain, if the server gave one.

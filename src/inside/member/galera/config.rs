@@ -101,8 +101,7 @@ impl Config {
         let var = |name: &str| var(name).with_context(|| format!("the environment variable {name} is missing"));
         let name = var("POD_NAME")?;
         let count = Count::new(var("MEMBERS").ok().as_deref(), &root)?;
-        let ordinal = name.rsplit_once('-').and_then(|(_, digits)| digits.parse::<u32>().ok());
-        let ordinal = ordinal.with_context(|| format!("the pod's name {name:?} does not end in a number"))?;
+        let ordinal = ordinal(&name).with_context(|| format!("the pod's name {name:?} does not end in a number"))?;
         // A pod beyond the count has no vote in an election; it would never be allowed to do anything.
         ensure!(ordinal < count.now(), "{name} is not one of the {} members", count.now());
         let flavour = var("WPLAB_FLAVOUR")?;
@@ -122,7 +121,7 @@ impl Config {
     pub(super) fn of_a_test(name: &str, flavour: &'static Flavour, paths: Paths) -> Config {
         let count = Count::Fixed(3);
         let address = std::net::Ipv4Addr::LOCALHOST.into();
-        let ordinal = name.rsplit_once('-').and_then(|(_, digits)| digits.parse().ok()).unwrap_or_default();
+        let ordinal = ordinal(name).unwrap_or_default();
         let name = name.to_owned();
         let alike = flavour.begins_alike;
         Config { name, ordinal, address, count, flavour, alike, endpoints: Vec::new(), status_port: HTTP_PORT, paths }
@@ -153,6 +152,11 @@ impl Config {
 
 fn read(path: &std::path::Path) -> Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The number that a pod's name ends in.
+fn ordinal(name: &str) -> Option<u32> {
+    name.rsplit_once('-').and_then(|(_, digits)| digits.parse().ok())
 }
 
 #[cfg(test)]

@@ -4,7 +4,10 @@
 
 use anyhow::{Context, Result, ensure};
 
-use crate::wire::{gtid::GtidSet, sql::Session};
+use crate::wire::{
+    gtid::GtidSet,
+    sql::{Session, is_mariadb},
+};
 
 /// The domain in which members count what the cluster commits; as in `manifests/database/mariadb-fixed.cnf`. What one of them does
 /// for itself alone is in another one.
@@ -27,8 +30,8 @@ impl History {
     /// # Errors
     /// It cannot be asked; or it is a MariaDB that is in no cluster, or that keeps no binary log.
     pub async fn of(session: &mut Session) -> Result<History> {
-        let version = session.value("SELECT VERSION()").await?.context("the server does not say what it is")?;
-        if !version.contains("MariaDB") {
+        let version = session.version().await?;
+        if !is_mariadb(&version) {
             return Ok(History::Gtids);
         }
         let logs = session.value("SELECT @@global.log_bin AND @@global.wsrep_gtid_mode").await?;

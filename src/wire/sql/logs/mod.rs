@@ -25,7 +25,7 @@ use self::{
     mariadb::{Mark, Named},
 };
 use super::{Session, bounded, name};
-use crate::wire::gtid::GtidSet;
+use crate::wire::{gtid::GtidSet, hex};
 
 /// What a file of a binary log begins with.
 pub const MAGIC: [u8; 4] = [0xfe, b'b', b'i', b'n'];
@@ -200,7 +200,7 @@ fn bytes(event: &Event) -> Result<Vec<u8>> {
 }
 
 fn uuid(sid: [u8; 16]) -> String {
-    let hex: String = sid.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex(&sid);
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
