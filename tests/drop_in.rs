@@ -351,6 +351,19 @@ const REQUESTS: &[(&str, &str, &str, bool, bool)] = &[
     ("POST", "/", "wordpress_logged_in_0", false, true),
     ("GET", "/wp-json/wp/v2/plugins", "wordpress_logged_in_0", false, true),
     ("GET", "/index.php?rest_route=/wp/v2/themes", "Authorization", false, true),
+    ("POST", "/index.php?rest_route=/wp/v2/posts/7", "wordpress_logged_in_0", false, false),
+    ("POST", "/index.php?_locale=user&rest_route=%2Fwp%2Fv2%2Fpages%2F7%2Fautosaves", "wordpress_logged_in_0", false, false),
+    ("PUT", "/wp-json/wp/v2/posts/7?_locale=user", "wordpress_logged_in_0", false, false),
+    ("POST", "/wp-json/wp/v2/posts", "Authorization", false, false),
+    ("POST", "/wp-json/wp/v2/media", "wordpress_logged_in_0", false, true),
+    ("POST", "/wp-json/wp/v2/posts?preview=true", "wordpress_logged_in_0", false, true),
+    ("POST", "/wp-json/wp/v2/posts-of-a-plugin", "wordpress_logged_in_0", false, true),
+    ("POST", "/wp-json/batch/v1?with=/wp-json/wp/v2/posts", "wordpress_logged_in_0", false, true),
+    ("POST", "/?rest_route[]=/wp/v2/posts", "wordpress_logged_in_0", false, true),
+    ("POST", "/wp-admin/update.php?rest_route=/wp/v2/posts", "wordpress_logged_in_0", false, true),
+    ("POST", "/wp-admin/admin-ajax.php", "wordpress_logged_in_0", false, true),
+    ("GET", "/wp-admin/admin-ajax.php?action=rest-nonce", "wordpress_logged_in_0", false, false),
+    ("GET", "/wp-admin/update.php?action=heartbeat", "wordpress_logged_in_0", false, true),
     ("GET", "/?wp_scrape_key=1&wp_scrape_nonce=2", "wordpress_logged_in_0", false, true),
     ("GET", "/?p=1&preview=true", "wordpress_logged_in_0", false, true),
     ("GET", "/?customize_changeset_uuid=1", "wordpress_logged_in_0", false, true),
@@ -375,6 +388,8 @@ fn who_may_change_code_sees_the_shared_folder_while_it_answers() {
             $_SERVER = ['REQUEST_METHOD' => $method, 'REQUEST_URI' => $address];
             $_SERVER['HTTP_AUTHORIZATION'] = $known === 'Authorization' ? 'Basic x' : '';
             $_COOKIE = ['wordpress_test_cookie' => '1', $known => '1'];
+            parse_str(explode('?', $address, 2)[1] ?? '', $_GET);
+            $_REQUEST = $_GET;
             $told[] = wplab_shared_content() !== null;
         }}
         echo json_encode($told);"
