@@ -33,13 +33,15 @@ fn php(image: &str, script: &str) -> Value {
     serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"))
 }
 
-/// What is said when something is away, as PHP constants, and the drop-in with servers `W` and `R` that answer when they are in `$up`;
-/// whom it has asked is in `$asked`.
+/// What is said when something is away, as PHP constants, and the drop-in with servers `W` and `R` that answer when they are in `$up`
+/// and end statements with the error `$errno`; whom it has asked is in `$asked`.
 fn beside_made_up_servers() -> (String, String) {
     let reasons = code("away.php").lines().filter(|line| line.starts_with("const ")).collect::<Vec<_>>().join(" ");
     let connect = "private function connect(string $host): bool {";
     let made_up = "$GLOBALS['asked'] = ($GLOBALS['asked'] ?? '') . $host; return str_contains($GLOBALS['up'], $host);";
+    let errno = "private function errno(): int {";
     let database = code("database.php").replace("require_once __DIR__ . '/away.php';", "");
+    let database = database.replace(errno, &format!("{errno} return $GLOBALS['errno'] ?? 0;"));
     (reasons, database.replace(connect, &format!("{connect} {made_up}")))
 }
 
@@ -150,8 +152,8 @@ fn a_page_is_refused_only_when_nobody_answers() {
     }
 }
 
-/// Whether the request must write, who answers a second connection, and statements with what becomes of each (`+` an answer, `?` none);
-/// how many were sent, and what came of it.
+/// Whether the request must write, who answers a second connection, and statements with what becomes of each (`+` an answer, `?` none,
+/// or the number of an error); how many were sent, and what came of it.
 type Talk = (bool, &'static str, &'static [(&'static str, &'static str)], usize, &'static str);
 const UNCERTAIN: &str =
     "The connection was lost while something was being saved. Please look whether it was before you send it again.";
@@ -170,6 +172,11 @@ const TALKS: &[Talk] = &[
     // The first half of a transaction is lost with its connection.
     (true, "W", &[("START TRANSACTION", "+"), (SELECT, "?")], 2, UNCERTAIN),
     (true, "W", &[("START TRANSACTION", "+"), ("COMMIT", "+"), (SELECT, "?")], 4, "answered"),
+    // A commit whose cluster fell apart, a server that has become a reader, one that is no part of its cluster, and a mistake.
+    (true, "W", &[(INSERT, "1180")], 1, UNCERTAIN),
+    (true, "W", &[(INSERT, "1290")], 1, "It can be read, but at the moment nothing can be saved. Nothing was changed."),
+    (false, "R", &[(SELECT, "1047")], 2, "answered"),
+    (true, "W", &[(INSERT, "1062")], 1, "nothing"),
     // A page's own habit is left out.
     (false, "W", &[("DELETE FROM `wp_options` WHERE `option_name` = '_transient_x'", "?")], 1, "nothing"),
 ];
@@ -188,13 +195,15 @@ fn what_may_have_been_saved_is_not_sent_again_and_not_denied() {
             function query($query) {{
                 $this->last_query = $query;
                 $this->sent++;
-                if (array_shift($this->ends) === '?') {{
+                $end = array_shift($this->ends);
+                $GLOBALS['errno'] = (int) $end;
+                if ($end === '?') {{
                     if (!$this->check_connection()) {{
                         return false;
                     }}
                     $this->sent++;
                 }}
-                return 1;
+                return $GLOBALS['errno'] === 0;
             }}
         }}
         putenv('WPLAB_DB_READ_HOST=R'); ob_start(); ?>{database}
