@@ -45,6 +45,7 @@ use crate::{
     },
     wire::{
         backup::{credentials::Credentials, shelf::Shelf},
+        hex,
         sql::CERTIFICATE_NAME,
         tls::{Authority, Issued, Use},
     },
@@ -250,7 +251,7 @@ fn objects(
     // A hash of random passwords, cut short, tells nobody anything.
     let known = (fixed, reached.credentials.values(), source.map(|source| source.credentials.values()));
     let known = serde_json::to_vec(&known).context("cannot hash what it has to know")?;
-    let hash: String = Sha256::digest(&known).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex(&Sha256::digest(&known)[..4]);
     edit(&mut objects, RUNNER, |map: &mut ConfigMap| {
         map.data = Some(data);
         Ok(())

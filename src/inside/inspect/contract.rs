@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::spec::VolumeClass;
+
 /// What is relied on of the image of one role.
 #[derive(Debug)]
 pub struct Contract {
@@ -130,7 +132,7 @@ pub const CONTRACTS: &[Contract] = &[
                     least: Some("1.34.0"),
                 },
             ),
-            line("storage-class", Need::StorageClass("standard")),
+            line("storage-class", Need::StorageClass(VolumeClass::OF_KIND)),
             line("init", Need::Init),
         ],
     },

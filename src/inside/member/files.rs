@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-use crate::inside::gone;
+use crate::{inside::gone, wire::hex};
 
 /// The marker on a member's volume whose accounts do not have the Secret's passwords (yet): the server's next start gives them
 /// these. A snapshot that is restored with new passwords comes with it (`host/nodes/roots/snapshots.sh`).
@@ -46,7 +46,7 @@ impl Drop for InitFile {
 
 /// Sixteen hexadecimal digits that change with the text.
 pub(super) fn fingerprint(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(text.as_bytes())[..8])
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ use crate::{
         Flavour, LabSpec, Topology,
         placement::{NodeLabels, Placement},
     },
+    wire::hex,
 };
 
 /// The ConfigMap with the server's settings, in the manifests; in a lab a hash follows.
@@ -191,7 +192,7 @@ fn hash_of(files: &BTreeMap<String, String>) -> String {
         hash.update(text.as_bytes());
         hash.update([0]);
     }
-    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize()[..8])
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ use crate::{
     labels::Component,
     run::{StepCx, Stepped, gate::Gate, wait::Look},
     spec::LabSpec,
+    wire::hex,
 };
 
 /// The administrator's name. The password is generated.
@@ -308,7 +309,7 @@ fn credentials() -> Result<BTreeMap<String, String>> {
 /// Ten hexadecimal digits that change with the value.
 fn hash(value: impl Serialize) -> Result<String> {
     let text = serde_json::to_vec(&value).context("cannot hash")?;
-    Ok(Sha256::digest(text).iter().take(5).map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&Sha256::digest(text)[..5]))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::{
     host::docker::{Server, Source},
     labels,
     spec::destination::Destination,
-    wire::backup::credentials::Credentials,
+    wire::{backup::credentials::Credentials, hex},
 };
 
 /// The container of the store that all labs share, its volume, and its name on labs' networks.
@@ -144,8 +144,7 @@ impl Place {
 
 /// Enough of a path's hash that no two folders of a machine are alike by chance.
 fn hash_of(folder: &Path) -> String {
-    let hash = Sha256::digest(folder.as_os_str().as_encoded_bytes());
-    hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(folder.as_os_str().as_encoded_bytes())[..4])
 }
 
 /// New credentials.

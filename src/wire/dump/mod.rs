@@ -64,8 +64,8 @@ impl<'s> Snapshot<'s> {
     /// # Errors
     /// The server refuses, or cannot be asked.
     pub async fn begin(session: &'s mut Session) -> Result<Snapshot<'s>> {
-        let limit =
-            if server(session).await?.starts_with("mariadb") { "max_statement_time" } else { "max_execution_time" };
+        let mariadb = sql::is_mariadb(&session.version().await?);
+        let limit = if mariadb { "max_statement_time" } else { "max_execution_time" };
         for statement in [
             // Who reads may be slower than who sends: a store takes its time.
             "SET SESSION net_write_timeout=86400, net_read_timeout=86400, wait_timeout=86400",

@@ -12,6 +12,8 @@ use std::{
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
+use crate::wire::hex;
+
 /// A row that was tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::actions::chaos) struct Entry {
@@ -77,7 +79,7 @@ impl Book {
 /// The sum of a row: whoever changes one of its values cannot keep it.
 pub(super) fn sum(session: u32, seq: u64, payload: &str) -> String {
     let digest = Sha256::digest(format!("{session}/{seq}/{payload}").as_bytes());
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest[..8])
 }
 
 #[cfg(test)]

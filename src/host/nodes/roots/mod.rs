@@ -17,6 +17,7 @@ use crate::{
     host::docker::{Container, Docker, Exec, Holder},
     labels,
     spec::LabName,
+    wire::hex,
 };
 
 /// The volume. Links do not lead from one mount to another, so that all roots are on it.
@@ -73,7 +74,7 @@ fn short(parts: &[&str]) -> String {
         hash.update(part.as_bytes());
         hash.update([0]);
     }
-    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize()[..8])
 }
 
 /// Whether there may be any.

@@ -9,6 +9,8 @@ use mysql_async::binlog::{
 };
 use sha2::{Digest, Sha256};
 
+use crate::wire::hex;
+
 /// A statement as it was written, before the rows that it changed.
 const ANNOTATE_ROWS: u8 = 160;
 const GTID: u8 = 162;
@@ -117,7 +119,7 @@ impl Mark {
 
     /// The hash, cut short: it is to tell neighbours apart.
     pub(super) fn text(self) -> String {
-        self.hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.hash.finalize()[..8])
     }
 }
 
