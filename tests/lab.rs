@@ -140,13 +140,7 @@ fn the_cluster_is_as_promised(lab: &Lab) {
     assert!(value.is_some(), "the HPA reports a CPU value");
 
     // The shared file system is the real protocol: what one replica writes, a replica on another node reads.
-    let replicas: Vec<Pod> =
-        lab.list_in("wplab", &ListParams::default().labels("app.kubernetes.io/component=frontend"));
-    let running: Vec<_> = replicas
-        .iter()
-        .filter(|p| p.metadata.owner_references.iter().flatten().any(|o| o.kind == "ReplicaSet"))
-        .filter_map(|p| p.metadata.name.clone())
-        .collect();
+    let running: Vec<String> = replicas(lab).into_keys().collect();
     let path = "/usr/src/wordpress/wp-content/uploads/lab-test.txt";
     lab.exec(&running[0], &["sh", "-c", &format!("echo seen > {path}")]);
     assert_eq!(lab.exec(&running[1], &["cat", path]).trim(), "seen");
@@ -441,11 +435,10 @@ fn reads_are_split(lab: &Lab, up: &Value) {
     }
 }
 
-/// Where the site's replicas are that are not ending.
+/// Where the site's replicas are.
 fn replicas(lab: &Lab) -> BTreeMap<String, String> {
-    let pods = lab.try_pods("app.kubernetes.io/name=wordpress").expect("pods");
-    let stay = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-    stay.filter_map(|pod| Some((pod.name_any(), pod.spec.as_ref()?.node_name.clone()?))).collect()
+    let on = |pod: &Pod| Some((pod.name_any(), pod.spec.as_ref()?.node_name.clone()?));
+    lab.replicas().iter().filter_map(on).collect()
 }
 
 /// A replica that had to be made anew while its worker took no pods stays where it is until the next `up`.

@@ -1,7 +1,6 @@
 //! Snapshots: a lab that is put back while somebody wrote, restores that are killed, and a second lab beside the first.
 
-use k8s_openapi::api::core::v1::Pod;
-use kube::{ResourceExt, api::ListParams};
+use kube::ResourceExt;
 
 use super::{
     lab::{Engine, Lab, say, thoroughly},
@@ -19,13 +18,7 @@ fn forget(lab: &Lab) -> [Option<i32>; 2] {
 
 /// A replica of the site.
 fn replica(lab: &Lab) -> String {
-    let selected = ListParams::default().labels("app.kubernetes.io/name=wordpress");
-    let pods: Vec<Pod> = lab.list_in("wplab", &selected);
-    let ready = |pod: &&Pod| {
-        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-        conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
-    };
-    pods.iter().find(ready).expect("a replica that is ready").name_any()
+    lab.replicas().first().expect("a replica that is ready").name_any()
 }
 
 /// WordPress says what it makes of some PHP.

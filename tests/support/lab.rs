@@ -321,6 +321,20 @@ impl Lab {
         found.map(|list| list.items).map_err(|error| error.to_string())
     }
 
+    /// The site's replicas that are ready and stay. One that ends says for seconds that it is ready, and then it ends under
+    /// whoever has begun to ask it something.
+    pub(crate) fn replicas(&self) -> Vec<Pod> {
+        let serves = |pod: &Pod| {
+            let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+            let ready =
+                conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"));
+            ready && pod.metadata.deletion_timestamp.is_none()
+        };
+        let mut pods = self.try_pods("app.kubernetes.io/name=wordpress").expect("the API server answers");
+        pods.retain(serves);
+        pods
+    }
+
     /// Deletes pods at the same moment and waits until those very pods are gone.
     pub(crate) fn delete_pods(&self, pods: &[&str], grace: u32) {
         let api: Api<Pod> = Api::namespaced(self.client(), "wplab");
