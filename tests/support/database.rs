@@ -25,6 +25,7 @@ const OPTIONS: &str = "--user=mysql --socket=/run/test/socket --skip-networking 
 /// A server; gone when dropped.
 pub(crate) struct Server {
     name: String,
+    #[allow(dead_code, reason = "for scripts")]
     client: &'static str,
     folder: TempDir,
 }
@@ -51,6 +52,11 @@ impl Server {
 
     /// Starts the server of this image, which is one of the role `mysql` or `mariadb`.
     pub(crate) async fn start(role: &'static str, image: &str) -> Server {
+        Server::start_with(role, image, "").await
+    }
+
+    /// The same with more options.
+    pub(crate) async fn start_with(role: &'static str, image: &str, more: &str) -> Server {
         let folder = tempfile::tempdir().expect("a folder");
         // The server has a user of its own.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("its mode");
@@ -65,7 +71,7 @@ impl Server {
         let id = folder.path().file_name().expect("a name").to_string_lossy().replace('.', "");
         let server = Server { name: format!("wplab-test-dump-{role}-{id}"), client, folder };
         let mount = format!("{}:/run/test", server.folder.path().display());
-        let command = format!("{begin} {OPTIONS}");
+        let command = format!("{begin} {OPTIONS} {more}");
         let args = ["run", "-d", "--name", &server.name, "--label", LABEL, "--network", "none", "-v", &mount];
         docker(&[&args[..], &["--entrypoint", "sh", image, "-c", &command]].concat(), b"");
         let way = server.way();
@@ -91,11 +97,17 @@ impl Server {
     }
 
     pub(crate) async fn session(&self) -> Session {
-        let session = Session::connect(&self.way(), USER, PASSWORD, None, Duration::from_secs(60)).await;
+        self.session_of(USER).await
+    }
+
+    /// A session of another account, which has the same password.
+    pub(crate) async fn session_of(&self, user: &str) -> Session {
+        let session = Session::connect(&self.way(), user, PASSWORD, None, Duration::from_secs(60)).await;
         session.expect("a session")
     }
 
     /// Runs a script by the client of the image, as a person would who has no wplab.
+    #[allow(dead_code, reason = "for dumps of other tools")]
     pub(crate) fn script(&self, database: &str, script: &[u8]) {
         let password = format!("MYSQL_PWD={PASSWORD}");
         let args = ["exec", "-i", "-e", &password, &self.name, self.client, "-S", "/run/test/socket", "-u", USER];
@@ -104,6 +116,7 @@ impl Server {
 }
 
 /// Makes a database with posts and many small rows, as a site has them: at 15 doublings 300 MB of text.
+#[allow(dead_code, reason = "for dumps")]
 pub(crate) async fn fill(session: &mut Session, database: &str, doublings: u32) {
     let begin = [
         &format!("CREATE DATABASE {database}"),

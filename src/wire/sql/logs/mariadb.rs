@@ -52,22 +52,17 @@ impl Named {
     }
 }
 
-/// Whether an event is the last one of its transaction.
+/// Refuses what only a MariaDB could read.
 ///
 /// # Errors
 /// It cannot be kept.
-pub(super) fn ends(event: &Event, standalone: bool) -> Result<bool> {
-    match event.header().event_type() {
-        Ok(EventType::XID_EVENT) => Ok(true),
-        Ok(EventType::QUERY_EVENT) => {
-            let query: QueryEvent<'_> = event.read_event().context("a statement cannot be read")?;
-            Ok(standalone || matches!(query.query_raw(), b"COMMIT" | b"ROLLBACK"))
-        }
-        Err(_) if event.header().event_type_raw() != ANNOTATE_ROWS => {
-            bail!("the log has an event that cannot be kept: {}", event.header().event_type_raw());
-        }
-        _ => Ok(false),
-    }
+pub(super) fn known(event: &Event) -> Result<()> {
+    let kind = event.header().event_type_raw();
+    ensure!(
+        event.header().event_type().is_ok() || kind == ANNOTATE_ROWS,
+        "the log has an event that cannot be kept: {kind}"
+    );
+    Ok(())
 }
 
 /// What a transaction did, as a hash that is the same at every member that did it: without what is a server's own, however it cut the
@@ -138,25 +133,7 @@ fn rows(data: &[u8], images: usize) -> Result<(&[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use mysql_async::binlog::{
-        BinlogChecksumAlg,
-        BinlogVersion::Version4,
-        events::{BinlogEventFooter, FormatDescriptionEvent},
-    };
-
-    use super::*;
-
-    fn event(kind: u8, data: &[u8]) -> Event {
-        let mut bytes = 1_796_077_315_u32.to_le_bytes().to_vec();
-        bytes.push(kind);
-        bytes.extend(1_u32.to_le_bytes());
-        bytes.extend(u32::try_from(19 + data.len()).expect("short").to_le_bytes());
-        bytes.extend([0; 6]);
-        bytes.extend(data);
-        let described = FormatDescriptionEvent::new(Version4)
-            .with_footer(BinlogEventFooter::new(BinlogChecksumAlg::BINLOG_CHECKSUM_ALG_OFF));
-        Event::read(&described, &bytes[..]).expect("an event")
-    }
+    use super::{super::tests::event, *};
 
     fn unhex(text: &str) -> Vec<u8> {
         let digits: Vec<u8> =
@@ -177,20 +154,10 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_ends_where_it_is_committed() {
-        let query = |text: &str| {
-            let mut data = vec![0; 8];
-            data.extend([2, 0, 0, 0, 0]);
-            data.extend(b"wp\0");
-            data.extend(text.bytes());
-            event(2, &data)
-        };
-        assert!(ends(&query("CREATE TABLE a (b INT)"), true).expect("read"));
-        assert!(!ends(&query("CREATE TABLE a (b INT)"), false).expect("read"), "rows follow");
-        assert!(!ends(&query("SAVEPOINT a"), false).expect("read"));
-        assert!(ends(&query("COMMIT"), false).expect("read") && ends(&event(16, &[0; 8]), false).expect("read"));
-        assert!(!ends(&event(ANNOTATE_ROWS, b"INSERT"), false).expect("read"));
-        assert!(ends(&event(165, b"compressed"), false).is_err());
+    fn what_only_a_mariadb_could_read_is_refused() {
+        known(&event(ANNOTATE_ROWS, b"INSERT")).expect("a comment");
+        known(&event(16, &[0; 8])).expect("a commit");
+        assert!(known(&event(165, b"compressed")).is_err());
     }
 
     /// One row, as the log of the member that was written to has it and as another one's has it.

@@ -1,30 +1,35 @@
-//! A server's binary log, transaction by transaction, as a replica is sent it; and transactions that were kept, told to another server.
-//! MySQL's and MariaDB's differ in how transactions are named (`history`) and where they end (`mariadb`).
+//! A server's binary log, transaction by transaction, as a replica is sent it; and transactions that were kept, told to another server
+//! (`repeat`). MySQL's and MariaDB's differ in how transactions are named (`history`) and what else there is in them (`mariadb`).
 
 mod history;
 mod mariadb;
+mod repeat;
+mod settings;
+mod statement;
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{str::FromStr, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use mysql_async::{
     BinlogStream, BinlogStreamRequest, Sid,
     binlog::{
         BinlogVersion::Version4,
-        EventType, RowsEventFlags,
-        events::{Event, EventData, FormatDescriptionEvent, GtidEvent, QueryEvent, TableMapEvent},
+        EventType,
+        events::{Event, GtidEvent, QueryEvent},
     },
 };
 
-pub use self::history::History;
 use self::{
     history::DOMAIN,
     mariadb::{Mark, Named},
 };
-use super::{Session, bounded, name};
+pub use self::{
+    history::History,
+    repeat::{Kept, Repeater, transactions},
+};
+use super::{Session, bounded};
 use crate::wire::{gtid::GtidSet, hex};
 
 /// What a file of a binary log begins with.
@@ -65,8 +70,10 @@ pub struct Logs {
 /// A transaction whose end is still to come.
 struct Open {
     transaction: Transaction,
-    /// Of a cluster's: whether it is one statement, and what it did so far.
-    cluster: Option<(bool, Mark)>,
+    /// Whether it is one statement, with no `COMMIT`; MySQL says so by what it begins with.
+    standalone: Option<bool>,
+    /// What a cluster's did so far.
+    mark: Option<Mark>,
 }
 
 impl Session {
@@ -147,17 +154,11 @@ impl Logs {
         let Transaction { gtid, events, .. } = &mut open.transaction;
         events.extend(bytes(event)?);
         ensure!(events.len() < LONGEST, "transaction {gtid} is too long to be kept");
-        let ends = match &mut open.cluster {
-            Some((standalone, mark)) => {
-                mark.add(event)?;
-                mariadb::ends(event, *standalone)?
-            }
-            None if kind == Some(EventType::QUERY_EVENT) => {
-                event.read_event::<QueryEvent<'_>>().context("a statement cannot be read")?.query_raw() != b"BEGIN"
-            }
-            None => kind == Some(EventType::XID_EVENT),
-        };
-        Ok(if ends { self.open.take().map(Open::whole) } else { None })
+        if let Some(mark) = &mut open.mark {
+            mariadb::known(event)?;
+            mark.add(event)?;
+        }
+        Ok(if ends(event, &mut open.standalone)? { self.open.take().map(Open::whole) } else { None })
     }
 
     /// What begins with this event: a transaction, or one that is not asked for; nothing if it names none.
@@ -170,7 +171,7 @@ impl Logs {
             let (gtid, committed) = named(event)?;
             let (covers, events) = (GtidSet::parse(&gtid)?, bytes(event)?);
             let transaction = Transaction { gtid, covers, committed, events, mark: String::new() };
-            return Ok(Some(Some(Open { transaction, cluster: None })));
+            return Ok(Some(Some(Open { transaction, standalone: None, mark: None })));
         };
         let Some(Named { domain, number, standalone, committed }) = Named::read(event)? else { return Ok(None) };
         if domain != DOMAIN {
@@ -182,14 +183,30 @@ impl Logs {
         let (gtid, events) = (format!("{uuid}:{number}"), bytes(event)?);
         self.last = number;
         let transaction = Transaction { gtid, covers, committed, events, mark: String::new() };
-        Ok(Some(Some(Open { transaction, cluster: Some((standalone, Mark::default())) })))
+        Ok(Some(Some(Open { transaction, standalone: Some(standalone), mark: Some(Mark::default()) })))
     }
 }
 
 impl Open {
     fn whole(self) -> Transaction {
-        let mark = self.cluster.map(|(_, mark)| mark.text()).unwrap_or_default();
+        let mark = self.mark.map(Mark::text).unwrap_or_default();
         Transaction { mark, ..self.transaction }
+    }
+}
+
+/// Whether an event is the last one of its transaction: what commits it, or, where it is one statement, that one.
+///
+/// # Errors
+/// It cannot be read.
+fn ends(event: &Event, standalone: &mut Option<bool>) -> Result<bool> {
+    match event.header().event_type() {
+        Ok(EventType::XID_EVENT) => Ok(true),
+        Ok(EventType::QUERY_EVENT) => {
+            let query: QueryEvent<'_> = event.read_event().context("a statement cannot be read")?;
+            Ok(*standalone.get_or_insert(query.query_raw() != b"BEGIN")
+                || matches!(query.query_raw(), b"COMMIT" | b"ROLLBACK"))
+        }
+        _ => Ok(false),
     }
 }
 
@@ -204,62 +221,6 @@ fn uuid(sid: [u8; 16]) -> String {
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
-/// A transaction that was kept.
-pub struct Kept {
-    /// Its name.
-    pub gtid: String,
-    /// When it was committed.
-    pub committed: Timestamp,
-    /// What describes its events.
-    head: Arc<Vec<u8>>,
-    /// It begins with its name: no event of its own says so.
-    begun: bool,
-    events: Vec<Event>,
-}
-
-/// Reads a file of transactions. Those of a cluster have no maker in it but the one that is given.
-///
-/// # Errors
-/// It is no file of a binary log, or it breaks off.
-pub fn transactions(file: &[u8], cluster: &str) -> Result<Vec<Kept>> {
-    let mut rest = file.strip_prefix(&MAGIC[..]).context("it does not begin like a binary log")?;
-    let (mut described, mut head) = (FormatDescriptionEvent::new(Version4), Arc::<Vec<u8>>::default());
-    let (mut kept, mut open) = (Vec::new(), None::<Kept>);
-    while !rest.is_empty() {
-        // The library would not get over an event that breaks off.
-        let length = rest.get(9..13).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
-        let length = length.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
-        ensure!((19..=rest.len()).contains(&length), "it breaks off");
-        let event = Event::read(&described, &rest[..length]).context("an event cannot be read")?;
-        rest = &rest[length..];
-        if let Some(Named { number, standalone, committed, .. }) = Named::read(&event)? {
-            kept.extend(open.take());
-            let gtid = format!("{cluster}:{number}");
-            open = Some(Kept { gtid, committed, head: head.clone(), begun: !standalone, events: Vec::new() });
-            continue;
-        }
-        match event.header().event_type() {
-            Ok(EventType::FORMAT_DESCRIPTION_EVENT) => {
-                head = Arc::new(bytes(&event)?);
-                let found: FormatDescriptionEvent<'_> = event.read_event().context("the description cannot be read")?;
-                described = found.into_owned().with_footer(event.footer());
-            }
-            Ok(EventType::GTID_EVENT) => {
-                kept.extend(open.take());
-                let (gtid, committed) = named(&event)?;
-                open = Some(Kept { gtid, committed, head: head.clone(), begun: false, events: Vec::new() });
-            }
-            _ => {
-                if let Some(open) = &mut open {
-                    open.events.push(event);
-                }
-            }
-        }
-    }
-    kept.extend(open);
-    Ok(kept)
-}
-
 /// The name of a transaction, and when it was committed.
 fn named(event: &Event) -> Result<(String, Timestamp)> {
     let gtid: GtidEvent = event.read_event().context("a transaction's name cannot be read")?;
@@ -268,87 +229,55 @@ fn named(event: &Event) -> Result<(String, Timestamp)> {
     Ok((format!("{}:{}", uuid(gtid.sid()), gtid.gno()), committed))
 }
 
-/// Does once more what transactions did in one database; what they did elsewhere is left out. The account has to be allowed to (in
-/// MySQL: `REPLICATION_APPLIER`, in MariaDB: `BINLOG REPLAY`).
-pub struct Repeater<'s> {
-    session: &'s mut Session,
-    database: &'s str,
-    /// What the server is.
-    mariadb: bool,
-    /// What the server knows events to be like.
-    described: Arc<Vec<u8>>,
-}
+#[cfg(test)]
+mod tests {
+    use mysql_async::binlog::{
+        BinlogChecksumAlg,
+        events::{BinlogEventFooter, FormatDescriptionEvent},
+    };
 
-impl<'s> Repeater<'s> {
-    /// In this session.
-    pub fn new(session: &'s mut Session, database: &'s str, mariadb: bool) -> Repeater<'s> {
-        Repeater { session, database, mariadb, described: Arc::default() }
+    use super::*;
+
+    pub(super) fn event(kind: u8, data: &[u8]) -> Event {
+        let mut bytes = 1_796_077_315_u32.to_le_bytes().to_vec();
+        bytes.push(kind);
+        bytes.extend(1_u32.to_le_bytes());
+        bytes.extend(u32::try_from(19 + data.len()).expect("short").to_le_bytes());
+        bytes.extend([0; 6]);
+        bytes.extend(data);
+        let described = FormatDescriptionEvent::new(Version4)
+            .with_footer(BinlogEventFooter::new(BinlogChecksumAlg::BINLOG_CHECKSUM_ALG_OFF));
+        Event::read(&described, &bytes[..]).expect("an event")
     }
 
-    /// Does one once more.
-    ///
-    /// # Errors
-    /// The server refuses: it has not what the transaction was done to.
-    pub async fn repeat(&mut self, kept: &Kept) -> Result<()> {
-        let transaction = || format!("transaction {}", kept.gtid);
-        if self.described != kept.head {
-            let describe = format!("BINLOG '{}'", STANDARD.encode(&*kept.head));
-            self.session.run(&describe).await.with_context(transaction)?;
-            if !self.mariadb {
-                // After that MySQL waits to be told a name, which is its own business here.
-                self.session.run("SET @@session.gtid_next = 'AUTOMATIC'").await.with_context(transaction)?;
-            }
-            self.described = kept.head.clone();
-        }
-        for statement in statements(kept, self.database).with_context(transaction)? {
-            self.session.run_bytes(&statement).await.with_context(transaction)?;
-        }
-        Ok(())
+    fn query(text: &str) -> Event {
+        let mut data = vec![0; 8];
+        data.extend([2, 0, 0, 0, 0]);
+        data.extend(b"wp\0");
+        data.extend(text.bytes());
+        event(2, &data)
     }
-}
 
-/// What is to be told to a server for a transaction.
-fn statements(kept: &Kept, database: &str) -> Result<Vec<Vec<u8>>> {
-    let mut all: Vec<Vec<u8>> = Vec::new();
-    let mut rows = Vec::new();
-    if kept.begun {
-        all.push(b"BEGIN".to_vec());
-    }
-    for event in &kept.events {
-        match event.header().event_type() {
-            Ok(EventType::QUERY_EVENT) => {
-                let query: QueryEvent<'_> = event.read_event().context("a statement cannot be read")?;
-                match query.query_raw() {
-                    b"BEGIN" => all.push(b"BEGIN".to_vec()),
-                    b"COMMIT" => all.push(b"COMMIT".to_vec()),
-                    _ if query.schema_raw() != database.as_bytes() => {}
-                    text => {
-                        all.push(format!("USE {}", name(database)).into_bytes());
-                        all.push(format!("SET TIMESTAMP = {}", event.header().timestamp()).into_bytes());
-                        all.push(text.to_vec());
-                        all.push(b"SET TIMESTAMP = DEFAULT".to_vec());
-                    }
-                }
-            }
-            Ok(EventType::XID_EVENT) => all.push(b"COMMIT".to_vec()),
-            Ok(EventType::TABLE_MAP_EVENT) => {
-                let table: TableMapEvent<'_> = event.read_event().context("a table cannot be read")?;
-                if table.database_name_raw() == database.as_bytes() {
-                    rows.push(bytes(event)?);
-                }
-            }
-            _ => match event.read_data().context("rows cannot be read")? {
-                Some(EventData::RowsEvent(data)) if !rows.is_empty() => {
-                    rows.push(bytes(event)?);
-                    // The last one of a statement: the tables are named anew after it.
-                    if data.flags().contains(RowsEventFlags::STMT_END) {
-                        let rows: Vec<String> = rows.drain(..).map(|event: Vec<u8>| STANDARD.encode(&event)).collect();
-                        all.push(format!("BINLOG '{}'", rows.join("\n")).into_bytes());
-                    }
-                }
-                _ => {}
-            },
+    #[test]
+    fn a_transaction_ends_where_it_is_committed() {
+        let commit = event(16, &[0; 8]);
+        for (standalone, events, end) in [
+            // MySQL says with its first statement whether there is a second one.
+            (None, vec![query("BEGIN"), query("SAVEPOINT a"), query("ROLLBACK TO a"), commit.clone()], 4),
+            (
+                None,
+                vec![query("BEGIN"), query("CREATE TABLE a (b INT) START TRANSACTION"), event(19, &[]), commit.clone()],
+                4,
+            ),
+            (None, vec![query("BEGIN"), query("COMMIT")], 2),
+            (None, vec![query("CREATE TABLE a (b INT)"), query("BEGIN")], 1),
+            (Some(true), vec![query("CREATE TABLE a (b INT)"), query("COMMIT")], 1),
+            (Some(false), vec![query("CREATE TABLE a (b INT)"), query("SAVEPOINT a"), commit], 3),
+            (Some(false), vec![query("SAVEPOINT a"), query("ROLLBACK")], 2),
+        ] {
+            let mut says = standalone;
+            let found = events.iter().position(|event| ends(event, &mut says).expect("read"));
+            assert_eq!(found.map(|at| at + 1), Some(end), "{standalone:?} {events:?}");
         }
     }
-    Ok(all)
 }
