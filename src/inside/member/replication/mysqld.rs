@@ -86,13 +86,15 @@ pub(super) fn start(config: &Config, datadir: &Path, init_file: Option<&Path>) -
     Process::spawn(&CommandLine { env, ..CommandLine::new("mysqld", args) })
 }
 
-/// Starts the server on a directory that nobody else has anything to do with: it follows nobody, and takes writes.
+/// Starts the server on a directory that nobody else has anything to do with: it follows nobody, takes writes and keeps no log of
+/// them, and its events stay asleep.
 ///
 /// # Errors
 /// mysqld cannot be started.
 pub(super) fn start_alone(datadir: &Path, init_file: &Path) -> Result<Process> {
     let mut args = vec![format!("--defaults-file={MY_CNF}"), format!("--datadir={}", datadir.display())];
     args.extend(["--skip-replica-start=ON", "--super-read-only=OFF", "--read-only=OFF"].map(str::to_owned));
+    args.extend(["--skip-log-bin", "--event-scheduler=OFF"].map(str::to_owned));
     args.push(format!("--init-file={}", init_file.display()));
     Process::spawn(&CommandLine::new("mysqld", args))
 }
