@@ -90,6 +90,22 @@ fn what_is_damaged_is_refused(lab: &Lab, objects: &std::path::Path, id: &str) {
 /// Whatever is waited for here comes within seconds on a machine with nothing else to do.
 const ARCHIVED: Duration = Duration::from_mins(2);
 
+/// What plugins do besides: go back and on in a transaction, make tables with dates that a strict server refuses.
+const PLUGIN: &str = "global $wpdb; $wpdb->query('START TRANSACTION'); add_option('kept_1', 'yes'); $wpdb->query('SAVEPOINT s'); \
+    add_option('undone', 'yes'); $wpdb->query('ROLLBACK TO SAVEPOINT s'); add_option('kept_2', 'yes'); $wpdb->query('COMMIT'); \
+    $wpdb->query(\"CREATE TABLE wp_dated (id int PRIMARY KEY, at datetime NOT NULL DEFAULT '0000-00-00 00:00:00')\"); \
+    $wpdb->query('INSERT INTO wp_dated (id) VALUES (1)');";
+/// What there is of it.
+const OF_PLUGIN: &str = "global $wpdb; echo implode(' ', [get_option('kept_1'), get_option('undone', 'no'), get_option('kept_2'), \
+    $wpdb->get_var('SELECT at FROM wp_dated')]);";
+
+/// What works by itself in a database: only a lab that begins with a backup takes it.
+const TRIGGER: &str = "global $wpdb; $wpdb->query('CREATE TRIGGER kept BEFORE INSERT ON wp_links FOR EACH ROW \
+    SET NEW.link_name = UPPER(NEW.link_name)'); echo $wpdb->last_error;";
+/// Whether it works; it is removed.
+const OF_TRIGGER: &str = "global $wpdb; $wpdb->insert('wp_links', ['link_name' => 'kept']); \
+    echo $wpdb->get_var('SELECT link_name FROM wp_links ORDER BY link_id DESC LIMIT 1'); $wpdb->query('DROP TRIGGER kept');";
+
 /// Waits until everything that was acknowledged before a moment is archived.
 fn until_archived(lab: &Lab, moment: Timestamp) {
     let begun = Instant::now();
@@ -124,6 +140,7 @@ fn to_the_second_before(lab: &Lab, folder: &std::path::Path) {
         }
         assert!(begun.elapsed() < ARCHIVED, "nothing can be posted: {said}");
     };
+    php(lab, PLUGIN);
     let moment = Timestamp::now();
     // Commit times are those of other clocks only where those are other ones.
     std::thread::sleep(Duration::from_secs(1));
@@ -158,6 +175,7 @@ fn to_the_second_before(lab: &Lab, folder: &std::path::Path) {
         assert_eq!(php(lab, &format!("echo get_post_status({id});")), "publish");
     }
     assert_eq!(php(lab, "global $wpdb; echo $wpdb->get_var(\"SHOW TABLES LIKE 'wp_links'\");"), "wp_links");
+    assert_eq!(php(lab, OF_PLUGIN), "yes no yes 0000-00-00 00:00:00");
 }
 
 /// The same of a cluster: the member that was read from is lost meanwhile, and another one goes on under the same numbers. Its log knows
@@ -172,6 +190,7 @@ fn a_cluster_is_put_back_to_the_second_before(lab: &Lab) {
     until_archived(lab, Timestamp::now());
     lab.kill("mariadbd --defaults-file", &["db-2"]);
     let after = post("after the loss");
+    php(lab, PLUGIN);
     let moment = Timestamp::now() + Duration::from_secs(1);
     std::thread::sleep(Duration::from_secs(2));
     php(lab, "global $wpdb; $wpdb->query('DELETE FROM wp_posts'); $wpdb->query('DROP TABLE wp_links');");
@@ -184,6 +203,7 @@ fn a_cluster_is_put_back_to_the_second_before(lab: &Lab) {
         assert_eq!(php(lab, &format!("echo get_post_status({id});")), "publish");
     }
     assert_eq!(php(lab, "global $wpdb; echo $wpdb->get_var(\"SHOW TABLES LIKE 'wp_links'\");"), "wp_links");
+    assert_eq!(php(lab, OF_PLUGIN), "yes no yes 0000-00-00 00:00:00");
 }
 
 /// What a schedule asks for is made and what it does not keep goes, with nobody at the tool. What was missed is due at once; whoever removes
@@ -293,6 +313,9 @@ fn a_backup_outlives_its_lab_and_becomes_one_of_the_other_topology() {
     a_schedule_keeps_its_word(&lab);
 
     // The lab is gone, its backup is not.
+    assert_eq!(php(&lab, TRIGGER), "");
+    let made = lab.run(&["backup", "create", lab.name(), "-o", "json"]).assert_code(0).json();
+    let id = made["id"].as_str().expect("an id").to_owned();
     let written = all(&lab, "db-0");
     assert!(then.is_subset(&written) && written.len() < rows, "{} of {rows} rows", written.len());
     lab.run(&["down", lab.name()]).assert_code(0);
@@ -310,6 +333,7 @@ fn a_backup_outlives_its_lab_and_becomes_one_of_the_other_topology() {
     twice.assert_code(0);
     assert!(twice.stderr.contains("keeps what it has") && twice.stderr.contains("backup restore"), "{}", twice.stderr);
     assert_eq!(php(&again, "echo get_option('blogdescription');"), "mine");
+    assert_eq!(php(&again, OF_TRIGGER), "KEPT");
     a_cluster_is_put_back_to_the_second_before(&again);
     // Also the store that it was given for its own backups, if no other lab has any there.
     again.run(&["down", again.name(), "--purge-backups"]).assert_code(0);
