@@ -250,7 +250,7 @@ mod tests {
         Event::read(&described, &bytes[..]).expect("an event")
     }
 
-    fn query(text: &str) -> Event {
+    pub(super) fn query(text: &str) -> Event {
         let mut data = vec![0; 8];
         data.extend([2, 0, 0, 0, 0]);
         data.extend(b"wp\0");

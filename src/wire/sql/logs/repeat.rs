@@ -12,7 +12,7 @@ use mysql_async::binlog::{
 };
 
 use super::{
-    MAGIC, bytes,
+    MAGIC, bytes, ends,
     mariadb::Named,
     named,
     settings::settings,
@@ -31,8 +31,8 @@ pub struct Kept {
     pub committed: Timestamp,
     /// What describes its events.
     head: Arc<Vec<u8>>,
-    /// It begins with its name: no event of its own says so.
-    begun: bool,
+    /// Whether it is one statement, as its name says. MySQL's does not.
+    standalone: Option<bool>,
     events: Vec<Event>,
 }
 
@@ -54,7 +54,7 @@ pub fn transactions(file: &[u8], cluster: &str) -> Result<Vec<Kept>> {
         if let Some(Named { number, standalone, committed, .. }) = Named::read(&event)? {
             kept.extend(open.take());
             let gtid = format!("{cluster}:{number}");
-            open = Some(Kept { gtid, committed, head: head.clone(), begun: !standalone, events: Vec::new() });
+            open = Some(Kept { gtid, committed, head: head.clone(), standalone: Some(standalone), events: Vec::new() });
             continue;
         }
         match event.header().event_type() {
@@ -66,7 +66,7 @@ pub fn transactions(file: &[u8], cluster: &str) -> Result<Vec<Kept>> {
             Ok(EventType::GTID_EVENT) => {
                 kept.extend(open.take());
                 let (gtid, committed) = named(&event)?;
-                open = Some(Kept { gtid, committed, head: head.clone(), begun: false, events: Vec::new() });
+                open = Some(Kept { gtid, committed, head: head.clone(), standalone: None, events: Vec::new() });
             }
             _ => {
                 if let Some(open) = &mut open {
@@ -127,12 +127,14 @@ fn statements(kept: &Kept, database: &str, mariadb: bool) -> Result<Vec<Vec<u8>>
     let mut rows = Vec::new();
     // What the next statement depends on.
     let mut depends = None;
-    if kept.begun {
+    let (mut standalone, mut ended) = (kept.standalone, false);
+    if standalone == Some(false) {
+        // Its name begins it, and no event does.
         all.push(b"BEGIN".to_vec());
     }
     for event in &kept.events {
-        let kind = event.header().event_type();
-        match kind {
+        ended = ends(event, &mut standalone)?;
+        match event.header().event_type() {
             Ok(EventType::QUERY_EVENT) => {
                 let query: QueryEvent<'_> = event.read_event().context("a statement cannot be read")?;
                 let about = About::of(query.query_raw(), query.schema_raw(), database.as_bytes());
@@ -183,5 +185,49 @@ fn statements(kept: &Kept, database: &str, mariadb: bool) -> Result<Vec<Vec<u8>>
             },
         }
     }
+    ensure!(ended, "it has no end");
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::tests::{event, query},
+        *,
+    };
+
+    fn told(standalone: Option<bool>, events: Vec<Event>) -> Result<Vec<String>> {
+        let kept =
+            Kept { gtid: "a:1".to_owned(), committed: Timestamp::UNIX_EPOCH, head: Arc::default(), standalone, events };
+        let all = statements(&kept, "wp", standalone.is_some())?;
+        Ok(all.into_iter().map(|text| String::from_utf8(text).expect("a text")).collect())
+    }
+
+    fn commit() -> Event {
+        event(16, &[0; 8])
+    }
+
+    #[test]
+    fn a_transaction_is_told_from_its_beginning_to_its_end() {
+        let text = |events| told(None, events).expect("told").join("; ");
+        assert_eq!(text(vec![query("BEGIN"), query("SAVEPOINT a"), commit()]), "BEGIN; SAVEPOINT a; COMMIT");
+        let made = told(None, vec![query("CREATE DEFINER=`a`@`b` VIEW v AS SELECT 1")]).expect("told");
+        assert_eq!((made[0].as_str(), made[2].as_str()), ("USE `wp`", "CREATE VIEW v AS SELECT 1"));
+        assert!(made[1].starts_with("SET timestamp = 1796077315.000000, "), "{made:?}");
+        assert_eq!(text(vec![query("DROP USER a@b")]), "", "an account");
+        let text = told(Some(false), vec![query("SAVEPOINT a"), commit()]).expect("told").join("; ");
+        assert_eq!(text, "BEGIN; SAVEPOINT a; COMMIT", "a MariaDB's");
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_refused() {
+        let refused = |events| told(None, events).expect_err("refused").to_string();
+        assert_eq!(refused(vec![query("BEGIN"), query("SAVEPOINT a")]), "it has no end");
+        assert_eq!(refused(Vec::new()), "it has no end");
+        let number = event(5, &[2, 7, 0, 0, 0, 0, 0, 0, 0]);
+        let why = refused(vec![query("BEGIN"), number.clone(), query("INSERT INTO t VALUES (NULL)"), commit()]);
+        assert!(why.contains("only its session knew"), "{why}");
+        let elsewhere = vec![query("BEGIN"), number, query("DROP USER a@b"), commit()];
+        assert_eq!(told(None, elsewhere).expect("told"), ["BEGIN", "COMMIT"]);
+    }
 }
