@@ -1,6 +1,8 @@
 //! What must be written in another way for the other kind of server, and what it cannot have. MariaDB knows most of MySQL's collations by
 //! name and takes what stands in comments for later MySQLs as comments; MySQL knows less of MariaDB. Rows are the same on both.
 
+use crate::wire::sql::words::quoted;
+
 /// Which kind a server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -62,7 +64,7 @@ fn tokens(sql: &str) -> Vec<&str> {
     let word = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
     while let Some(first) = rest.chars().next() {
         let length = match first {
-            '`' | '\'' | '"' => quoted(rest, first),
+            quote @ ('`' | '\'' | '"') => quoted(rest.as_bytes(), quote as u8),
             '/' if rest.starts_with("/*") => rest.find("*/").map_or(rest.len(), |end| end + 2),
             c if c.is_whitespace() => rest.find(|c: char| !c.is_whitespace()).unwrap_or(rest.len()),
             c if word(c) => rest.find(|c| !word(c)).unwrap_or(rest.len()),
@@ -73,23 +75,6 @@ fn tokens(sql: &str) -> Vec<&str> {
         rest = more;
     }
     all
-}
-
-/// How long the string or name is with its quotation marks, of which a doubled one is part of it.
-fn quoted(text: &str, quote: char) -> usize {
-    let mut chars = text.char_indices().skip(1);
-    while let Some((at, c)) = chars.next() {
-        if c == '\\' && quote != '`' {
-            chars.next();
-        } else if c == quote {
-            if text[at + 1..].starts_with(quote) {
-                chars.next();
-            } else {
-                return at + 1;
-            }
-        }
-    }
-    text.len()
 }
 
 /// The same statement without line breaks.

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result};
 
 use super::shape::{Shape, column};
-use crate::wire::sql::{Row, Session, literal, name};
+use crate::wire::sql::{Row, Session, literal, name, words::definer};
 
 /// Stands where a definer may be named; a comment for everybody else.
 pub(super) const DEFINER: &str = "/*definer*/";
@@ -75,12 +75,9 @@ fn statement(row: &Row, label: &str, of: &str) -> Result<String> {
 /// The statement without its definer, and an event as it is where it works: on a replica the server says that it does not.
 fn undefined(shown: &str) -> String {
     let shown = shown.replacen("CREATE OR REPLACE ", "CREATE ", 1);
-    let mut text = match shown.split_once("DEFINER=") {
-        // Not in the body of one that names none.
-        Some((before, rest)) if before.len() < 40 && before.starts_with("CREATE ") => {
-            format!("{before}{DEFINER} {}", account_end(rest).trim_start())
-        }
-        _ => shown,
+    let mut text = match definer(shown.as_bytes()) {
+        Some(at) => format!("{}{DEFINER}{}", &shown[..at.start], &shown[at.end..]),
+        None => shown,
     };
     for asleep in [" DISABLE ON SLAVE", " DISABLE ON REPLICA"] {
         if text.contains(" EVENT ") {
@@ -88,29 +85,6 @@ fn undefined(shown: &str) -> String {
         }
     }
     text
-}
-
-/// What follows `user@host`, of which each may stand between quotation marks.
-fn account_end(text: &str) -> &str {
-    fn word(text: &str) -> &str {
-        match text.chars().next() {
-            Some(quote @ ('`' | '"' | '\'')) => {
-                let mut rest = &text[1..];
-                loop {
-                    let Some(end) = rest.find(quote) else { return "" };
-                    rest = &rest[end + 1..];
-                    // A doubled one is part of the name.
-                    match rest.strip_prefix(quote) {
-                        Some(more) => rest = more,
-                        None => return rest,
-                    }
-                }
-            }
-            _ => text.trim_start_matches(|c: char| !c.is_whitespace() && c != '@'),
-        }
-    }
-    let rest = word(text);
-    rest.strip_prefix('@').map_or(rest, word)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! MySQL connections for both ends: the member's supervisor through the unix socket, the tool through a port-forward with
-//! TLS under the lab's own authority. The only room that names mysql_async; `rows` is for what is too much to be held at once.
+//! TLS under the lab's own authority. The only room that names mysql_async; `rows` is for what is too much to be held at once, `words` for what stands in statements.
 
 pub mod logs;
 mod rows;
+pub(crate) mod words;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 

@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use crate::wire::sql::words::{Token, Tokens, definer};
+
 /// What a statement does, as far as one database is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum About {
@@ -55,108 +57,10 @@ fn names(text: &[u8], database: &[u8]) -> bool {
 
 /// The statement without the account that a view, a routine, a trigger or an event belongs to: it is then whoever runs it.
 pub(super) fn without_definer(text: &[u8]) -> Cow<'_, [u8]> {
-    let mut tokens = Tokens(text);
-    if tokens.next().and_then(Token::word).is_none_or(|word| word != "CREATE" && word != "ALTER") {
-        return text.into();
+    match definer(text) {
+        Some(at) => [text[..at.start].trim_ascii_end(), &text[at.end..]].concat().into(),
+        None => text.into(),
     }
-    let mut begin = text.len() - tokens.0.len();
-    // Before it there may be whether it replaces another one, and how a view is computed.
-    for _ in 0..8 {
-        let (Some(token), mut account) = (tokens.next(), Tokens(tokens.0)) else { break };
-        if token.word().is_some_and(|word| word == "DEFINER") && account.next() == Some(Token::Sign(b'=')) {
-            account.next();
-            let mut end = account.0;
-            if account.next() == Some(Token::Sign(b'@')) {
-                account.next();
-                end = account.0;
-            }
-            return [&text[..begin], end].concat().into();
-        }
-        begin = text.len() - tokens.0.len();
-    }
-    text.into()
-}
-
-/// A piece of a statement. Comments are none, but what a server does in spite of being in one (`/*!50003 … */`) is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Token<'a> {
-    Word(&'a [u8]),
-    /// Between backticks; or between double quotes, where it may be a text as well.
-    Name(&'a [u8]),
-    Text,
-    Sign(u8),
-}
-
-impl Token<'_> {
-    /// In capitals, if it is a word.
-    fn word(self) -> Option<String> {
-        match self {
-            Token::Word(word) => Some(String::from_utf8_lossy(word).to_ascii_uppercase()),
-            _ => None,
-        }
-    }
-}
-
-/// The pieces of a statement, of which this is what is left.
-struct Tokens<'a>(&'a [u8]);
-
-impl<'a> Iterator for Tokens<'a> {
-    type Item = Token<'a>;
-
-    fn next(&mut self) -> Option<Token<'a>> {
-        loop {
-            self.0 = self.0.trim_ascii_start();
-            let skipped = match self.0 {
-                [b'/', b'*', b'!' | b'M', ..] => {
-                    3 + self.0.iter().skip(3).take_while(|byte| byte.is_ascii_digit() || **byte == b'!').count()
-                }
-                [b'/', b'*', rest @ ..] => 2 + end(rest, b"*/"),
-                [b'*', b'/', ..] => 2,
-                [b'#', rest @ ..] => 1 + end(rest, b"\n"),
-                [b'-', b'-', b' ' | b'\t' | b'\n', rest @ ..] => 3 + end(rest, b"\n"),
-                _ => break,
-            };
-            self.0 = &self.0[skipped..];
-        }
-        let first = *self.0.first()?;
-        let (token, length) = match first {
-            quote @ (b'`' | b'"' | b'\'') => {
-                let length = quoted(self.0, quote);
-                let inside = self.0[1..length].strip_suffix(&[quote]).unwrap_or(&self.0[1..length]);
-                (if quote == b'\'' { Token::Text } else { Token::Name(inside) }, length)
-            }
-            _ if is_word(first) => {
-                let length = self.0.iter().take_while(|byte| is_word(**byte)).count();
-                (Token::Word(&self.0[..length]), length)
-            }
-            sign => (Token::Sign(sign), 1),
-        };
-        self.0 = &self.0[length..];
-        Some(token)
-    }
-}
-
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..)
-}
-
-/// How far it is to behind this.
-fn end(text: &[u8], of: &[u8]) -> usize {
-    text.windows(of.len()).position(|found| found == of).map_or(text.len(), |at| at + of.len())
-}
-
-/// How long what stands between quotation marks is, with them. A doubled one is part of it.
-fn quoted(text: &[u8], quote: u8) -> usize {
-    let mut at = 1;
-    while at < text.len() {
-        match text[at] {
-            b'\\' if quote != b'`' => at += 2,
-            byte if byte == quote && text.get(at + 1) == Some(&quote) => at += 2,
-            byte if byte == quote => return at + 1,
-            _ => at += 1,
-        }
-    }
-    text.len()
 }
 
 #[cfg(test)]
@@ -224,6 +128,8 @@ mod tests {
                 "CREATE OR REPLACE ALGORITHM=UNDEFINED SQL SECURITY DEFINER VIEW v",
             ),
             ("CREATE TABLE t (DEFINER int)", "CREATE TABLE t (DEFINER int)"),
+            ("CREATE TABLE t (DEFINER int CHECK (DEFINER=1))", "CREATE TABLE t (DEFINER int CHECK (DEFINER=1))"),
+            ("ALTER DEFINER=`a-b`@`%` EVENT e", "ALTER EVENT e"),
             ("INSERT INTO t SET DEFINER=1", "INSERT INTO t SET DEFINER=1"),
         ] {
             assert_eq!(String::from_utf8_lossy(&without_definer(text.as_bytes())), left);
